@@ -1,0 +1,1 @@
+"""Wire protocols: the pure core in `wire`, and the Twisted adapters that carry it."""

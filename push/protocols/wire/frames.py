@@ -1,0 +1,149 @@
+"""The frame codec: ten bytes of header and a body. The only module that knows byte offsets.
+
+A decoder never raises: it returns the frames that were whole and, after a violation, holds `error` and is
+dead. The length is checked before any of a body is kept; bytes of an unfinished body are not looked at again.
+
+Source: docs/protocol.md, section "Frame".
+"""
+
+import struct
+from typing import NamedTuple
+
+from push.protocols.wire.signals import ACCEPTED_VERSIONS, MAGIC, VERSION, CloseCode, Signal
+
+HEADER = struct.Struct(">BBBIBH")
+HEADER_BYTES = HEADER.size
+ID = struct.Struct(">Q")
+ID_BYTES = ID.size
+
+MAX_BODY_BYTES = 65_536
+MAX_BODY_BEFORE_OPEN_BYTES = 4_096
+MAX_MESSAGE_ID = 0xFFFF
+
+_LOW_7_BITS = 0x7F
+_LAST_SIGNAL = max(Signal)
+
+
+class Frame(NamedTuple):
+    """One frame as received: numbers as ints (an unknown subsignal is legal), the body as bytes."""
+
+    signal: int
+    subsignal: int
+    message_id: int
+    body: bytes
+
+
+class FrameError(NamedTuple):
+    """Why a decoder died.
+
+    Attributes:
+        code: the close code to send.
+        reason: one sentence, with no byte of the peer's body in it.
+        peer_speaks: True where the peer has shown that it speaks this protocol, so that a DISCONNECT is due.
+    """
+
+    code: CloseCode
+    reason: str
+    peer_speaks: bool
+
+
+def encode(signal: int, body: bytes = b"", *, subsignal: int = 0, message_id: int = 0) -> bytes:
+    """Encode one frame.
+
+    Args:
+        signal: 0-127.
+        body: any bytes; its length is the caller's to limit.
+        subsignal: 0-127.
+        message_id: 0-65535, the id that a reply echoes.
+
+    Returns:
+        Header and body.
+
+    Raises:
+        struct.error: a number is out of its range.
+    """
+    return HEADER.pack(MAGIC, VERSION, signal, len(body), subsignal, message_id) + body
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames.
+
+    Attributes:
+        max_body_bytes: the largest body accepted from the next header on; may be changed at any time.
+        error: None while alive, else why this decoder is dead; what is fed after that is ignored.
+        version: the version of the last good header, 0 before the first.
+    """
+
+    __slots__ = ("_buffer", "_needed_bytes", "error", "max_body_bytes", "version")
+
+    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+        self.max_body_bytes = max_body_bytes
+        self.error: FrameError | None = None
+        self.version = 0
+        # None when nothing is held, so that an idle connection pays for no buffer.
+        self._buffer: bytearray | None = None
+        # How many bytes the buffer must have before looking at it again can help.
+        self._needed_bytes = HEADER_BYTES
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How many bytes of an unfinished frame are held."""
+        return 0 if self._buffer is None else len(self._buffer)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take what the transport received.
+
+        Args:
+            data: any number of bytes, cut anywhere.
+
+        Returns:
+            The frames completed by it, in order; look at `error` after handling them.
+        """
+        frames: list[Frame] = []
+        if self.error is not None:
+            return frames
+        if self._buffer is not None:
+            self._buffer += data
+            if len(self._buffer) < self._needed_bytes:
+                return frames
+            data = bytes(self._buffer)
+            self._buffer = None
+        used = 0
+        size = len(data)
+        while size - used >= HEADER_BYTES:
+            magic, version, signal, length, subsignal, message_id = HEADER.unpack_from(data, used)
+            signal &= _LOW_7_BITS
+            if (
+                magic != MAGIC
+                or version not in ACCEPTED_VERSIONS
+                or not 0 < signal <= _LAST_SIGNAL
+                or length > self.max_body_bytes
+            ):
+                self.error = self._judge(magic, version, signal, length)
+                return frames
+            self.version = version
+            end = used + HEADER_BYTES + length
+            if end > size:
+                self._needed_bytes = end - used
+                self._buffer = bytearray(data[used:])
+                return frames
+            frames.append(Frame(signal, subsignal & _LOW_7_BITS, message_id, data[used + HEADER_BYTES : end]))
+            used = end
+        if used < size:
+            if data[used] != MAGIC:  # known from one byte: somebody who speaks otherwise need not be waited for
+                self.error = self._judge(data[used], VERSION, Signal.NONE, 0)
+                return frames
+            self._needed_bytes = HEADER_BYTES
+            self._buffer = bytearray(data[used:])
+        return frames
+
+    def _judge(self, magic: int, version: int, signal: int, length: int) -> FrameError:
+        spoke_before = self.version != 0
+        if magic != MAGIC:
+            return FrameError(CloseCode.BAD_FRAME, f"frame starts with 0x{magic:02x}, not 0x{MAGIC:02x}", spoke_before)
+        if version not in ACCEPTED_VERSIONS:
+            return FrameError(CloseCode.BAD_FRAME, f"protocol version {version} is not spoken here: use 2", True)
+        if not 0 < signal <= _LAST_SIGNAL:
+            return FrameError(CloseCode.BAD_FRAME, f"signal {signal} does not exist", True)
+        limit = self.max_body_bytes
+        return FrameError(CloseCode.TOO_LARGE, f"body of {length} bytes is over the limit of {limit}", True)

@@ -1,0 +1,342 @@
+"""The server's side of one session: which signal is legal next, and what is answered.
+
+Pure: frames come in, events come out; the adapter sends and closes, the connector opens. One table holds
+every transition. Knows nothing of tokens' owners, of other connections, or of how frames travel.
+
+Source: docs/protocol.md, all sections but "Frame".
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from push.protocols.wire.frames import ID, ID_BYTES, Frame
+from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms
+from push.protocols.wire.messages import (
+    RETRY_BACKOFF,
+    BodyError,
+    Disconnect,
+    SubRequest,
+    parse_connect,
+    parse_disconnect,
+    parse_interval,
+    parse_object,
+    parse_sub,
+    write_disconnect,
+    write_json,
+)
+from push.protocols.wire.signals import CloseCode, Signal, SubSignal
+
+# The Java SDKs send a PING right behind their SUB; nobody sane sends more than a few before the answer.
+MAX_HELD_FRAMES = 16
+# A refused client may correct itself on the same connection, but not for ever.
+MAX_REFUSALS = 8
+DEFAULT_ACK_WINDOW = 256
+# The chat status byte (docs/protocol.md, "Status bytes"): what 501 is in one byte.
+STATUS_NOT_IMPLEMENTED = 9
+
+_PING_REPLY_INTERVALS: dict[int, bytes] = {}
+
+
+class State(IntEnum):
+    """Where a session is."""
+
+    NEW = 0
+    OPENING = 1
+    OPEN = 2
+    CLOSED = 3
+
+
+class Reply(NamedTuple):
+    """Send this frame."""
+
+    frame: Frame
+
+
+class OpenRequested(NamedTuple):
+    """Ask whether this session may open; answer with accept(), refuse() or redirect()."""
+
+    request: SubRequest
+
+
+class Acknowledged(NamedTuple):
+    """The client has these messages."""
+
+    message_ids: tuple[int, ...]
+
+
+class Closed(NamedTuple):
+    """The session is over. `by_peer`: it said so itself, and need not be told."""
+
+    disconnect: Disconnect
+    by_peer: bool
+
+
+Event = Reply | OpenRequested | Acknowledged | Closed
+
+_REFUSALS = {
+    302: SubSignal.CONNECTION_REFUSED_UNEXPECT_NODE,
+    400: SubSignal.CONNECTION_REFUSED_IDENTIFIER_REJECTED,
+    401: SubSignal.CONNECTION_REFUSED_BAD_USER_NAME_OR_PASSWORD,
+    403: SubSignal.CONNECTION_REFUSED_NOT_AUTHORIZED,
+}
+
+
+class ServerSession:
+    """One client's session, from its first frame to its end.
+
+    Attributes:
+        token: the token that it is open with, None before that.
+        interval_ms: the heartbeat that the client is held to.
+        heard_s: when the client was last heard while open; before that, when the connection began.
+        unacknowledged: ids sent and not yet acknowledged; None for a client that does not acknowledge.
+    """
+
+    __slots__ = ("_held", "_opening", "_refusals", "heard_s", "interval_ms", "state", "token", "unacknowledged")
+
+    def __init__(self, now_s: float) -> None:
+        self.state = State.NEW
+        self.token: str | None = None
+        self.interval_ms = DEFAULT_INTERVAL_MS
+        self.heard_s = now_s
+        self.unacknowledged: set[int] | None = None
+        self._opening: tuple[Frame, SubRequest] | None = None
+        self._held: list[Frame] | None = None
+        self._refusals = 0
+
+    def deadline_s(self, handshake_timeout_s: float, grace_s: float = GRACE_S) -> float:
+        """When this connection is to be closed if nothing more is heard.
+
+        Args:
+            handshake_timeout_s: how long a connection may take to open a session.
+            grace_s: how long after a missed heartbeat.
+
+        Returns:
+            Seconds on the clock of `heard_s`.
+        """
+        if self.token is None:
+            return self.heard_s + handshake_timeout_s
+        return self.heard_s + self.interval_ms / 1000 + grace_s
+
+    def heard(self, now_s: float) -> None:
+        """Note a sign of life. Before the session is open it buys no time: dripping bytes hold no connection."""
+        if self.token is not None:
+            self.heard_s = now_s
+
+    def receive(self, frame: Frame) -> Sequence[Event]:
+        """Take one frame.
+
+        Args:
+            frame: as decoded; any signal, in any state.
+
+        Returns:
+            What is to be done, in order. After Closed nothing else comes, and later frames are ignored.
+        """
+        if self.state is State.CLOSED:
+            return ()
+        if self.state is State.OPENING and frame.signal != Signal.DISCONNECT:
+            return self._hold(frame)
+        step = _TABLE.get((self.state, frame.signal))
+        if step is None:
+            name = Signal(frame.signal).name
+            return self._fail(f"{name} is not allowed {'here' if self.token else 'before the session is open'}")
+        try:
+            return step(self, frame)
+        except BodyError as error:
+            return self._fail(f"{Signal(frame.signal).name}: {error}")
+
+    def accept(
+        self, *, token: str, interval_ms: int, server_time_ms: int, ack: bool | None = None
+    ) -> Sequence[Event]:
+        """Open the session that was asked for.
+
+        Args:
+            token: the client's token from now on.
+            interval_ms: the heartbeat that it will be held to.
+            server_time_ms: milliseconds since 1970.
+            ack: whether the client acknowledges; None: as it asked.
+
+        Returns:
+            The answer, then what the frames held meanwhile bring about.
+        """
+        frame, request = self._take_opening()
+        acknowledges = request.ack if ack is None else ack
+        if not acknowledges:
+            self.unacknowledged = None
+        elif self.unacknowledged is None:
+            self.unacknowledged = set()
+        self.token = token
+        self.interval_ms = interval_ms
+        self.state = State.OPEN
+        fields = {"status": 200, "token": token, "interval": interval_ms, "server_time": server_time_ms}
+        return self._answer_opening(frame, 200, fields)
+
+    def refuse(self, status: int, reason: str, retry_after_s: float | None = None) -> Sequence[Event]:
+        """Refuse the session that was asked for; the client may try again on this connection, a few times.
+
+        Args:
+            status: 400, 401, 403, 429 or 503.
+            reason: a sentence for the client.
+            retry_after_s: for 429 and 503.
+
+        Returns:
+            The answer, then what the frames held meanwhile bring about.
+        """
+        frame, _ = self._take_opening()
+        self.state = State.NEW if self.token is None else State.OPEN
+        fields: dict[str, object] = {"status": status, "reason": reason}
+        if retry_after_s is not None:
+            fields["retry_after"] = retry_after_s
+        self._refusals += 1
+        if self._refusals >= MAX_REFUSALS:
+            self._held = None
+            return (*self._answer_opening(frame, status, fields), *self._fail("too many refused SUBs"))
+        return self._answer_opening(frame, status, fields)
+
+    def may_push(self, message_id: int, window: int) -> bool:
+        """Count a message as on its way to this client.
+
+        Args:
+            message_id: its id.
+            window: how many may be unacknowledged.
+
+        Returns:
+            False where the client acknowledges and its window is full: do not send.
+        """
+        pending = self.unacknowledged
+        if pending is None:
+            return True
+        if len(pending) >= window:
+            return False
+        pending.add(message_id)
+        return True
+
+    def close(self, disconnect: Disconnect) -> Frame | None:
+        """End the session from this side.
+
+        Returns:
+            The DISCONNECT to send, None if the session was over already.
+        """
+        if self.state is State.CLOSED:
+            return None
+        self.state = State.CLOSED
+        self._held = None
+        return Frame(Signal.DISCONNECT, 0, 0, write_disconnect(disconnect))
+
+    def _hold(self, frame: Frame) -> Sequence[Event]:
+        held = self._held
+        if held is None:
+            held = self._held = []
+        if len(held) >= MAX_HELD_FRAMES:
+            return self._fail("too many frames while the session is being opened")
+        held.append(frame)
+        return ()
+
+    def _take_opening(self) -> tuple[Frame, SubRequest]:
+        opening = self._opening
+        if self.state is not State.OPENING or opening is None:
+            raise RuntimeError("no session was asked for")
+        self._opening = None
+        return opening
+
+    def _answer_opening(self, frame: Frame, status: int, fields: dict[str, object]) -> Sequence[Event]:
+        subsignal = 0
+        signal = Signal.SUB
+        if frame.signal == Signal.CONNECT:
+            signal = Signal.CONNECT_ACK
+            subsignal = (
+                SubSignal.CONNECTION_ACCEPTED
+                if status == 200
+                else _REFUSALS.get(status, SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE)
+            )
+        events: list[Event] = [Reply(Frame(signal, subsignal, frame.message_id, write_json(fields)))]
+        held, self._held = self._held, None
+        for later in held or ():
+            events += self.receive(later)
+        return events
+
+    def _fail(self, reason: str) -> Sequence[Event]:
+        self.state = State.CLOSED
+        self._held = None
+        return (Closed(Disconnect(CloseCode.PROTOCOL_ERROR, reason), by_peer=False),)
+
+    def _on_open(self, frame: Frame) -> Sequence[Event]:
+        self.state = State.OPENING
+        try:
+            request = parse_sub(frame.body) if frame.signal == Signal.SUB else parse_connect(frame.body)
+        except BodyError as error:
+            self._opening = (frame, SubRequest())
+            return self.refuse(400, str(error))
+        self._opening = (frame, request)
+        if self.token is not None and request.token not in (None, self.token):
+            return self.refuse(400, "this connection is open with another token: open a new connection")
+        return (OpenRequested(request),)
+
+    def _on_ping(self, frame: Frame) -> Sequence[Event]:
+        if frame.body:
+            promised_ms = parse_interval(parse_object(frame.body))
+            if promised_ms is not None:
+                self.interval_ms = held_interval_ms(promised_ms)
+        body = _PING_REPLY_INTERVALS.get(self.interval_ms)
+        if body is None:
+            body = write_json({"interval": self.interval_ms})
+            if len(_PING_REPLY_INTERVALS) < 64:  # nearly all clients promise one of a few intervals
+                _PING_REPLY_INTERVALS[self.interval_ms] = body
+        return (Reply(Frame(Signal.PING, 0, frame.message_id, body)),)
+
+    def _on_pub_ack(self, frame: Frame) -> Sequence[Event]:
+        if frame.subsignal != SubSignal.MN:
+            return ()
+        if len(frame.body) % ID_BYTES:
+            raise BodyError(f"the body must be a list of {ID_BYTES}-byte ids")
+        message_ids = tuple(message_id for (message_id,) in ID.iter_unpack(frame.body))
+        if self.unacknowledged is None:
+            return ()
+        self.unacknowledged.difference_update(message_ids)
+        return (Acknowledged(message_ids),)
+
+    def _on_disconnect(self, frame: Frame) -> Sequence[Event]:
+        self.state = State.CLOSED
+        self._held = None
+        return (Closed(parse_disconnect(frame.body), by_peer=True),)
+
+    def _on_auth(self, frame: Frame) -> Sequence[Event]:
+        fields = {"status": 501, "reason": "AUTH has no meaning here: send the credential with SUB"}
+        return (Reply(Frame(Signal.AUTH, 0, frame.message_id, write_json(fields))),)
+
+    def _on_contact(self, frame: Frame) -> Sequence[Event]:
+        if frame.message_id == 0:
+            return ()
+        fields = {"status": 501, "reason": "this server runs no group role"}
+        return (Reply(Frame(Signal.PUB_ACK, 0, frame.message_id, write_json(fields))),)
+
+    def _on_publish(self, frame: Frame) -> Sequence[Event]:
+        fields = {"status": 501, "reason": f"subsignal {frame.subsignal} has no meaning here"}
+        body = bytes([STATUS_NOT_IMPLEMENTED]) + write_json(fields)
+        return (Reply(Frame(Signal.PUB_ACK, frame.subsignal, frame.message_id, body)),)
+
+
+_Step = Callable[[ServerSession, Frame], Sequence[Event]]
+
+# Every legal pair. PUSH, CONNECT_ACK and what is missing here end the session with 3505.
+_TABLE: dict[tuple[State, int], _Step] = {
+    (State.NEW, Signal.SUB): ServerSession._on_open,
+    (State.NEW, Signal.CONNECT): ServerSession._on_open,
+    (State.NEW, Signal.AUTH): ServerSession._on_auth,
+    (State.NEW, Signal.PING): ServerSession._on_ping,
+    (State.NEW, Signal.DISCONNECT): ServerSession._on_disconnect,
+    (State.OPENING, Signal.DISCONNECT): ServerSession._on_disconnect,
+    (State.OPEN, Signal.SUB): ServerSession._on_open,
+    (State.OPEN, Signal.CONNECT): ServerSession._on_open,
+    (State.OPEN, Signal.AUTH): ServerSession._on_auth,
+    (State.OPEN, Signal.PING): ServerSession._on_ping,
+    (State.OPEN, Signal.CONTACT): ServerSession._on_contact,
+    (State.OPEN, Signal.PUBLISH): ServerSession._on_publish,
+    (State.OPEN, Signal.PUB_ACK): ServerSession._on_pub_ack,
+    (State.OPEN, Signal.DISCONNECT): ServerSession._on_disconnect,
+}
+
+
+def overload(reason: str, retry_after_s: float) -> Disconnect:
+    """The honest close of a server that has no room."""
+    return Disconnect(CloseCode.OVERLOAD, reason, RETRY_BACKOFF, retry_after_s)

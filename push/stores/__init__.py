@@ -1,0 +1,1 @@
+"""The backings of the store interfaces, one package each."""

@@ -1,0 +1,1 @@
+"""The store interfaces over SQLite, for a server on one machine."""

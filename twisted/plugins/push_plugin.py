@@ -1,0 +1,2 @@
+from twisted.application.service import ServiceMaker
+serviceMaker = ServiceMaker("push", "push.tap", "A push and messaging server.", "push")
