@@ -1,0 +1,124 @@
+"""The one tree of errors that the server's rooms raise at one another and show to its users.
+
+Each knows its HTTP status, a constant reason for machines and whether trying again can help. Messages are
+sentences for people: what is wrong and what to do, never a payload, a whole token or a secret.
+Imports nothing of the project.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+RETRY_NO = "no"
+RETRY_NOW = "now"
+RETRY_BACKOFF = "backoff"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One thing wrong with one field of a request, e.g. ("options.ttl", "must be 0 to 2592000 seconds")."""
+
+    field: str
+    message: str
+
+
+class PushError(Exception):
+    """Base of all. `str(error)` is the sentence.
+
+    Args:
+        message: the sentence.
+        violations: which fields are wrong, where it is a request that is wrong.
+        retry_after_s: the least time to wait before trying again, in seconds, where that is known.
+    """
+
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "INTERNAL"
+    retry: ClassVar[str] = RETRY_BACKOFF
+
+    def __init__(
+        self, message: str, *, violations: tuple[FieldViolation, ...] = (), retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.violations = violations
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(PushError):
+    """The request cannot be right, whoever sends it."""
+
+    status = 400
+    reason = "INVALID_ARGUMENT"
+    retry = RETRY_NO
+
+
+class Unauthenticated(PushError):
+    """No credential, or one that is not known."""
+
+    status = 401
+    reason = "UNAUTHENTICATED"
+    retry = RETRY_NO
+
+
+class PermissionDenied(PushError):
+    """A known credential without the right."""
+
+    status = 403
+    reason = "PERMISSION_DENIED"
+    retry = RETRY_NO
+
+
+class NotFound(PushError):
+    """There is nothing of that name."""
+
+    status = 404
+    reason = "NOT_FOUND"
+    retry = RETRY_NO
+
+
+class Unregistered(NotFound):
+    """The token is not known: it was never issued here, or has been revoked."""
+
+    reason = "UNREGISTERED"
+
+
+class MethodNotAllowed(PushError):
+    """The path exists, the method does not."""
+
+    status = 405
+    reason = "METHOD_NOT_ALLOWED"
+    retry = RETRY_NO
+
+
+class TooLarge(PushError):
+    """The request, or the message in it, is over a limit."""
+
+    status = 413
+    reason = "TOO_LARGE"
+    retry = RETRY_NO
+
+
+class RateLimited(PushError):
+    """Too many requests in too short a time."""
+
+    status = 429
+    reason = "RATE_LIMITED"
+    retry = RETRY_BACKOFF
+
+
+class NotImplementedHere(PushError):
+    """Understood, but no role that runs here does it."""
+
+    status = 501
+    reason = "NOT_IMPLEMENTED"
+    retry = RETRY_NO
+
+
+class Unavailable(PushError):
+    """Something that is needed is away, or full; nothing was accepted."""
+
+    status = 503
+    reason = "UNAVAILABLE"
+    retry = RETRY_BACKOFF
+
+
+class StartError(Exception):
+    """The server cannot start, e.g. a port is taken; `str()` says what and how to mend it."""

@@ -1,0 +1,281 @@
+"""Every seam of the server, with its promises. Rooms meet here and only here; roles.py wires them.
+
+Methods that may have to cross to another process return awaitables and take and give only values of
+push.model. What they raise is of push.errors. Imports only push.model and the wire core.
+"""
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+from twisted.internet.interfaces import IProtocolFactory
+from zope.interface import Attribute, Interface
+
+from push.model import (
+    Check,
+    ConnectionLimits,
+    Delivery,
+    DeliveryReport,
+    Located,
+    Node,
+    Outcome,
+    PushRequest,
+    PushResult,
+    Registration,
+    Sample,
+    TagQuery,
+    TokenInfo,
+)
+from push.errors import PushError
+from push.protocols.wire.messages import Disconnect, SubRequest
+
+
+class IWireProtocol(Interface):
+    """A way for clients to connect, found through twisted.plugin by `name`."""
+
+    name: str = Attribute("What `--listen NAME=ENDPOINT` calls it.")
+
+    def factory(host: "IConnectionHost") -> IProtocolFactory:
+        """Build the factory whose protocols carry sessions for `host`; each protocol is an IConnection."""
+
+
+class IPushForm(Interface):
+    """How pushes are written for a kind of connection; shared by all connections of that kind.
+
+    What a form encodes may be sent to every connection that has the same form: a message to many is
+    encoded once a form.
+    """
+
+    def encode_push(message_id: int, payload: bytes) -> bytes:
+        """Encode one PUSH as the bytes that go to the transport."""
+
+
+class IConnection(Interface):
+    """One client connection, as the connector sees it. All calls are made in the reactor's thread."""
+
+    registration: Registration | None = Attribute("The open session, None before and after.")
+    peer_host: str = Attribute("The address that the peer connects from, without its port.")
+    form: IPushForm = Attribute("How pushes to it are written.")
+    broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
+
+    def opened(registration: Registration, interval_ms: int, server_time_ms: int) -> None:
+        """The session that was asked for is open: answer so. Nothing is pushed before that answer."""
+
+    def refused(status: int, reason: str, retry_after_s: float | None) -> None:
+        """The session that was asked for is refused: answer so."""
+
+    def push(message_id: int, frame: bytes) -> Outcome:
+        """Queue one encoded push behind all earlier ones.
+
+        Never blocks and never raises: a connection that does not read fast enough is closed (3003) and
+        answers OVERFLOW. SENT promises an attempt, not an arrival.
+        """
+
+    def flush() -> None:
+        """Hand what is queued to the transport, in one write, if the transport has room."""
+
+    def deadline_s() -> float:
+        """When it is to be closed if it stays silent, on the host's clock, in seconds."""
+
+    def disconnect(reason: Disconnect) -> None:
+        """Send DISCONNECT behind what is queued, then close; abort if that takes over close_timeout_s."""
+
+    def abort() -> None:
+        """Close at once, dropping what is queued."""
+
+
+class IConnectionHost(Interface):
+    """What a wire protocol needs of its connector."""
+
+    limits: ConnectionLimits = Attribute("What is allowed.")
+
+    def now_s() -> float:
+        """Seconds on the host's monotonic clock."""
+
+    def connected(connection: IConnection) -> Disconnect | None:
+        """A transport is connected.
+
+        Returns:
+            None where it is welcome; else why it will be refused: answer its first SUB with 503 and close.
+        """
+
+    def open(connection: IConnection, request: SubRequest) -> None:
+        """A client asks for a session; `opened` or `refused` will be called, not before this returns."""
+
+    def acknowledged(connection: IConnection, message_ids: Sequence[int]) -> None:
+        """The client has these messages."""
+
+    def mark_dirty(connection: IConnection) -> None:
+        """Something is queued: flush it before this reactor turn ends."""
+
+    def outbox_grew(size_bytes: int) -> bool:
+        """Count bytes queued (or, negative, gone).
+
+        Returns:
+            False where the node's ceiling is passed, so that a backlogged connection must be closed.
+        """
+
+    def closing(connection: IConnection, code: int) -> None:
+        """The session is over and gets no more pushes; the transport may live on for a moment."""
+
+    def lost(connection: IConnection) -> None:
+        """The transport is gone."""
+
+
+class IConnector(Interface):
+    """A node that holds connections, as routers see it; local or behind Perspective Broker.
+
+    Order: to one token, what earlier calls delivered or broadcast arrives before what later calls do.
+    Failure: a call that fails may have delivered any part of its batch.
+    """
+
+    address: str = Attribute("host:port that it is known by.")
+
+    def deliver(batch: Sequence[Delivery]) -> Awaitable[DeliveryReport]:
+        """Bring messages to tokens, in the order of the batch."""
+
+    def broadcast(message_id: int, payload: bytes) -> Awaitable[int]:
+        """Bring a message to every session open now.
+
+        Returns:
+            How many connections it was handed to, when it has been handed to all of them.
+        """
+
+    def kick(token: str, reason: Disconnect) -> Awaitable[bool]:
+        """Close the token's session. Returns whether there was one."""
+
+    def node() -> Awaitable[Node]:
+        """Say how it is."""
+
+
+class INodes(Interface):
+    """Which connectors there are."""
+
+    def connectors() -> Mapping[str, IConnector]:
+        """Address → connector, for all that are alive now."""
+
+
+class ISubscribe(Interface):
+    """Keeps tokens: who they are, whose they are, where they are online."""
+
+    def open(request: SubRequest, connector: str) -> Awaitable[Registration]:
+        """Open a session: issue a token or keep the one presented.
+
+        The token and what came with it are on disk before this returns. The new session is the one that
+        `locate` finds from then on; the epoch is greater than that of any earlier session of the token.
+
+        Raises:
+            Unauthenticated: a credential is demanded and is missing or not valid.
+            PermissionDenied: the token belongs to another uid, or the uid is not the credential's.
+            Unavailable: the store cannot take it; nothing was changed.
+        """
+
+    def closed(registrations: Sequence[Registration]) -> Awaitable[None]:
+        """Sessions are over. One that has been replaced by a newer epoch stays as it is."""
+
+    def locate(tokens: Sequence[str]) -> Awaitable[Located]:
+        """Where tokens are online, and which are not registered at all."""
+
+    def tokens_of(uids: Sequence[str]) -> Awaitable[Mapping[str, tuple[str, ...]]]:
+        """The registered tokens of users; users without any are left out."""
+
+    def tagged(query: TagQuery, after: str, limit: int) -> Awaitable[Sequence[str]]:
+        """The next `limit` tokens that match, in the order of tokens, greater than `after` ("" to begin)."""
+
+    def describe(token: str) -> Awaitable[TokenInfo | None]:
+        """All that is known of a token, None if it is not registered."""
+
+    def revoke(token: str) -> Awaitable[bool]:
+        """Forget a token for good. Returns whether it was registered. Its session must be kicked besides."""
+
+
+class ITokenStore(Interface):
+    """Tokens on disk. What a returned awaitable promises has been committed."""
+
+    def register(
+        token: str, uid: str | None, device: str | None, tags: tuple[str, ...] | None, now_ms: int, *, owner_only: bool
+    ) -> Awaitable[TokenInfo]:
+        """Create a token or update it; None keeps what is stored.
+
+        Args:
+            token: well-formed.
+            uid: its user.
+            device: JSON text.
+            tags: replaces all its tags.
+            now_ms: milliseconds since 1970, for a new token.
+            owner_only: refuse to touch a token that is stored with another uid, or with none.
+
+        Returns:
+            What is stored now.
+
+        Raises:
+            PermissionDenied: owner_only forbids it.
+            Unavailable: nothing was stored: the disk, or the limit on tokens.
+        """
+
+    def known(tokens: Sequence[str]) -> Awaitable[frozenset[str]]:
+        """Which of these are registered."""
+
+    def get(token: str) -> Awaitable[TokenInfo | None]:
+        """One token, without its session."""
+
+    def tokens_of(uids: Sequence[str]) -> Awaitable[Mapping[str, tuple[str, ...]]]:
+        """The tokens of users, oldest first; users without any are left out."""
+
+    def tagged(query: TagQuery, after: str, limit: int) -> Awaitable[Sequence[str]]:
+        """The next tokens that match, in the order of tokens."""
+
+    def delete(token: str) -> Awaitable[bool]:
+        """Forget a token. Returns whether it was there."""
+
+    def count() -> int:
+        """How many tokens are registered."""
+
+
+class IFloorStore(Interface):
+    """Numbers on disk that may only grow, so that a restart never repeats what was given out before."""
+
+    def floor(name: str) -> Awaitable[int]:
+        """The number stored, 0 at first."""
+
+    def raise_floor(name: str, value: int) -> Awaitable[None]:
+        """Store a number, unless a greater one is stored."""
+
+
+class IAuthenticator(Interface):
+    """Decides who a client is."""
+
+    required: bool = Attribute("Whether clients must show a credential.")
+
+    def uid_of(credential: str | None) -> str | None:
+        """The uid that a credential proves; None where none is required.
+
+        Raises:
+            Unauthenticated: it is missing though required, malformed, expired or not signed by us.
+        """
+
+
+class IRouter(Interface):
+    """Brings messages from applications to the connectors that hold their receivers."""
+
+    def push(requests: Sequence[PushRequest]) -> Awaitable[Sequence[PushResult | PushError]]:
+        """Accept and send requests, in order.
+
+        To one token, messages of one call arrive in its order, and those of a call that was answered before
+        another was made arrive before the other's. One bad request spoils no other.
+
+        Returns:
+            For each request what became of it, or why it was not accepted.
+        """
+
+
+class IReadiness(Interface):
+    """Whether this node can do its work now."""
+
+    def check() -> Awaitable[Sequence[Check]]:
+        """Try, within a time limit."""
+
+
+class IMeasured(Interface):
+    """Something with numbers to show."""
+
+    def samples() -> Iterable[Sample]:
+        """The numbers as they are now."""
