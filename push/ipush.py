@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import Attribute, Interface
 
+from push.errors import PushError
 from push.model import (
     Check,
     ConnectionLimits,
@@ -24,7 +25,6 @@ from push.model import (
     TagQuery,
     TokenInfo,
 )
-from push.errors import PushError
 from push.protocols.wire.messages import Disconnect, SubRequest
 
 

@@ -117,7 +117,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def is_token(value: str) -> bool:
-    """Whether a string is well-formed as a token: 1-128 of A-Z a-z 0-9 . _ ~ -"""
+    """Whether a string is well-formed as a token: 1-128 of the characters A-Z a-z 0-9 . _ ~ and -."""
     return TOKEN_PATTERN.match(value) is not None
 
 

@@ -145,9 +145,7 @@ class ServerSession:
         except BodyError as error:
             return self._fail(f"{Signal(frame.signal).name}: {error}")
 
-    def accept(
-        self, *, token: str, interval_ms: int, server_time_ms: int, ack: bool | None = None
-    ) -> Sequence[Event]:
+    def accept(self, *, token: str, interval_ms: int, server_time_ms: int, ack: bool | None = None) -> Sequence[Event]:
         """Open the session that was asked for.
 
         Args:
