@@ -1,0 +1,244 @@
+/* The receiving connections: opened a bounded number at a time, read as soon as something is there, and
+ * every message checked: for this client, of this load, once, in order.
+ */
+#include "loadgen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* A read that comes back shorter than this has emptied the socket, so that no second one is needed. */
+enum { READ_BYTES = 256 * 1024, GREETING_BYTES = 512 };
+
+const struct wire *wire = &framed_wire;
+struct client **clients;
+unsigned client_count;
+struct tally tally;
+
+static char read_buffer[READ_BYTES];
+static unsigned wanted, opened;
+static struct samples opening;
+
+/* ---- payloads: B|U, load 8, stream 2, number 8, nanoseconds 16, client 8 (hexadecimal), then filler */
+
+enum { AT_LOAD = 1, AT_STREAM = 9, AT_NUMBER = 11, AT_TIME = 19, AT_CLIENT = 35, PAYLOAD_HEAD = 43 };
+
+static void put_hex(char *out, unsigned digits, uint64_t value)
+{
+    while (digits--) {
+        out[digits] = "0123456789abcdef"[value & 15];
+        value >>= 4;
+    }
+}
+
+static uint64_t get_hex(const char *in, unsigned digits)
+{
+    uint64_t value = 0;
+    while (digits--) {
+        char digit = *in++;
+        value = value << 4 | (uint64_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    }
+    return value;
+}
+
+void payload_write(char *out, unsigned stream, uint32_t number, uint64_t at_ns, uint32_t client_index)
+{
+    out[0] = tally.broadcast ? 'B' : 'U';
+    put_hex(out + AT_LOAD, 8, tally.load);
+    put_hex(out + AT_STREAM, 2, stream);
+    put_hex(out + AT_NUMBER, 8, number);
+    put_hex(out + AT_TIME, 16, at_ns);
+    put_hex(out + AT_CLIENT, 8, client_index);
+    memset(out + PAYLOAD_HEAD, 'x', settings.payload_bytes - PAYLOAD_HEAD);
+}
+
+/* ---- the check */
+
+void tally_begin(bool broadcast)
+{
+    struct samples latency = tally.latency;
+    uint32_t load = tally.load + 1;
+    tally = (struct tally){.load = load, .broadcast = broadcast, .latency = latency};
+    for (unsigned i = 0; i < client_count; i++) {
+        clients[i]->posted = 0;
+        memset(clients[i]->next, 0, sizeof clients[i]->next);
+    }
+}
+
+bool tally_clean(void)
+{
+    return tally.delivered == tally.expected && !tally.skipped && !tally.repeated && !tally.misdelivered && !tally.stray;
+}
+
+void client_got(struct client *client, const char *payload, size_t bytes, uint64_t at_ns)
+{
+    progress();
+    if (bytes != settings.payload_bytes || payload[0] != (tally.broadcast ? 'B' : 'U') ||
+        get_hex(payload + AT_LOAD, 8) != tally.load) {
+        tally.stray++;
+        return;
+    }
+    unsigned stream = get_hex(payload + AT_STREAM, 2) % MAX_STREAMS;
+    uint32_t number = get_hex(payload + AT_NUMBER, 8);
+    if (!tally.broadcast && get_hex(payload + AT_CLIENT, 8) != client->index) {
+        tally.misdelivered++;
+        return;
+    }
+    if (number < client->next[stream]) {
+        tally.repeated++;
+        return;
+    }
+    tally.skipped += number - client->next[stream];
+    client->next[stream] = number + 1;
+    tally.delivered++;
+    tally.last_ns = at_ns;
+    if (!tally.broadcast)
+        samples_add(&tally.latency, at_ns - get_hex(payload + AT_TIME, 16));
+}
+
+/* ---- one connection */
+
+static void keep_partial(struct client *client, const char *data, size_t bytes)
+{
+    if (bytes > client->partial_bytes || !bytes) {
+        free(client->partial);
+        client->partial = bytes ? malloc(bytes) : NULL;
+        if (bytes && !client->partial)
+            fail(2, "out of memory");
+    }
+    memcpy(client->partial ? client->partial : read_buffer, data, bytes);
+    client->partial_bytes = bytes;
+}
+
+static void client_read(struct client *client)
+{
+    for (;;) {
+        size_t kept = client->partial_bytes;
+        if (kept)
+            memcpy(read_buffer, client->partial, kept);
+        ssize_t got = recv(client->source.fd, read_buffer + kept, READ_BYTES - kept, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got < 0)
+            fail(2, "client %u: reading: %s", client->index, strerror(errno));
+        if (got == 0)
+            fail(2, "client %u: the server closed the connection", client->index);
+        size_t bytes = kept + (size_t)got;
+        size_t taken = wire->parse(client, read_buffer, bytes, now_ns());
+        if (kept || taken < bytes)
+            keep_partial(client, read_buffer + taken, bytes - taken);
+        if (bytes < READ_BYTES)
+            return;
+    }
+}
+
+static void client_connected(struct client *client)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(client->source.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error)
+        fail(2, "client %u: connecting: %s", client->index, strerror(error));
+    char greeting[GREETING_BYTES];
+    size_t bytes = wire->greet(greeting, sizeof greeting, client->index);
+    if (send(client->source.fd, greeting, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+        fail(2, "client %u: greeting: %s", client->index, strerror(errno));
+    client->state = CLIENT_OPENING;
+}
+
+static void client_ready(struct source *source, uint32_t events)
+{
+    struct client *client = (struct client *)source;
+    if (client->state == CLIENT_CONNECTING && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+        client_connected(client);
+    if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
+        client_read(client);
+}
+
+static void client_connect(unsigned index)
+{
+    struct client *client = calloc(1, sizeof *client);
+    if (!client)
+        fail(2, "out of memory");
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    if (fd < 0)
+        fail(2, "client %u: socket: %s (raise `ulimit -n`)", index, strerror(errno));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (settings.source_addresses > 1) {
+        /* Without it the port is chosen at bind, out of far fewer. */
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        struct sockaddr_in from = {.sin_family = AF_INET};
+        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + index % settings.source_addresses);
+        if (bind(fd, (struct sockaddr *)&from, sizeof from))
+            fail(2, "client %u: bind: %s", index, strerror(errno));
+    }
+    *client = (struct client){.source = {fd, client_ready}, .index = index, .began_ns = now_ns()};
+    clients[index] = client;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(settings.wire_port)};
+    inet_pton(AF_INET, settings.host, &to.sin_addr);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
+        fail(2, "client %u: connecting: %s", index, strerror(errno));
+    watch(&client->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+}
+
+/* ---- all of them */
+
+void client_opened(struct client *client, const char *token, size_t token_bytes, uint64_t at_ns)
+{
+    if (client->state != CLIENT_OPENING)
+        fail(2, "client %u: a second answer to its SUB", client->index);
+    if (!token_bytes || token_bytes > MAX_TOKEN_BYTES)
+        fail(2, "client %u: a token of %zu bytes", client->index, token_bytes);
+    memcpy(client->token, token, token_bytes);
+    client->state = CLIENT_OPEN;
+    opened++;
+    progress();
+    samples_add(&opening, at_ns - client->began_ns);
+    if (client_count < wanted)
+        client_connect(client_count++);
+}
+
+static bool all_open(void)
+{
+    return opened == wanted;
+}
+
+void clients_open(unsigned count, unsigned in_flight)
+{
+    unsigned before = client_count;
+    wanted = before + count;
+    clients = realloc(clients, wanted * sizeof(struct client *));
+    if (!clients)
+        fail(2, "out of memory");
+    double cpu_before_s = cpu_s();
+    uint64_t began_ns = now_ns();
+    while (client_count < wanted && client_count < before + in_flight)
+        client_connect(client_count++);
+    if (!serve_until(all_open))
+        fail(2, "only %u of %u sessions are open, and nothing happens any more", opened, wanted);
+    double seconds = (double)(now_ns() - began_ns) / 1e9;
+    printf("{\"step\": \"open\", \"clients\": %u, \"in_flight\": %u, \"seconds\": %.4f, \"opened_per_s\": %.0f, ", count,
+           in_flight, seconds, count / seconds);
+    samples_print(&opening, "open_ms");
+    printf(", \"generator_busy\": %.3f}\n", (cpu_s() - cpu_before_s) / seconds);
+}
+
+void clients_close(void)
+{
+    unsigned count = client_count;
+    for (unsigned i = 0; i < count; i++) {
+        close(clients[i]->source.fd);
+        free(clients[i]->partial);
+        free(clients[i]);
+    }
+    client_count = wanted = opened = 0;
+    printf("{\"step\": \"close\", \"clients\": %u}\n", count);
+}

@@ -1,0 +1,146 @@
+/* The measurements: what is published, how much of it at a time, and what comes of it. */
+#include "loadgen.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* How long after the last expected message a repeated one is waited for. */
+enum { SETTLE_MS = 20 };
+
+static struct load load;
+static unsigned posted, posts, answered;   /* messages; posts; answers to posts */
+static unsigned posted_on[MAX_STREAMS];    /* broadcasts, a connection */
+static unsigned turn_of[MAX_CONNECTIONS];  /* unicasts, a connection: it takes every load.connections-th client */
+static uint64_t began_ns;
+static struct samples answers, rounds;
+
+static struct client *next_client(unsigned connection)
+{
+    unsigned share = (client_count - connection + load.connections - 1) / load.connections;
+    return clients[connection + turn_of[connection]++ % share * load.connections];
+}
+
+static void post_next(struct poster *poster)
+{
+    unsigned entries = load.messages - posted < load.entries ? load.messages - posted : load.entries;
+    if (!entries)
+        return;
+    char payload[MAX_PAYLOAD_BYTES];
+    poster_begin(poster, entries);
+    poster->posted_ns = now_ns();
+    for (unsigned i = 0; i < entries; i++) {
+        bool last = i + 1 == entries;
+        if (load.broadcast) {
+            payload_write(payload, poster->number, posted_on[poster->number]++, poster->posted_ns, 0);
+            poster_add(poster, NULL, payload, last);
+        } else {
+            struct client *client = next_client(poster->number);
+            payload_write(payload, 0, client->posted++, poster->posted_ns, client->index);
+            poster_add(poster, client->token, payload, last);
+        }
+    }
+    posted += entries;
+    posts++;
+    tally.expected += load.broadcast ? (uint64_t)entries * client_count : entries;
+    poster_send(poster);
+}
+
+static void got_answer(struct poster *poster, const struct answer *answer, uint64_t at_ns)
+{
+    uint64_t due = load.broadcast ? (uint64_t)poster->entries * client_count : poster->entries;
+    if (answer->sent < due)
+        fail(1, "%s: the server says that it sent %llu messages of %llu", load.name, (unsigned long long)answer->sent,
+             (unsigned long long)due);
+    answered++;
+    samples_add(&answers, at_ns - poster->posted_ns);
+    if (!load.one_at_a_time)
+        post_next(poster);
+}
+
+static bool quiet(void)
+{
+    return answered == posts && tally.delivered >= tally.expected;
+}
+
+static void explain_and_fail(void)
+{
+    fail(1,
+         "%s: %llu deliveries expected, %llu came; %llu skipped, %llu repeated or late, %llu for another client, "
+         "%llu stray; %u of %u posts answered",
+         load.name, (unsigned long long)tally.expected, (unsigned long long)tally.delivered,
+         (unsigned long long)tally.skipped, (unsigned long long)tally.repeated, (unsigned long long)tally.misdelivered,
+         (unsigned long long)tally.stray, answered, posts);
+}
+
+static void publish_all(void)
+{
+    if (!load.one_at_a_time) {
+        for (unsigned i = 0; i < load.connections; i++)
+            post_next(&posters[i]);
+        if (!serve_until(quiet))
+            explain_and_fail();
+        return;
+    }
+    while (posted < load.messages) {
+        post_next(&posters[0]);
+        uint64_t posted_ns = posters[0].posted_ns;
+        if (!serve_until(quiet))
+            explain_and_fail();
+        samples_add(&rounds, tally.last_ns - posted_ns);
+    }
+}
+
+static void report(double busy_s)
+{
+    double seconds = (double)(tally.last_ns - began_ns) / 1e9;
+    printf("{\"step\": \"%s\", \"clients\": %u, \"messages\": %u, \"entries\": %u, \"connections\": %u, "
+           "\"payload_bytes\": %u, \"deliveries\": %llu, \"seconds\": %.4f, \"deliveries_per_s\": %.0f, "
+           "\"posts_per_s\": %.0f, ",
+           load.name, client_count, load.messages, load.entries, load.connections, settings.payload_bytes,
+           (unsigned long long)tally.delivered, seconds, (double)tally.delivered / seconds, posts / seconds);
+    if (load.one_at_a_time) {
+        samples_print(&rounds, "last_client_ms");
+        printf(", ");
+    }
+    if (!load.broadcast) {
+        samples_print(&tally.latency, "latency_ms");
+        printf(", ");
+    }
+    samples_print(&answers, "answer_ms");
+    printf(", \"lost\": %llu, \"repeated\": %llu, \"generator_busy\": %.3f}\n",
+           (unsigned long long)(tally.expected - tally.delivered), (unsigned long long)tally.repeated, busy_s / seconds);
+}
+
+void load_run(struct load what)
+{
+    if (!tally_clean()) /* something came after the load before this one had ended */
+        explain_and_fail();
+    load = what;
+    if (!client_count)
+        fail(2, "%s: no client is open", load.name);
+    unsigned most = load.broadcast ? MAX_STREAMS : MAX_CONNECTIONS;
+    if (load.connections > most)
+        fail(2, "%s: at most %u connections", load.name, most);
+    if (!load.broadcast) {
+        /* No token twice in one post, and none in two posts at once: their order would not be promised. */
+        if (load.connections > client_count)
+            load.connections = client_count;
+        if (load.entries > client_count / load.connections)
+            load.entries = client_count / load.connections;
+    }
+    posted = posts = answered = 0;
+    memset(posted_on, 0, sizeof posted_on);
+    memset(turn_of, 0, sizeof turn_of);
+    poster_answered = got_answer;
+    tally_begin(load.broadcast);
+    posters_open(load.connections);
+    double cpu_before_s = cpu_s();
+    began_ns = now_ns();
+    publish_all();
+    double busy_s = cpu_s() - cpu_before_s;
+    serve_for_ms(SETTLE_MS);
+    posters_close();
+    if (!tally_clean())
+        explain_and_fail();
+    report(busy_s);
+}
