@@ -48,6 +48,18 @@ class IPushForm(Interface):
         """Encode one PUSH as the bytes that go to the transport."""
 
 
+class IPushRun(Interface):
+    """Consecutive messages for many connections, encoded once for each form."""
+
+    message_ids: tuple[int, ...] = Attribute("Their ids, in order.")
+
+    def joined(form: IPushForm) -> bytes:
+        """All of them as the bytes that go to a transport."""
+
+    def frames(form: IPushForm) -> Sequence[bytes]:
+        """Each of them."""
+
+
 class IConnection(Interface):
     """One client connection, as the connector sees it. All calls are made in the reactor's thread."""
 
@@ -67,6 +79,13 @@ class IConnection(Interface):
 
         Never blocks and never raises: a connection that does not read fast enough is closed (3003) and
         answers OVERFLOW. SENT promises an attempt, not an arrival.
+        """
+
+    def push_run(run: "IPushRun") -> int:
+        """Queue consecutive broadcasts, as `push` does for each of them.
+
+        Returns:
+            How many of them, from the first on, were SENT.
         """
 
     def flush() -> None:
@@ -98,7 +117,7 @@ class IConnectionHost(Interface):
         """
 
     def open(connection: IConnection, request: SubRequest) -> None:
-        """A client asks for a session; `opened` or `refused` will be called, not before this returns."""
+        """A client asks for a session: `opened` or `refused` is called, perhaps before this returns."""
 
     def acknowledged(connection: IConnection, message_ids: Sequence[int]) -> None:
         """The client has these messages."""
@@ -107,14 +126,14 @@ class IConnectionHost(Interface):
         """Something is queued: flush it before this reactor turn ends."""
 
     def outbox_grew(size_bytes: int) -> bool:
-        """Count bytes queued (or, negative, gone).
+        """Count bytes that wait for a transport that does not take them (or, negative, no longer do).
 
         Returns:
             False where the node's ceiling is passed, so that a backlogged connection must be closed.
         """
 
-    def closing(connection: IConnection, code: int) -> None:
-        """The session is over and gets no more pushes; the transport may live on for a moment."""
+    def closing(connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
+        """The session is over and gets no more pushes; the transport may live on for close_timeout_s."""
 
     def lost(connection: IConnection) -> None:
         """The transport is gone."""
@@ -167,6 +186,9 @@ class ISubscribe(Interface):
             PermissionDenied: the token belongs to another uid, or the uid is not the credential's.
             Unavailable: the store cannot take it; nothing was changed.
         """
+
+    def lend(connector: str) -> Awaitable[Registration]:
+        """Open a session for a node's own probe: with a new token that is never stored, until it is closed."""
 
     def closed(registrations: Sequence[Registration]) -> Awaitable[None]:
         """Sessions are over. One that has been replaced by a newer epoch stays as it is."""

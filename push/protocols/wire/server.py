@@ -13,7 +13,6 @@ from typing import NamedTuple
 from push.protocols.wire.frames import ID, ID_BYTES, Frame
 from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms
 from push.protocols.wire.messages import (
-    RETRY_BACKOFF,
     BodyError,
     Disconnect,
     SubRequest,
@@ -209,16 +208,14 @@ class ServerSession:
         pending.add(message_id)
         return True
 
-    def close(self, disconnect: Disconnect) -> Frame | None:
-        """End the session from this side.
-
-        Returns:
-            The DISCONNECT to send, None if the session was over already.
-        """
-        if self.state is State.CLOSED:
-            return None
+    def close(self) -> None:
+        """End the session from this side; goodbye() is what to send."""
         self.state = State.CLOSED
         self._held = None
+
+    @staticmethod
+    def goodbye(disconnect: Disconnect) -> Frame:
+        """The DISCONNECT that says why."""
         return Frame(Signal.DISCONNECT, 0, 0, write_disconnect(disconnect))
 
     def _hold(self, frame: Frame) -> Sequence[Event]:
@@ -334,7 +331,3 @@ _TABLE: dict[tuple[State, int], _Step] = {
     (State.OPEN, Signal.DISCONNECT): ServerSession._on_disconnect,
 }
 
-
-def overload(reason: str, retry_after_s: float) -> Disconnect:
-    """The honest close of a server that has no room."""
-    return Disconnect(CloseCode.OVERLOAD, reason, RETRY_BACKOFF, retry_after_s)

@@ -1,0 +1,317 @@
+"""Every setting of the server: its name, type, default, limits and help, in one frozen value.
+
+Read from the command line, from PUSH_* in the environment and from a TOML file, in that order of precedence.
+A wrong setting raises SettingError, which names it, where it came from and what would be right. Imports
+nothing of Twisted, so that it can be read and tested alone.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from push.endpoint_text import is_local
+
+ROLES = ("subscribe", "connector", "router", "api")
+LATER_ROLES = ("cache", "group")
+RIGHTS = ("push", "read", "manage")
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; `str()` names it and the fix."""
+
+
+Parse = Callable[[str], Any]
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _number(least: float, most: float, whole: bool = True) -> Parse:
+    def parse(raw: str) -> float:
+        try:
+            value: float = int(raw) if whole else float(raw)
+        except ValueError:
+            raise SettingError(f"must be a {'whole ' if whole else ''}number, not {raw!r}") from None
+        if not least <= value <= most:
+            raise SettingError(f"must be {least:g} to {most:g}, not {raw}")
+        return value
+
+    return parse
+
+
+def _flag(raw: str) -> bool:
+    word = raw.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise SettingError(f"must be true or false, not {raw!r}")
+
+
+def _one_of(*words: str) -> Parse:
+    def parse(raw: str) -> str:
+        if raw not in words:
+            raise SettingError(f"must be one of {', '.join(words)}, not {raw!r}")
+        return raw
+
+    return parse
+
+
+def _role(raw: str) -> str:
+    if raw in LATER_ROLES:
+        raise SettingError(f"role {raw!r} is not in this version yet: the roles are {', '.join(ROLES)} and all")
+    return str(_one_of(*ROLES, "all")(raw))
+
+
+def _listener(raw: str) -> str:
+    name, equals, endpoint = raw.partition("=")
+    if not equals or not name.isidentifier() or ":" not in endpoint:
+        raise SettingError(f"must be PROTOCOL=ENDPOINT, such as framed=tcp:6789:interface=127.0.0.1, not {raw!r}")
+    return raw
+
+
+def _api_key(raw: str) -> str:
+    name, _, rest = raw.partition(":")
+    rights, _, digest = rest.partition(":")
+    wrong = [right for right in rights.split("+") if right not in RIGHTS]
+    # The value is not repeated: somebody may have put the key itself there.
+    if not name or wrong or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise SettingError("must be NAME:RIGHTS:SHA256, as `pushctl key` prints it, e.g. backend:push+read:3f…")
+    return raw
+
+
+def _address(raw: str) -> str:
+    host, _, port = raw.rpartition(":")
+    if raw and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise SettingError(f"must be HOST:PORT, such as 10.0.0.7:6789, not {raw!r}")
+    return raw
+
+
+def _setting(
+    default: Any, help: str, parse: Parse = _text, *, many: bool = False, split: str | None = None, value: str = ""
+) -> Any:
+    metadata = {"help": help, "parse": parse, "many": many, "split": split, "value": value}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings, checked one by one and together."""
+
+    role: tuple[str, ...] = _setting(
+        ("all",), f"What runs here: one or more of {', '.join(ROLES)}, all.", _role, many=True, split=",", value="ROLE"
+    )
+    listen: tuple[str, ...] = _setting(
+        ("framed=tcp:6789:interface=127.0.0.1",),
+        "Where clients connect, by which protocol.",
+        _listener,
+        many=True,
+        value="PROTOCOL=ENDPOINT",
+    )
+    advertise: str = _setting(
+        "", "host:port that clients and nodes reach this connector at; default: its first listener.", _address
+    )
+    api: str = _setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", value="ENDPOINT")
+    data_dir: str = _setting("push-data", "Directory of everything that must survive a restart.", value="DIR")
+    node_id: int = _setting(0, "Number of this node in message ids; no two nodes may share one.", _number(0, 1023))
+
+    api_keys: tuple[str, ...] = _setting(
+        (),
+        "A key of the HTTP API, as printed by `pushctl key`. Without any, the API is open to this machine.",
+        _api_key,
+        many=True,
+        split=",",
+        value="NAME:RIGHTS:SHA256",
+    )
+    client_jwt_key_file: str = _setting(
+        "",
+        "Clients must show a JWT, signed with this secret (32 bytes or more) or for this PEM public key.",
+        value="FILE",
+    )
+    client_jwt_audience: str = _setting("", "The audience that clients' JWTs must name.", value="TEXT")
+    allow_anonymous_clients: bool = _setting(
+        False, "Let clients without JWT connect from other machines too: a token is then all that protects it.", _flag
+    )
+
+    max_connections: int = _setting(
+        0, "Client connections; 0: as many as the limit on open files allows.", _number(0, 10_000_000)
+    )
+    max_connections_per_address: int = _setting(5_000, "Connections from one address.", _number(1, 10_000_000))
+    max_subs_per_s: float = _setting(10_000.0, "Sessions opened in a second.", _number(0.001, 1e9, whole=False))
+    max_tokens: int = _setting(10_000_000, "Tokens kept.", _number(1, 1_000_000_000))
+    max_body_bytes: int = _setting(65_536, "Body of a client's frame.", _number(1_024, 16_777_216))
+    max_body_before_open_bytes: int = _setting(4_096, "The same before its session is open.", _number(256, 16_777_216))
+    handshake_timeout_s: float = _setting(20.0, "Time to open a session in.", _number(0.01, 3_600, whole=False))
+    default_interval_s: float = _setting(
+        300.0, "Heartbeat that clients are held to which promise none.", _number(10, 1_800, whole=False)
+    )
+    idle_grace_s: float = _setting(60.0, "How late a heartbeat may be.", _number(0.01, 3_600, whole=False))
+    max_outbox_bytes: int = _setting(
+        1_048_576, "Bytes that wait for one client to read them.", _number(1_024, 1_073_741_824)
+    )
+    max_outbox_messages: int = _setting(1_024, "Messages that wait for one client.", _number(1, 1_000_000))
+    max_node_outbox_bytes: int = _setting(
+        268_435_456, "Bytes that wait for all clients together.", _number(65_536, 1_099_511_627_776)
+    )
+    ack_window: int = _setting(256, "Unacknowledged messages on one connection.", _number(1, 65_536))
+    close_timeout_s: float = _setting(
+        5.0, "How long a closing connection may take before it is cut.", _number(0.01, 600, whole=False)
+    )
+    stop_timeout_s: float = _setting(
+        10.0, "How long stopping may take before what is not written is dropped.", _number(0, 600, whole=False)
+    )
+    stop_spread_s: float = _setting(
+        10.0, "When stopping: over how long clients are asked to spread their return.", _number(0, 3_600, whole=False)
+    )
+
+    api_max_body_bytes: int = _setting(8_388_608, "Body of an HTTP request.", _number(1_024, 1_073_741_824))
+    api_max_batch: int = _setting(10_000, "Entries of one batchSend.", _number(1, 1_000_000))
+    api_max_targets: int = _setting(100_000, "Tokens or uids that one message may name.", _number(1, 10_000_000))
+    api_requests_per_s: float = _setting(
+        10_000.0, "Requests in a second with one key (or, without keys, from one address).", _number(0.001, 1e9, False)
+    )
+    api_timeout_s: float = _setting(30.0, "How long an HTTP request may take to arrive.", _number(0.1, 3_600, False))
+
+    log_format: str = _setting(
+        "text", "text for people, json for machines: one object a line.", _one_of("text", "json")
+    )
+    log_level: str = _setting("info", "The least that is logged.", _one_of("debug", "info", "warn", "error"))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that run here, in the order in which they start."""
+        return ROLES if "all" in self.role else tuple(role for role in ROLES if role in self.role)
+
+
+def option_name(setting: "Field[Any]") -> str:
+    """How the command line calls a setting; a setting that is given several times is named in the singular."""
+    name = "api_key" if setting.name == "api_keys" else setting.name
+    return name.replace("_", "-")
+
+
+def environment_name(setting: "Field[Any]") -> str:
+    """How the environment calls a setting."""
+    return "PUSH_" + setting.name.upper()
+
+
+def default_text(setting: "Field[Any]") -> str:
+    """The default as one would write it."""
+    value = setting.default
+    if isinstance(value, bool):
+        return "false" if not value else "true"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, str], file: str | None) -> Config:
+    """Read all settings.
+
+    Args:
+        options: from the command line, by setting name; those not given are missing.
+        environment: os.environ or its like; PUSH_CONFIG names the file if `file` is None.
+        file: path of a TOML file, or None.
+
+    Returns:
+        The settings, each from the first place that has it.
+
+    Raises:
+        SettingError: a setting is wrong, unknown, or does not go with another.
+    """
+    file = file or environment.get("PUSH_CONFIG") or None
+    from_file = _read_file(file) if file else {}
+    known = {setting.name for setting in fields(Config)}
+    for name in from_file:
+        if name not in known:
+            raise SettingError(f"{name} in {file}: there is no such setting; docs/configuration.md lists them")
+    values: dict[str, Any] = {}
+    for setting in fields(Config):
+        name = setting.name
+        if name in options:
+            source, raw = f"--{option_name(setting)}", options[name]
+        elif environment_name(setting) in environment:
+            source, raw = environment_name(setting), environment[environment_name(setting)]
+        elif name in from_file:
+            source, raw = f"{name} in {file}", from_file[name]
+        else:
+            continue
+        try:
+            values[name] = _parse(setting, raw)
+        except SettingError as error:
+            raise SettingError(f"{source}: {error}") from None
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def _read_file(path: str) -> dict[str, str | list[str]]:
+    try:
+        with open(path, "rb") as stream:
+            content = tomllib.load(stream)
+    except OSError as error:
+        raise SettingError(f"--config: cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingError(f"--config: {path} is not TOML: {error}") from None
+    return {name: _as_text(name, value, path) for name, value in content.items()}
+
+
+def _as_text(name: str, value: object, path: str) -> str | list[str]:
+    """TOML's types as the text that the command line would have: one parser for every source."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise SettingError(f"{name} in {path}: must be a text, a number, true, false or a list of texts")
+
+
+def _parse(setting: "Field[Any]", raw: str | Sequence[str]) -> Any:
+    parse: Parse = setting.metadata["parse"]
+    if not setting.metadata["many"]:
+        if not isinstance(raw, str):
+            raise SettingError("must be one value, not a list")
+        return parse(raw)
+    items = raw.split() if isinstance(raw, str) else list(raw)
+    split = setting.metadata["split"]
+    if split:
+        items = [part for item in items for part in item.split(split) if part]
+    return tuple(parse(item) for item in items)
+
+
+def _check_together(config: Config) -> None:
+    if not config.role:
+        raise SettingError("--role: name at least one role")
+    missing = [role for role in ROLES if role not in config.roles]
+    if missing:
+        raise SettingError(
+            f"--role: {', '.join(missing)} must run in the same process: this version links no processes yet"
+        )
+    if not config.listen:
+        raise SettingError("--listen: name at least one listener")
+    if config.max_outbox_bytes > config.max_node_outbox_bytes:
+        raise SettingError("--max-outbox-bytes: must not be over --max-node-outbox-bytes")
+    if config.max_body_before_open_bytes > config.max_body_bytes:
+        raise SettingError("--max-body-before-open-bytes: must not be over --max-body-bytes")
+    if not config.client_jwt_key_file and not config.allow_anonymous_clients:
+        for listener in config.listen:
+            endpoint = listener.partition("=")[2]
+            if not is_local(endpoint):
+                raise SettingError(
+                    f"--listen: {endpoint} can be reached from other machines, but clients need no credential: "
+                    "set --client-jwt-key-file to a file with a secret or a public key (or, where a token alone "
+                    "is protection enough, --allow-anonymous-clients), or add interface=127.0.0.1"
+                )
+    if not config.api_keys and not is_local(config.api):
+        raise SettingError(
+            f"--api: {config.api} can be reached from other machines, but no key is set: "
+            "make one with `pushctl key` and set --api-key, or add interface=127.0.0.1"
+        )
+
+
+def from_environment(options: Mapping[str, str | Sequence[str]], file: str | None) -> Config:
+    """`load` with the process's environment."""
+    return load(options, os.environ, file)

@@ -1,0 +1,337 @@
+"""The framed protocol on a byte stream: a transport for the wire core's session, and nothing else.
+
+One slotted object a connection, no timer, no Deferred, no closure. Decides nothing that concerns more than
+this connection: limits and other connections are the host's. Must not import services, stores or web.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+    ITransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from push.ipush import IConnection, IConnectionHost, IPushForm, IPushRun, IWireProtocol
+from push.model import Outcome, Registration
+from push.protocols.wire.frames import HEADER, ID, Frame, FrameDecoder, encode
+from push.protocols.wire.messages import Disconnect
+from push.protocols.wire.outbox import Outbox
+from push.protocols.wire.server import Acknowledged, Event, OpenRequested, Reply, ServerSession
+from push.protocols.wire.signals import MAGIC, VERSION, CloseCode, Signal, SubSignal
+
+_RETRY_AFTER_S = 5.0
+
+
+@implementer(IPushForm)
+class PlainForm:
+    """PUSH to a client that does not acknowledge: the payload alone."""
+
+    def encode_push(self, message_id: int, payload: bytes) -> bytes:
+        """Encode one PUSH; the id is not sent."""
+        return HEADER.pack(MAGIC, VERSION, Signal.PUSH, len(payload), 0, 0) + payload
+
+
+@implementer(IPushForm)
+class AckForm:
+    """PUSH to a client that acknowledges: the message id, then the payload."""
+
+    def encode_push(self, message_id: int, payload: bytes) -> bytes:
+        """Encode one PUSH/MN."""
+        header = HEADER.pack(MAGIC, VERSION, Signal.PUSH, len(payload) + ID.size, SubSignal.MN, 0)
+        return header + ID.pack(message_id) + payload
+
+
+# One of each, so that connections of a kind share what is encoded for them.
+PLAIN_FORM = PlainForm()
+ACK_FORM = AckForm()
+
+
+@implementer(IProtocol, IPushProducer, IConnection)
+class FramedProtocol:
+    """One client over TCP or TLS.
+
+    Writes go through the outbox, so that what is queued in one reactor turn leaves in one write, and so that
+    nothing piles up in the transport: while it has paused us, the outbox fills up to its limits.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_decoder",
+        "_host",
+        "_in_transport_bytes",
+        "_outbox",
+        "_paused",
+        "_session",
+        "_unwelcome",
+        "broadcast_number",
+        "form",
+        "peer_host",
+        "registration",
+        "transport",
+    )
+
+    def __init__(self, host: IConnectionHost) -> None:
+        self._host = host
+        self._session = ServerSession(host.now_s())
+        self._decoder = FrameDecoder(host.limits.max_body_before_open_bytes)
+        self._outbox = Outbox()
+        self._paused = False
+        self._closing = False
+        # Bytes of the write that made the transport pause us: counted as queued until it resumes us.
+        self._in_transport_bytes = 0
+        self._unwelcome: Disconnect | None = None
+        # An ITransport that is an IConsumer as well, as those of TCP and TLS are; None before and after.
+        self.transport: Any = None
+        self.peer_host = ""
+        self.registration: Registration | None = None
+        self.form: IPushForm = PLAIN_FORM
+        self.broadcast_number = 0
+
+    # IProtocol
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Take the transport."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """Begin: the handshake deadline runs from here."""
+        transport = self.transport
+        self.peer_host = getattr(transport.getPeer(), "host", "") or "unix"
+        if hasattr(transport, "setTcpNoDelay"):
+            # Writes are coalesced here already: Nagle's algorithm would only delay them.
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self._unwelcome = self._host.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Decode and act; after the end of the session, ignore."""
+        if self._closing:
+            return
+        self._session.heard(self._host.now_s())
+        for frame in self._decoder.feed(data):
+            self._act(self._session.receive(frame))
+            if self._closing:
+                return
+        error = self._decoder.error
+        if error is not None:
+            self._finish(Disconnect(error.code, error.reason), say_so=error.peer_speaks)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Free everything."""
+        self._closing = True
+        self._drop_queue()
+        self._host.lost(self)
+        self.registration = None
+        self.transport = None
+
+    def logPrefix(self) -> str:
+        """How log lines of the transport are headed."""
+        return "framed"
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        """The transport is full: let the outbox fill."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport has room."""
+        self._paused = False
+        if self._in_transport_bytes:
+            self._host.outbox_grew(-self._in_transport_bytes)
+            self._in_transport_bytes = 0
+        if self._outbox.size_bytes:
+            self._host.outbox_grew(-self._outbox.size_bytes)
+            self.flush()
+
+    def stopProducing(self) -> None:
+        """The transport is gone: connectionLost follows and cleans up."""
+
+    # IConnection
+
+    def opened(self, registration: Registration, interval_ms: int, server_time_ms: int) -> None:
+        """Answer the client's SUB or CONNECT with 200."""
+        self.registration = registration
+        self._decoder.max_body_bytes = self._host.limits.max_body_bytes
+        session = self._session
+        events = session.accept(token=registration.token, interval_ms=interval_ms, server_time_ms=server_time_ms)
+        session.heard(self._host.now_s())
+        self.form = PLAIN_FORM if session.unacknowledged is None else ACK_FORM
+        self._act(events)
+
+    def refused(self, status: int, reason: str, retry_after_s: float | None) -> None:
+        """Answer the client's SUB or CONNECT with another status."""
+        self._act(self._session.refuse(status, reason, retry_after_s))
+
+    def push(self, message_id: int, frame: bytes) -> Outcome:
+        """See IConnection."""
+        if self._closing:
+            return Outcome.OFFLINE
+        session = self._session
+        if session.unacknowledged is not None and not session.may_push(message_id, self._host.limits.ack_window):
+            return Outcome.WINDOW_FULL
+        return Outcome.SENT if self._queue(frame, 1) else Outcome.OVERFLOW
+
+    def push_run(self, run: IPushRun) -> int:
+        """See IConnection."""
+        message_ids = run.message_ids
+        if self._session.unacknowledged is None:
+            if self._closing:
+                return 0
+            return len(message_ids) if self._queue(run.joined(self.form), len(message_ids)) else 0
+        for sent, (message_id, frame) in enumerate(zip(message_ids, run.frames(self.form), strict=True)):
+            if self.push(message_id, frame) is not Outcome.SENT:
+                return sent
+        return len(message_ids)
+
+    def flush(self) -> None:
+        """See IConnection."""
+        transport = self.transport
+        if self._paused or transport is None:
+            return
+        data = self._outbox.take()
+        if data:
+            transport.write(data)
+            if self._paused:
+                self._in_transport_bytes = len(data)
+                self._host.outbox_grew(len(data))
+
+    def deadline_s(self) -> float:
+        """See IConnection."""
+        limits = self._host.limits
+        return self._session.deadline_s(limits.handshake_timeout_s, limits.idle_grace_s)
+
+    def disconnect(self, reason: Disconnect) -> None:
+        """See IConnection."""
+        self._finish(reason, say_so=True)
+
+    def abort(self) -> None:
+        """See IConnection."""
+        self._closing = True
+        self._drop_queue()
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    # Inside
+
+    def _act(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Reply):
+                self._reply(event.frame)
+            elif isinstance(event, OpenRequested):
+                if self._unwelcome is None:
+                    self._host.open(self, event.request)
+                else:
+                    self._turn_away(self._unwelcome)
+            elif isinstance(event, Acknowledged):
+                self._host.acknowledged(self, event.message_ids)
+            else:
+                self._finish(event.disconnect, say_so=not event.by_peer, by_peer=event.by_peer)
+            if self._closing:
+                return
+
+    def _turn_away(self, reason: Disconnect) -> None:
+        self.refused(503, reason.reason, reason.retry_after_s)
+        self._finish(reason, say_so=True)
+
+    def _reply(self, frame: Frame) -> None:
+        data = encode(frame.signal, frame.body, subsignal=frame.subsignal, message_id=frame.message_id)
+        self._queue(data, 1)
+
+    def _queue(self, data: bytes, messages: int) -> bool:
+        """Queue behind the rest; False where the peer reads too slowly and has been closed for it."""
+        outbox = self._outbox
+        limits = self._host.limits
+        size_bytes = len(data)
+        if not outbox.has_room(
+            size_bytes, messages, max_bytes=limits.max_outbox_bytes, max_messages=limits.max_outbox_messages
+        ):
+            self.flush()  # many messages in one turn are no backlog while the transport takes them
+            if outbox.size_bytes:
+                self._finish_slow(CloseCode.SLOW_CONSUMER, "this client reads more slowly than messages come")
+                return False
+        was_empty = outbox.append(data, messages)
+        if self._paused:
+            if not self._host.outbox_grew(size_bytes):
+                self._finish_slow(CloseCode.OVERLOAD, "the node's outboxes are full and this client has a backlog")
+                return False
+        elif was_empty:
+            self._host.mark_dirty(self)
+        return True
+
+    def _finish_slow(self, code: CloseCode, reason: str) -> None:
+        self._drop_queue()
+        self._finish(Disconnect(code, reason, "backoff", _RETRY_AFTER_S), say_so=True)
+
+    def _drop_queue(self) -> None:
+        dropped_bytes = len(self._outbox.take())
+        if self._paused and dropped_bytes:
+            self._host.outbox_grew(-dropped_bytes)
+        if self._in_transport_bytes:
+            self._host.outbox_grew(-self._in_transport_bytes)
+            self._in_transport_bytes = 0
+
+    def _finish(self, reason: Disconnect, *, say_so: bool, by_peer: bool = False) -> None:
+        """Stop the session, write what is queued and why, and close; the host aborts what takes too long."""
+        transport = self.transport
+        if self._closing or transport is None:
+            return
+        self._session.close()
+        self._closing = True
+        queued = self._outbox.size_bytes
+        last = self._outbox.take()
+        if self._paused and queued:
+            self._host.outbox_grew(-queued)
+        if say_so:
+            goodbye = ServerSession.goodbye(reason)
+            last += encode(goodbye.signal, goodbye.body)
+        self._host.closing(self, reason, by_peer)
+        transport.unregisterProducer()  # a paused producer would keep the socket open for ever
+        if last:
+            transport.write(last)
+        if say_so and ITCPTransport.providedBy(transport) and not ISSLTransport.providedBy(transport):
+            # Closing with unread input would make the kernel send RST, which can overtake our DISCONNECT: so
+            # end our side only, and go on ignoring input until the peer ends its own.
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
+
+
+@implementer(IProtocolFactory)
+class FramedFactory:
+    """Builds FramedProtocols for one host."""
+
+    noisy = False
+
+    def __init__(self, host: IConnectionHost) -> None:
+        self._host = host
+
+    def buildProtocol(self, addr: IAddress) -> FramedProtocol:
+        """Build one; whether it is welcome is decided when it is connected."""
+        return FramedProtocol(self._host)
+
+    def doStart(self) -> None:
+        """Nothing to prepare."""
+
+    def doStop(self) -> None:
+        """Nothing to release."""
+
+
+@implementer(IWireProtocol)
+class FramedWireProtocol:
+    """The plug-in that `--listen framed=ENDPOINT` names."""
+
+    name = "framed"
+
+    def factory(self, host: IConnectionHost) -> FramedFactory:
+        """See IWireProtocol."""
+        return FramedFactory(host)

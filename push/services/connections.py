@@ -1,0 +1,113 @@
+"""The table of one connector's connections: who is here, with which token, and who may still come.
+
+Plain bookkeeping in memory: no timers, no awaiting, no transports. Must not import adapters, stores or web.
+"""
+
+from collections.abc import Iterator
+
+from push.ipush import IConnection
+from push.model import ConnectionLimits, Registration
+from push.protocols.wire.messages import RETRY_BACKOFF, Disconnect
+from push.protocols.wire.signals import CloseCode
+
+# Connections over a limit are kept just long enough to be told so, and no more than this many at once.
+MAX_UNWELCOME = 256
+_RETRY_AFTER_S = 30.0
+
+
+class Connections:
+    """All connections of a connector.
+
+    Attributes:
+        by_token: token → the connection that has its session.
+        sessions: how many connections have a session.
+    """
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
+        self._all: dict[IConnection, None] = {}
+        self._unwelcome: set[IConnection] = set()
+        self._by_address: dict[str, int] = {}
+        self.by_token: dict[str, IConnection] = {}
+        self.sessions = 0
+
+    def __len__(self) -> int:
+        """How many connections there are, the unwelcome ones included."""
+        return len(self._all) + len(self._unwelcome)
+
+    def __iter__(self) -> Iterator[IConnection]:
+        """Every connection, in a snapshot that later changes do not disturb."""
+        return iter([*self._all, *self._unwelcome])
+
+    def with_session(self) -> list[IConnection]:
+        """A snapshot of the connections that have a session."""
+        return [connection for connection in self._all if connection.registration is not None]
+
+    def add(self, connection: IConnection) -> Disconnect | None:
+        """Take in a new connection.
+
+        Returns:
+            None, or why it is over a limit. Over MAX_UNWELCOME such it is aborted here and now.
+        """
+        limits = self._limits
+        address = connection.peer_host
+        here = self._by_address.get(address, 0)
+        if len(self._all) >= limits.max_connections:
+            refusal = "this connector has no room for another connection"
+        elif here >= limits.max_connections_per_address:
+            refusal = "too many connections from this address"
+        else:
+            self._all[connection] = None
+            self._by_address[address] = here + 1
+            return None
+        if len(self._unwelcome) >= MAX_UNWELCOME:
+            connection.abort()
+        else:
+            self._unwelcome.add(connection)
+        return Disconnect(CloseCode.OVERLOAD, refusal, RETRY_BACKOFF, _RETRY_AFTER_S)
+
+    def bind(self, connection: IConnection, token: str) -> IConnection | None:
+        """Give a token's session to a connection.
+
+        Returns:
+            The other connection that had it, now without.
+        """
+        previous = self.by_token.get(token)
+        self.by_token[token] = connection
+        if connection in self._all and previous is not connection:
+            self.sessions += 1
+        if previous is None or previous is connection:
+            return None
+        self._forget_session(previous)
+        return previous
+
+    def unbind(self, connection: IConnection) -> Registration | None:
+        """Take the session away from a connection.
+
+        Returns:
+            What it was registered as, None where it had no session or it is another's by now.
+        """
+        registration = connection.registration
+        if registration is None or self.by_token.get(registration.token) is not connection:
+            return None
+        del self.by_token[registration.token]
+        self._forget_session(connection)
+        return registration
+
+    def remove(self, connection: IConnection) -> None:
+        """Forget a connection whose session has been taken away."""
+        if connection in self._unwelcome:
+            self._unwelcome.discard(connection)
+            return
+        if self._all.pop(connection, self) is self:
+            return
+        address = connection.peer_host
+        here = self._by_address[address] - 1
+        if here:
+            self._by_address[address] = here
+        else:
+            del self._by_address[address]
+
+    def _forget_session(self, connection: IConnection) -> None:
+        if connection in self._all:
+            self.sessions -= 1

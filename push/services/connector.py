@@ -1,0 +1,286 @@
+"""A connector: holds connections of any wire protocol, opens their sessions, delivers to them.
+
+What protocols need (IConnectionHost) and what routers need (IConnector), over the table of connections. Must
+not import adapters, stores or web.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from push.errors import PushError, RateLimited
+from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, ISubscribe
+from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Outcome, Registration, Sample
+from push.protocols.wire.liveness import held_interval_ms
+from push.protocols.wire.messages import Disconnect, SubRequest
+from push.protocols.wire.signals import CloseCode
+from push.rates import TokenBucket
+from push.services.broadcast import Broadcaster
+from push.services.connections import Connections
+from push.services.measures import ConnectorMeasures
+from push.services.tasks import Tasks
+from push.services.turns import Flusher, Slices
+
+_REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
+_SHUTTING_DOWN = "this connector is shutting down"
+# How many deliveries are made between two looks at the clock.
+_STRIDE = 256
+
+
+@implementer(IConnectionHost, IConnector, IMeasured)
+class Connector:
+    """One node's connections.
+
+    Args:
+        address: "host:port" that it advertises.
+        limits: what it allows.
+        subscribe: where sessions are opened.
+        clock: monotonic seconds and callLater.
+        now_ms: milliseconds since 1970.
+        version: of the software, for node().
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        limits: ConnectionLimits,
+        subscribe: ISubscribe,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        version: str,
+    ) -> None:
+        self.address = address
+        self.limits = limits
+        self.connections = Connections(limits)
+        self.measures = ConnectorMeasures()
+        self.tasks = Tasks()
+        self._subscribe = subscribe
+        self._clock = clock
+        self._now_ms = now_ms
+        self._version = version
+        self._started_ms = now_ms()
+        self._flusher = Flusher(clock)
+        self._slices = Slices(clock)
+        self._broadcaster = Broadcaster(
+            connections=self.connections.with_session,
+            flusher=self._flusher,
+            slices=self._slices,
+            tasks=self.tasks,
+            max_waiting_bytes=limits.max_node_outbox_bytes,
+        )
+        self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
+        # Held while a batch is being delivered over several turns, so that no later one overtakes it.
+        self._order = DeferredLock()
+        # Sessions that are being opened; a connection that ends meanwhile leaves, and is not opened.
+        self._opening: set[IConnection] = set()
+        # Connections that are over, and when to abort what is left of them.
+        self._closing: dict[IConnection, float] = {}
+        self._outbox_bytes = 0
+        self._is_draining = False
+
+    # IConnectionHost
+
+    def now_s(self) -> float:
+        """See IConnectionHost."""
+        return self._clock.seconds()
+
+    def connected(self, connection: IConnection) -> Disconnect | None:
+        """See IConnectionHost."""
+        self.measures.accepted += 1
+        refusal = self.connections.add(connection)
+        if refusal is not None:
+            self.measures.unwelcome += 1
+        return refusal
+
+    def open(self, connection: IConnection, request: SubRequest) -> None:
+        """See IConnectionHost."""
+        if self._is_draining:
+            connection.refused(503, _SHUTTING_DOWN, 1.0)
+            return
+        wait_s = self._subs.take(self._clock.seconds())
+        if wait_s:
+            self.measures.rate_limited += 1
+            connection.refused(RateLimited.status, "too many sessions are being opened", round(max(wait_s, 1.0), 3))
+            return
+        self._opening.add(connection)
+        self.tasks.spawn("opening a session", self._open(connection, request))
+
+    def acknowledged(self, connection: IConnection, message_ids: Sequence[int]) -> None:
+        """See IConnectionHost."""
+        self.measures.acknowledged += len(message_ids)
+
+    def mark_dirty(self, connection: IConnection) -> None:
+        """See IConnectionHost."""
+        self._flusher.mark(connection)
+
+    def outbox_grew(self, size_bytes: int) -> bool:
+        """See IConnectionHost."""
+        self._outbox_bytes += size_bytes
+        return self._outbox_bytes <= self.limits.max_node_outbox_bytes
+
+    def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
+        """See IConnectionHost."""
+        self.measures.closed(int(reason.code), by_peer)
+        self._end_session(connection)
+        self._closing[connection] = self._clock.seconds() + self.limits.close_timeout_s
+
+    def lost(self, connection: IConnection) -> None:
+        """See IConnectionHost."""
+        self._end_session(connection)
+        self.connections.remove(connection)
+        self._closing.pop(connection, None)
+
+    # IConnector
+
+    async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
+        """See IConnector."""
+        began_s = self._clock.seconds()
+        order = self._order
+        if order.locked:
+            await order.acquire()
+        else:
+            order.acquire()
+        try:
+            return await self._deliver(batch)
+        finally:
+            order.release()
+            self.measures.delivery.observe(self._clock.seconds() - began_s, len(batch))
+
+    async def broadcast(self, message_id: int, payload: bytes) -> int:
+        """See IConnector."""
+        began_s = self._clock.seconds()
+        if self._order.locked:
+            await self._order.acquire()
+            try:  # published before the release, which lets the next batch go at once
+                passed = self._broadcaster.publish(message_id, payload)
+            finally:
+                self._order.release()
+        else:
+            passed = self._broadcaster.publish(message_id, payload)
+        sent = await passed
+        self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
+        return sent
+
+    async def kick(self, token: str, reason: Disconnect) -> bool:
+        """See IConnector."""
+        connection = self.connections.by_token.get(token)
+        if connection is None:
+            return False
+        connection.disconnect(reason)
+        return True
+
+    async def node(self) -> Node:
+        """See IConnector."""
+        return Node(
+            address=self.address,
+            connections=len(self.connections),
+            sessions=self.connections.sessions,
+            max_connections=self.limits.max_connections,
+            started_ms=self._started_ms,
+            draining=self._is_draining,
+            version=self._version,
+        )
+
+    # For the services around it
+
+    def attach(self, connection: IConnection, registration: Registration, interval_ms: int) -> None:
+        """Give a connection the session that was opened for it, and close the one that had it before."""
+        replaced = self.connections.bind(connection, registration.token)
+        connection.broadcast_number = self._broadcaster.latest
+        connection.opened(registration, interval_ms, self._now_ms())
+        if replaced is not None:
+            replaced.disconnect(_REPLACED)
+
+    def sweep(self) -> None:
+        """Close what has been silent for too long, abort what does not close."""
+        now_s = self._clock.seconds()
+        for connection in [each for each, deadline_s in self._closing.items() if deadline_s <= now_s]:
+            connection.abort()
+        for connection in self.connections:
+            if connection not in self._closing and connection.deadline_s() <= now_s:
+                if connection.registration is None:
+                    why = f"no session was opened within {self.limits.handshake_timeout_s:g} s"
+                else:
+                    why = "nothing was heard for longer than the promised interval"
+                connection.disconnect(Disconnect(CloseCode.IDLE, why, "backoff"))
+
+    def drain(self) -> None:
+        """Take no new sessions from now on."""
+        self._is_draining = True
+
+    def samples(self) -> Iterable[Sample]:
+        """See IMeasured."""
+        yield Sample("push_connections", "gauge", "Open connections.", len(self.connections))
+        yield Sample("push_sessions", "gauge", "Open sessions.", self.connections.sessions)
+        yield Sample("push_outbox_bytes", "gauge", "Bytes that wait for clients to read.", self._outbox_bytes)
+        yield from self.measures.samples()
+
+    # Inside
+
+    async def _open(self, connection: IConnection, request: SubRequest) -> None:
+        interval_ms = held_interval_ms(request.interval_ms, self.limits.default_interval_ms)
+        had = connection.registration
+        if had is not None:  # the session is open: the client changes its uid, tags or interval
+            request = SubRequest(had.token, request.uid, request.auth, request.ack, None, request.device, request.tags)
+        try:
+            registration = await self._subscribe.open(request, self.address)
+        except PushError as error:
+            if connection in self._opening:
+                self._opening.discard(connection)
+                connection.refused(error.status, str(error), error.retry_after_s)
+            return
+        if connection not in self._opening:
+            await self._subscribe.closed([registration])
+            return
+        self._opening.discard(connection)
+        self.measures.opened += 1
+        self.attach(connection, registration, interval_ms)
+
+    def _end_session(self, connection: IConnection) -> None:
+        self._opening.discard(connection)
+        registration = self.connections.unbind(connection)
+        if registration is not None:
+            self.tasks.spawn("closing a session", self._closed(registration))
+
+    async def _closed(self, registration: Registration) -> None:
+        await self._subscribe.closed([registration])
+
+    async def _deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
+        by_token = self.connections.by_token
+        sent: list[int] = []
+        missed: dict[int, list[tuple[str, Outcome]]] = {}
+        end_s = self._slices.start()
+        steps = 0
+        for position, delivery in enumerate(batch):
+            count = 0
+            message_id = delivery.message_id
+            form = frame = None
+            for token in delivery.tokens:
+                connection = by_token.get(token)
+                if connection is None:
+                    outcome = Outcome.OFFLINE
+                else:
+                    if connection.broadcast_number < self._broadcaster.latest:
+                        self._broadcaster.catch_up(connection)
+                    if frame is None or connection.form is not form:
+                        form = connection.form
+                        frame = form.encode_push(message_id, delivery.payload)
+                    outcome = connection.push(message_id, frame)
+                if outcome:
+                    missed.setdefault(position, []).append((token, outcome))
+                else:
+                    count += 1
+                steps += 1
+                if not steps % _STRIDE and self._slices.is_over(end_s):
+                    self._flusher.flush()
+                    await self._slices.turn()
+                    end_s = self._slices.start()
+            sent.append(count)
+        self.measures.sent += sum(sent)
+        return DeliveryReport(sent, missed)

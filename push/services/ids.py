@@ -1,0 +1,118 @@
+"""Message ids: unique in the cluster, growing with time, also when the clock steps back or the node restarts.
+
+42 bits of milliseconds since 2026-01-01, 10 of node, 12 of sequence. Source: docs/protocol.md, "PUSH".
+Must not import adapters, stores or web.
+"""
+
+from collections.abc import Callable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from push.ipush import IFloorStore
+from push.services.periodic import Periodic
+from push.services.tasks import Tasks
+
+EPOCH_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+MAX_NODE = 1023
+_NODE_SHIFT = 12
+_TIME_SHIFT = 22
+_SEQUENCES = 1 << _NODE_SHIFT
+# The floor on disk is kept this far ahead of the clock, and of ids that run ahead of the clock: a crash can
+# put later ids this much in the future, but never repeats one. The second is small, so that a server that is
+# killed again and again does not drift away from the time of day.
+RESERVE_MS = 10_000
+RESERVE_AHEAD_MS = 1_000
+_FLOOR = "message_id_ms"
+
+
+class MessageIds:
+    """Gives out ids.
+
+    Args:
+        node: 0-1023, this node's number.
+        now_ms: milliseconds since 1970 on the wall clock.
+
+    Attributes:
+        is_ready: whether ids may be given out: not before the floor of earlier runs is known.
+        now_ms: the clock.
+        last_ms: the milliseconds of the newest id.
+    """
+
+    def __init__(self, *, node: int, now_ms: Callable[[], int]) -> None:
+        if not 0 <= node <= MAX_NODE:
+            raise ValueError(f"node must be 0 to {MAX_NODE}, not {node}")
+        self._node_bits = node << _NODE_SHIFT
+        self.now_ms = now_ms
+        self._sequence = 0
+        self.last_ms = EPOCH_MS
+        self.is_ready = False
+
+    def raise_floor(self, floor_ms: int) -> None:
+        """Make every further id later than this."""
+        if floor_ms >= self.last_ms:
+            self.last_ms = floor_ms + 1
+            self._sequence = 0
+
+    def next(self) -> int:
+        """The next id, greater than any before. Runs ahead of the clock rather than repeat."""
+        now_ms = self.now_ms()
+        if now_ms > self.last_ms:
+            self.last_ms = now_ms
+            self._sequence = 0
+        else:
+            self._sequence += 1
+            if self._sequence == _SEQUENCES:
+                self.last_ms += 1
+                self._sequence = 0
+        return (self.last_ms - EPOCH_MS) << _TIME_SHIFT | self._node_bits | self._sequence
+
+
+class IdFloor(Service):
+    """Keeps the floor of the ids on disk ahead of those that are given out.
+
+    Args:
+        ids: whose floor.
+        store: where.
+        clock: for the interval.
+        tasks: runs the writes.
+    """
+
+    def __init__(self, ids: MessageIds, *, store: IFloorStore, clock: IReactorTime, tasks: Tasks) -> None:
+        self._ids = ids
+        self._store = store
+        self._tasks = tasks
+        self._written_ms = 0
+        self._periodic = Periodic("keeping message ids growing", self._look, interval_s=1.0, clock=clock)
+
+    async def load(self) -> None:
+        """Read the floor and reserve the next stretch; ids may be given out after this."""
+        floor_ms = await self._store.floor(_FLOOR)
+        self._ids.raise_floor(floor_ms)
+        await self._reserve()
+        self._ids.is_ready = True
+
+    def startService(self) -> None:
+        """Begin to keep it ahead."""
+        super().startService()
+        self._periodic.startService()
+
+    async def _reserve(self) -> None:
+        wanted_ms = max(self._ids.last_ms + RESERVE_AHEAD_MS, self._ids.now_ms() + RESERVE_MS)
+        await self._store.raise_floor(_FLOOR, wanted_ms)
+        self._written_ms = wanted_ms
+
+    def _look(self) -> None:
+        ids = self._ids
+        left_ms = min(
+            self._written_ms - ids.last_ms - RESERVE_AHEAD_MS // 2, self._written_ms - ids.now_ms() - RESERVE_MS // 2
+        )
+        if left_ms < 0:
+            self._tasks.spawn("reserving message ids", self._reserve())
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop; fires when nothing is being written any more."""
+        super().stopService()
+        self._periodic.stopService()
+        return self._tasks.settled()
