@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,25 +139,25 @@ static void client_read(struct client *client)
     }
 }
 
-static void client_connected(struct client *client)
+/* Sends the greeting; returns false where the connection is not made yet. */
+static bool client_greet(struct client *client)
 {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(client->source.fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error)
-        fail(2, "client %u: connecting: %s", client->index, strerror(error));
     char greeting[GREETING_BYTES];
     size_t bytes = wire->greet(greeting, sizeof greeting, client->index);
-    if (send(client->source.fd, greeting, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
-        fail(2, "client %u: greeting: %s", client->index, strerror(errno));
+    ssize_t sent = send(client->source.fd, greeting, bytes, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EAGAIN)
+        return false;
+    if (sent != (ssize_t)bytes)
+        fail(2, "client %u: connecting: %s", client->index, strerror(errno));
     client->state = CLIENT_OPENING;
+    return true;
 }
 
 static void client_ready(struct source *source, uint32_t events)
 {
     struct client *client = (struct client *)source;
-    if (client->state == CLIENT_CONNECTING && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
-        client_connected(client);
+    if (client->state == CLIENT_CONNECTING && !client_greet(client))
+        return;
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
         client_read(client);
 }
@@ -171,7 +170,6 @@ static void client_connect(unsigned index)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     if (fd < 0)
         fail(2, "client %u: socket: %s (raise `ulimit -n`)", index, strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (settings.source_addresses > 1) {
         /* Without it the port is chosen at bind, out of far fewer. */
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
@@ -186,6 +184,8 @@ static void client_connect(unsigned index)
     inet_pton(AF_INET, settings.host, &to.sin_addr);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
         fail(2, "client %u: connecting: %s", index, strerror(errno));
+    /* On one host the handshake is over when connect() returns, unless the server's backlog is full. */
+    client_greet(client);
     watch(&client->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
