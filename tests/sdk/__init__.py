@@ -1,0 +1,1 @@
+"""Tests of the client SDKs, over real loopback sockets and with a clock of their own."""

@@ -1,0 +1,245 @@
+"""What the SDK's tests stand on: a clock that is turned by hand, and a server that does what a script says.
+
+The server is real as far as the client can tell: it listens on a loopback socket and its good behaviour is the
+server's own session table.
+"""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aio_sdk import PushClient, Status, Surroundings
+from push.protocols.wire.frames import Frame, FrameDecoder, encode
+from push.protocols.wire.messages import Disconnect, SubRequest, write_disconnect, write_json
+from push.protocols.wire.server import OpenRequested, Reply, ServerSession
+from push.protocols.wire.signals import Signal, SubSignal
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+class HandClock:
+    """A clock that stands still until `advance`."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+        self._sleepers: dict[asyncio.Future[None], tuple[float, float]] = {}
+        self._changed = asyncio.Event()
+
+    def time(self) -> float:
+        """The time it shows."""
+        return self.now_s
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait for `advance`."""
+        if delay_s <= 0:
+            await asyncio.sleep(0)
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._sleepers[future] = (self.now_s + delay_s, delay_s)
+        self._changed.set()
+        try:
+            await future
+        finally:
+            del self._sleepers[future]
+
+    async def somebody_sleeps(self, delay_s: float) -> None:
+        """Wait until something has begun to sleep for just so long."""
+        while not any(abs(asked_s - delay_s) < 1e-6 for _, asked_s in self._sleepers.values()):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def pass_over(self, delay_s: float) -> None:
+        """Wait until something sleeps for so long, and let that time pass."""
+        await self.somebody_sleeps(delay_s)
+        self.advance(delay_s)
+
+    def advance(self, delay_s: float) -> None:
+        """Let time pass and wake whoever is due."""
+        self.now_s += delay_s
+        for future, (due_s, _) in list(self._sleepers.items()):
+            if due_s <= self.now_s + 1e-9 and not future.done():
+                future.set_result(None)
+
+    @property
+    def sleepers(self) -> int:
+        """How many sleep."""
+        return len(self._sleepers)
+
+
+class Peer:
+    """One client's connection, on the server's side."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.session = ServerSession(0.0)
+        self.request: SubRequest | None = None
+        self.sub: Frame | None = None
+        self._decoder = FrameDecoder()
+        self._frames: list[Frame] = []
+
+    async def frame(self) -> Frame:
+        """The next frame, as the client sent it."""
+        while not self._frames:
+            data = await self.reader.read(65_536)
+            if not data:
+                raise EOFError
+            self._frames += self._decoder.feed(data)
+            assert self._decoder.error is None, self._decoder.error
+        return self._frames.pop(0)
+
+    async def take(self, signal: Signal) -> Frame:
+        """The next frame, which must be of this signal."""
+        frame = await self.frame()
+        assert frame.signal == signal, frame
+        return frame
+
+    async def eof(self) -> None:
+        """Wait until the client has gone, whatever it says before."""
+        try:
+            while True:
+                await self.frame()
+        except (EOFError, ConnectionError):
+            pass
+
+    def send(self, signal: int, body: bytes = b"", *, subsignal: int = 0, message_id: int = 0) -> None:
+        """Send one frame."""
+        self.writer.write(encode(signal, body, subsignal=subsignal, message_id=message_id))
+
+    def push(self, message_id: int, payload: bytes) -> None:
+        """Send one message with an id."""
+        self.send(Signal.PUSH, struct.pack(">Q", message_id) + payload, subsignal=SubSignal.MN)
+
+    def disconnect(self, code: int, reason: str = "", retry: str = "no", retry_after_s: float | None = None) -> None:
+        """Send DISCONNECT and close."""
+        self.send(Signal.DISCONNECT, write_disconnect(Disconnect(code, reason, retry, retry_after_s)))
+        self.writer.close()
+
+    async def asked(self) -> SubRequest:
+        """Take the SUB."""
+        self.sub = await self.take(Signal.SUB)
+        (event,) = self.session.receive(self.sub)
+        assert isinstance(event, OpenRequested), event
+        self.request = event.request
+        return event.request
+
+    async def open(self, interval_ms: int = 60_000) -> SubRequest:
+        """Take the SUB and open the session that it asks for."""
+        request = await self.asked()
+        for event in self.session.accept(token=request.token or TOKEN, interval_ms=interval_ms, server_time_ms=1):
+            assert isinstance(event, Reply)
+            self.send(event.frame.signal, event.frame.body, message_id=event.frame.message_id)
+        return request
+
+    async def refuse(self, **fields: object) -> SubRequest:
+        """Take the SUB and answer it with something else than 200."""
+        request = await self.asked()
+        assert self.sub is not None
+        self.send(Signal.SUB, write_json(fields), message_id=self.sub.message_id)
+        return request
+
+    async def pong(self) -> None:
+        """Take a PING and answer it."""
+        (event,) = self.session.receive(await self.take(Signal.PING))
+        assert isinstance(event, Reply)
+        self.send(event.frame.signal, event.frame.body, message_id=event.frame.message_id)
+
+    async def acknowledged(self) -> list[int]:
+        """Take a PUB_ACK."""
+        return [number for (number,) in struct.iter_unpack(">Q", (await self.take(Signal.PUB_ACK)).body)]
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+class ScriptedServer:
+    """A server on a loopback port; its n-th connection is played by the n-th script, later ones by the last."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.scripts = list(scripts)
+        self.accepted = 0
+        self.failures: list[BaseException] = []
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ssl: Any = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"push://127.0.0.1:{self.port}"
+
+    async def start(self, ssl_context: Any = None) -> "ScriptedServer":
+        """Listen."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=ssl_context)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        """Close everything."""
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def stop_listening(self) -> None:
+        """Refuse further connections."""
+        assert self._server is not None
+        self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        script = self.scripts[min(self.accepted, len(self.scripts) - 1)]
+        self.accepted += 1
+        try:
+            await script(Peer(reader, writer))
+        except (EOFError, ConnectionError, asyncio.CancelledError):
+            pass
+        except BaseException as error:
+            self.failures.append(error)
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+
+class SdkCase:
+    """What every test of the SDK has; mixed into IsolatedAsyncioTestCase."""
+
+    async def asyncSetUp(self) -> None:
+        """Begin with a clock and without statuses."""
+        self.clock = HandClock()
+        self.statuses: list[Status] = []
+        self._servers: list[ScriptedServer] = []
+
+    async def asyncTearDown(self) -> None:
+        """Show what went wrong at the server, and that the client left nothing behind."""
+        for server in self._servers:
+            await server.stop()
+        for server in self._servers:
+            if server.failures:
+                raise AssertionError("the script failed") from server.failures[0]
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        left = [task for task in running if "aio_sdk" in repr(task)]
+        assert not left, left
+        assert self.clock.sleepers == 0
+
+    async def serve(self, *scripts: Script) -> ScriptedServer:
+        """Start a server."""
+        server = await ScriptedServer(*scripts).start()
+        self._servers.append(server)
+        return server
+
+    def client(self, server: ScriptedServer, **arguments: Any) -> PushClient:
+        """A client of that server, on the clock of the test, whose random number is always one half."""
+        surroundings = Surroundings(clock=self.clock, random=lambda: 0.5)
+        arguments = {"on_status": self.statuses.append, "surroundings": surroundings, **arguments}
+        return PushClient(server.url, **arguments)
+
+    def said(self, kind: type) -> list[Any]:
+        """The statuses of one kind, in order."""
+        return [status for status in self.statuses if isinstance(status, kind)]

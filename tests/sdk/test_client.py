@@ -1,0 +1,405 @@
+"""PushClient against a scripted server: opening, messages, acknowledgement, closing."""
+
+import asyncio
+import json
+import ssl
+from unittest import IsolatedAsyncioTestCase
+
+import aio_sdk
+from aio_sdk import Message, PushClient, Tuning
+from push.protocols.wire.signals import Signal, SubSignal
+from tests.sdk.surroundings import TOKEN, Peer, SdkCase
+
+
+async def take(client: PushClient, count: int) -> list[Message]:
+    """The next messages, without asking for the one behind them."""
+    messages: list[Message] = []
+    async for message in client:
+        messages.append(message)
+        if len(messages) == count:
+            break
+    return messages
+
+
+async def open_and_stay(peer: Peer) -> None:
+    """A server that opens the session and is silent."""
+    await peer.open()
+    await peer.eof()
+
+
+class OpeningTests(SdkCase, IsolatedAsyncioTestCase):
+    """What a client asks for, and what it gets."""
+
+    async def test_it_asks_for_what_it_was_given(self) -> None:
+        requests = []
+
+        async def script(peer: Peer) -> None:
+            requests.append(await peer.open())
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server, uid="alice", auth="jwt", tags=["a", "b"], device={"os": "x"}) as client:
+            self.assertEqual(await client.wait_open(), TOKEN)
+        (request,) = requests
+        self.assertEqual((request.uid, request.auth, request.ack), ("alice", "jwt", True))
+        self.assertEqual((request.tags, request.device, request.interval_ms), (("a", "b"), '{"os":"x"}', 60_000))
+        self.assertEqual(client.token, TOKEN)
+
+    async def test_it_tells_where_it_stands(self) -> None:
+        server = await self.serve(open_and_stay)
+        async with self.client(server) as client:
+            await client.wait_open()
+        address = aio_sdk.Address("127.0.0.1", server.port, False)
+        self.assertEqual(
+            self.statuses,
+            [aio_sdk.Connecting(address), aio_sdk.Open(address, TOKEN, 60.0), aio_sdk.Ended("the client was closed")],
+        )
+
+    async def test_a_callable_gives_the_credential_of_each_attempt(self) -> None:
+        credentials = iter(["first", "second"])
+        seen = []
+
+        async def script(peer: Peer) -> None:
+            seen.append((await peer.open()).auth)
+            if len(seen) == 1:
+                return
+            await peer.eof()
+
+        async def later() -> str:
+            return next(credentials)
+
+        server = await self.serve(script)
+        async with self.client(server, auth=later) as client:
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual(seen, ["first", "second"])
+
+    async def test_an_os_error_of_the_callable_is_a_failed_attempt(self) -> None:
+        answers = iter([ConnectionRefusedError("no login server"), "jwt"])
+
+        def credential() -> str:
+            answer = next(answers)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+        server = await self.serve(open_and_stay)
+        async with self.client(server, auth=credential) as client:
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertIn("no login server", self.said(aio_sdk.Lost)[0].reason)
+
+    async def test_another_error_of_the_callable_ends_the_iteration(self) -> None:
+        def credential() -> str:
+            raise LookupError("nobody is logged in")
+
+        server = await self.serve(open_and_stay)
+        async with self.client(server, auth=credential) as client:
+            with self.assertRaisesRegex(LookupError, "nobody"):
+                await take(client, 1)
+            with self.assertRaises(LookupError):
+                await client.wait_open()
+
+    async def test_a_mistake_in_on_status_costs_no_connection(self) -> None:
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+
+        def callback(status: aio_sdk.Status) -> None:
+            raise ZeroDivisionError
+
+        server = await self.serve(open_and_stay)
+        async with self.client(server, on_status=callback) as client:
+            await client.wait_open()
+        self.assertEqual([type(error) for error in reported], [ZeroDivisionError] * 3)
+
+
+class MessageTests(SdkCase, IsolatedAsyncioTestCase):
+    """Messages and their acknowledgement."""
+
+    async def test_messages_arrive_in_order_and_are_acknowledged_when_the_next_is_asked_for(self) -> None:
+        acknowledged: list[int] = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2, 3):
+                peer.push(number, b"%d" % number)
+            while len(acknowledged) < 2:
+                acknowledged.extend(await peer.acknowledged())
+            await peer.take(Signal.DISCONNECT)
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            messages = await take(client, 3)
+        self.assertEqual([(m.id, m.text) for m in messages], [(1, "1"), (2, "2"), (3, "3")])
+        self.assertEqual(acknowledged, [1, 2])
+
+    async def test_without_auto_ack_the_application_acknowledges(self) -> None:
+        done = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2, 3):
+                peer.push(number, b"x")
+            self.assertEqual(await peer.acknowledged(), [2])
+            done.set()
+            await peer.take(Signal.DISCONNECT)
+
+        server = await self.serve(script)
+        async with self.client(server, auto_ack=False) as client:
+            messages = await take(client, 3)
+            messages[1].ack()
+            messages[1].ack()
+            await done.wait()
+
+    async def test_closing_sends_the_acknowledgements_that_are_due(self) -> None:
+        got: list[int] = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(7, b"x")
+            got.extend(await peer.acknowledged())
+            await peer.take(Signal.DISCONNECT)
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            (message,) = await take(client, 1)
+            message.ack()
+        while not got:
+            await asyncio.sleep(0)
+        self.assertEqual(got, [7])
+
+    async def test_what_is_sent_again_is_dropped_and_acknowledged_again(self) -> None:
+        acknowledged = []
+
+        async def first(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"one")
+            peer.push(2, b"two")
+            await peer.acknowledged()
+
+        async def again(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2, 3):
+                peer.push(number, b"again")
+            acknowledged.append(await peer.acknowledged())
+            await peer.eof()
+
+        server = await self.serve(first, again)
+        async with self.client(server) as client:
+            iteration = aiter(client)
+            self.assertEqual([(await anext(iteration)).text for _ in range(2)], ["one", "two"])
+            await self.clock.pass_over(0.25)
+            while not acknowledged:
+                await asyncio.sleep(0)
+            # 1 was handled, 2 is still in the application's hands.
+            self.assertEqual(acknowledged, [[1]])
+            self.assertEqual((await anext(iteration)).id, 3)
+
+    async def test_without_ack_messages_have_no_id(self) -> None:
+        async def script(peer: Peer) -> None:
+            self.assertFalse((await peer.open()).ack)
+            peer.send(Signal.PUSH, b"bare")
+            peer.send(Signal.PUSH, b"bare")
+            await peer.take(Signal.DISCONNECT)
+
+        server = await self.serve(script)
+        async with self.client(server, ack=False) as client:
+            messages = await take(client, 2)
+        messages[0].ack()
+        self.assertEqual([(m.id, m.data) for m in messages], [(None, b"bare")] * 2)
+
+    async def test_a_cancelled_wait_loses_no_message(self) -> None:
+        gate = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            await gate.wait()
+            peer.push(1, b"late")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            iteration = aiter(client)
+            for _ in range(3):
+                waiting = asyncio.ensure_future(anext(iteration))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await waiting
+            gate.set()
+            self.assertEqual((await anext(iteration)).text, "late")
+
+    async def test_chat_is_passed_over(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.send(Signal.CONTACT, b"{}")
+            peer.send(Signal.PUBLISH, b"{}", subsignal=SubSignal.MN)
+            peer.push(1, b"push")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            self.assertEqual((await take(client, 1))[0].text, "push")
+
+    async def test_a_full_queue_stops_reading_until_the_application_takes(self) -> None:
+        payload = bytes(60_000)
+        total = 400  # 24 MB, more than any socket buffer
+        written = 0
+
+        async def script(peer: Peer) -> None:
+            nonlocal written
+            await peer.open()
+            for number in range(1, total + 1):
+                peer.push(number, payload)
+                await peer.writer.drain()
+                written = number
+            await peer.eof()
+
+        server = await self.serve(script)
+        tuning = Tuning(max_queued_messages=4)
+        async with self.client(server, tuning=tuning, auto_ack=False) as client:
+            await client.wait_open()
+            before = -1
+            while written != before:  # until nothing moves any more
+                before = written
+                for _ in range(200):
+                    await asyncio.sleep(0)
+            self.assertLess(written, total)
+            self.assertEqual([m.id for m in await take(client, total)], list(range(1, total + 1)))
+
+    async def test_the_queue_is_bounded_in_bytes_too(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2, 3):
+                peer.push(number, b"12345")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server, tuning=Tuning(max_queued_bytes=1)) as client:
+            self.assertEqual([m.id for m in await take(client, 3)], [1, 2, 3])
+
+
+class ClosingTests(SdkCase, IsolatedAsyncioTestCase):
+    """The end of a client; that no task is left is asked after every test."""
+
+    async def test_it_says_goodbye(self) -> None:
+        said = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            said.append(json.loads((await peer.take(Signal.DISCONNECT)).body))
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await client.wait_open()
+        while not said:
+            await asyncio.sleep(0)
+        self.assertEqual(said[0]["code"], 3000)
+
+    async def test_an_iteration_ends_when_the_client_is_closed(self) -> None:
+        server = await self.serve(open_and_stay)
+        async with self.client(server) as client:
+            await client.wait_open()
+            waiting = asyncio.ensure_future(take(client, 1))
+            await asyncio.sleep(0)
+            await client.aclose()
+            self.assertEqual(await waiting, [])
+            with self.assertRaisesRegex(RuntimeError, "closed"):
+                await client.wait_open()
+            await client.aclose()
+
+    async def test_closing_does_not_wait_for_a_server_that_does_not_read(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            await asyncio.Event().wait()
+
+        server = await self.serve(script)
+        client = self.client(server)
+        async with client:
+            await client.wait_open()
+        self.assertEqual(asyncio.all_tasks() & {client._task}, set())
+
+    async def test_closing_while_connecting_leaves_no_socket(self) -> None:
+        asked = asyncio.Event()
+
+        async def connect(host: str, port: int, *, ssl: object) -> aio_sdk.settings.Streams:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        surroundings = aio_sdk.Surroundings(clock=self.clock, connect=connect)
+        async with PushClient("push://127.0.0.1", surroundings=surroundings):
+            await asked.wait()
+
+    async def test_cancelling_the_application_closes_the_client(self) -> None:
+        server = await self.serve(open_and_stay)
+        opened = asyncio.Event()
+
+        async def application() -> None:
+            async with self.client(server) as client:
+                await client.wait_open()
+                opened.set()
+                async for _ in client:
+                    pass
+
+        task = asyncio.ensure_future(application())
+        await opened.wait()
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+
+    async def test_it_is_used_once_and_only_when_entered(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.client(server)
+        self.assertRaisesRegex(RuntimeError, "enter", aiter, client)
+        with self.assertRaisesRegex(RuntimeError, "enter"):
+            await client.wait_open()
+        async with client:
+            pass
+        with self.assertRaisesRegex(RuntimeError, "once"):
+            await client.__aenter__()
+
+
+class ArgumentTests(IsolatedAsyncioTestCase):
+    """What cannot be is said at once."""
+
+    async def test_bad_arguments_are_named(self) -> None:
+        bad = [
+            ({"uid": ""}, "uid"),
+            ({"uid": "a\x00b"}, "uid"),
+            ({"uid": "\ud800"}, ""),
+            ({"token": "a b"}, "token"),
+            ({"tags": "abc"}, "tags"),
+            ({"tags": ["x"] * 33}, "tags"),
+            ({"device": {"x": "y" * 1_024}}, "device"),
+            ({"device": {"x": float("nan")}}, "NaN"),
+            ({"ssl_context": ssl.create_default_context()}, "pushs"),
+        ]
+        for arguments, reason in bad:
+            with self.subTest(arguments), self.assertRaisesRegex(ValueError, reason):
+                PushClient("push://h", **arguments)
+
+    async def test_bad_tuning_is_named(self) -> None:
+        for arguments in ({"interval_s": 5}, {"pong_timeout_s": 0}, {"max_delay_s": float("inf")}):
+            with self.subTest(arguments), self.assertRaisesRegex(ValueError, next(iter(arguments))):
+                Tuning(**arguments)
+
+    async def test_urls(self) -> None:
+        for url, host, port, tls in (
+            ("push://h", "h", 6789, False),
+            ("pushs://h.example:443/", "h.example", 443, True),
+            ("push://[::1]:5", "::1", 5, False),
+        ):
+            address = aio_sdk.address.parse_url(url)
+            self.assertEqual((address.host, address.port, address.tls), (host, port, tls))
+            self.assertEqual(aio_sdk.address.parse_url(str(address)), address)
+        for url in ("h:1", "http://h", "push://", "push://h:0", "push://h:x", "push://u@h", "push://h/x", "push://h?x"):
+            with self.subTest(url), self.assertRaises(ValueError):
+                aio_sdk.address.parse_url(url)
+
+    async def test_a_message_shows_its_data_in_three_ways(self) -> None:
+        message = Message(b'{"a": "\xc3\xa4"}')
+        self.assertEqual((message.text, message.json()), ('{"a": "ä"}', {"a": "ä"}))
+        with self.assertRaises(ValueError):
+            _ = Message(b"\xff").text
+        self.assertEqual(Message(b"", 5), Message(b"", 5, print))
