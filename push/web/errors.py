@@ -1,0 +1,108 @@
+"""Failures as HTTP says them: status, headers and the one JSON shape that all of them have."""
+
+import math
+import re
+
+import msgspec
+
+from push.errors import RETRY_BACKOFF, RETRY_NO, FieldViolation, InvalidRequest, MethodNotAllowed, PushError
+from push.web import schemas
+
+_AT = re.compile(r"\A(.*) - at `\$\.?(.*)`\Z", re.DOTALL)
+_NAMED = re.compile(r"\AObject (?:contains unknown|missing required) field `(.*)`\Z", re.DOTALL)
+# What a request calls its fields comes back in the answer, and must not make that long.
+_MAX_ECHO_CHARS = 200
+
+
+class UnsupportedMediaType(PushError):
+    """The body is not of a type that this route reads."""
+
+    status = 415
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    retry = RETRY_NO
+
+
+class RequestTimeout(PushError):
+    """The request did not arrive in time."""
+
+    status = 408
+    reason = "REQUEST_TIMEOUT"
+    retry = RETRY_BACKOFF
+
+
+class NoSuchMethodHere(MethodNotAllowed):
+    """The path exists, the method does not.
+
+    Args:
+        method: that was asked for.
+        allowed: those that there are.
+    """
+
+    def __init__(self, method: str, allowed: frozenset[str]) -> None:
+        super().__init__(f"{method[:20]} is not served at this path, only {', '.join(sorted(allowed))}.")
+        self.allowed = allowed
+
+
+class Internal(PushError):
+    """Something that should not have happened; the log has it, under the request id."""
+
+    def __init__(self) -> None:
+        super().__init__("An unexpected error happened. The server's log has it under this request id.")
+
+
+def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
+    """Name the field that msgspec did not accept."""
+    text = str(error)
+    path = ""
+    if found := _AT.match(text):
+        text, path = found.groups()
+    if named := _NAMED.match(text):
+        name = named.group(1)
+        text = "unknown field" if text.startswith("Object contains") else "required field is missing"
+        path = f"{path}.{name}" if path else name
+    else:
+        text = text[:1].lower() + text[1:]
+    path = path[:_MAX_ECHO_CHARS]
+    return InvalidRequest(f"{path or 'The body'}: {text}.", violations=(FieldViolation(path, text),))
+
+
+def entry(error: PushError, request_id: str) -> schemas.ErrorReply:
+    """The JSON of a failure."""
+    after_s = error.retry_after_s
+    return schemas.ErrorReply(
+        schemas.Error(
+            code=error.status,
+            reason=error.reason,
+            message=str(error),
+            field_violations=[schemas.Violation(violation.field, violation.message) for violation in error.violations],
+            retry=error.retry,
+            request_id=request_id,
+            retry_after=msgspec.UNSET if after_s is None else round(after_s, 3),
+        )
+    )
+
+
+def body(error: PushError, request_id: str, *, legacy: bool = False) -> bytes:
+    """The JSON body of a failure.
+
+    Args:
+        error: what happened.
+        request_id: of the request that failed.
+        legacy: whether to say it as the older paths do.
+    """
+    if legacy:
+        return msgspec.json.encode(schemas.LegacyReply(error.status, str(error)))
+    return msgspec.json.encode(entry(error, request_id))
+
+
+def headers(error: PushError) -> list[tuple[bytes, bytes]]:
+    """The headers that a failure brings besides."""
+    found: list[tuple[bytes, bytes]] = []
+    if error.retry_after_s is not None:
+        # Whole seconds (RFC 9110, 10.2.3), and never 0, which says to try again at once.
+        found.append((b"Retry-After", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    if error.status == 401:
+        found.append((b"WWW-Authenticate", b'Bearer realm="push"'))
+    if isinstance(error, NoSuchMethodHere):
+        found.append((b"Allow", ", ".join(sorted(error.allowed)).encode()))
+    return found

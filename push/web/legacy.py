@@ -1,0 +1,234 @@
+"""The paths that scripts of the older system use, with its replies: {"code": 200, "message": "ok"}.
+
+Everything may come as a query parameter, as a field of a form, or (the message) as the whole body: what is in
+the query wins, then the form. curl sends `-d hello` as a form, so a form without a `message` field is a message.
+"""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
+
+from twisted.internet.interfaces import IReactorTime
+
+from push.errors import InvalidRequest, PushError, TooLarge, Unavailable, Unregistered
+from push.ipush import INodes, IRouter, ISubscribe
+from push.model import PushRequest, Target, ToAll, ToConnector, ToTokens
+from push.protocols.wire.messages import is_token
+from push.web import errors, schemas
+from push.web.auth import RIGHT_PUSH, RIGHT_READ
+from push.web.channel import ApiRequest
+from push.web.requests import MessageReader, invalid
+from push.web.routes import LEGACY, Parameter, Route
+from push.web.routes_nodes import reachable
+
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FIELDS = 100
+_BOTH = ("GET", "POST")
+_OK = schemas.LegacyReply(200, "ok")
+_MESSAGE = Parameter("message", "query", "The message; may also be a form field or the whole body.", False, "hello")
+
+
+def _fields(query: bytes) -> dict[str, bytes]:
+    """Decode `name=value&…`; of a name that is repeated, the first.
+
+    twisted splits at semicolons too, and these paths use them between tokens.
+    """
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise InvalidRequest(f"There are more than {_MAX_FIELDS} parameters.") from None
+    fields: dict[str, bytes] = {}
+    for name, value in pairs:
+        fields.setdefault(name.decode("utf-8", "replace"), value)
+    return fields
+
+
+class Given:
+    """What a request of the older system brings.
+
+    Args:
+        request: that came.
+
+    Raises:
+        InvalidRequest: there are too many parameters.
+        UnsupportedMediaType: the body is a multipart form.
+    """
+
+    def __init__(self, request: ApiRequest) -> None:
+        self._fields = _fields(request.uri.partition(b"?")[2])
+        self._body = request.body()
+        media = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+        if media.startswith("multipart/"):
+            raise errors.UnsupportedMediaType(f"Send the form as {_FORM}.")
+        # What a message of many & would cost to take apart is bounded by looking for the names first.
+        if media == _FORM and self._body.count(b"&") < _MAX_FIELDS:
+            self._fields = _fields(self._body) | self._fields
+
+    def text(self, name: str) -> str:
+        """A parameter.
+
+        Raises:
+            InvalidRequest: it is missing, empty or not UTF-8.
+        """
+        try:
+            value = self._fields.get(name, b"").decode()
+        except UnicodeDecodeError:
+            raise invalid(name, "is not UTF-8") from None
+        if not value:
+            raise invalid(name, "is missing")
+        return value
+
+    def message(self) -> bytes:
+        """The message.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        message = self._fields.get("message") or self._body
+        if not message:
+            raise invalid("message", "is missing")
+        return message
+
+
+class LegacyRoutes:
+    """The older paths.
+
+    Args:
+        router: where messages go.
+        subscribe: knows where tokens are.
+        nodes: the connectors.
+        reader: knows the limits of messages.
+        clock: bounds the waiting for nodes.
+    """
+
+    def __init__(
+        self, *, router: IRouter, subscribe: ISubscribe, nodes: INodes, reader: MessageReader, clock: IReactorTime
+    ) -> None:
+        self._router = router
+        self._subscribe = subscribe
+        self._nodes = nodes
+        self._reader = reader
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        """What is served."""
+        token = Parameter("token", "query", "A client's token.", example="0123456789abcdef0123456789abcdef")
+        tokens = Parameter("tokens", "query", "Tokens, with semicolons between them.", example="a;b")
+        address = Parameter("ip", "query", 'A connector: "ip" or "ip:port".', example="127.0.0.1")
+        return (
+            _send("sendByToken", self.send_by_token, "Push to one token.", token, failures=(Unregistered,)),
+            _send("sendByTokens", self.send_by_tokens, "Push to several tokens.", tokens),
+            _send("sendByIp", self.send_by_ip, "Push to everybody on a connector.", address),
+            _send("sendToAll", self.send_to_all, "Push to everybody."),
+            _look("monitor/alive", self.alive, "Whether the process turns.", schemas.LegacyReply, right=None),
+            _look("monitor/onlinenum", self.online_number, "How many sessions are open.", schemas.LegacyOnlineNumber),
+            _look(
+                "monitor/onlinestatus",
+                self.online_status,
+                "Whether a token has a session.",
+                schemas.LegacyOnlineStatus,
+                parameters=(token,),
+            ),
+            _look("manager/redirect", self.redirect, "Where clients may connect, roomiest first.", schemas.LegacyNodes),
+        )
+
+    async def send_by_token(self, request: ApiRequest) -> schemas.LegacyReply:
+        """Push to one token."""
+        given = Given(request)
+        return await self._push(ToTokens((given.text("token"),), True), given)
+
+    async def send_by_tokens(self, request: ApiRequest) -> schemas.LegacyReply:
+        """Push to several tokens."""
+        given = Given(request)
+        names = [name for part in given.text("tokens").split(";") if (name := part.strip())]
+        if not names:
+            raise invalid("tokens", "is missing")
+        return await self._push(ToTokens(self._reader.distinct("tokens", names)), given)
+
+    async def send_by_ip(self, request: ApiRequest) -> schemas.LegacyReply:
+        """Push to everybody on a connector."""
+        given = Given(request)
+        return await self._push(ToConnector(given.text("ip")), given)
+
+    async def send_to_all(self, request: ApiRequest) -> schemas.LegacyReply:
+        """Push to everybody."""
+        return await self._push(ToAll(), Given(request))
+
+    async def _push(self, target: Target, given: Given) -> schemas.LegacyReply:
+        payload = self._reader.checked(given.message())
+        (result,) = await self._router.push((PushRequest(target, payload),))
+        if isinstance(result, PushError):
+            raise result
+        return _OK
+
+    async def alive(self, request: ApiRequest) -> schemas.LegacyReply:
+        """Answer."""
+        return _OK
+
+    async def online_number(self, request: ApiRequest) -> schemas.LegacyOnlineNumber:
+        """Count sessions."""
+        found, missing = await reachable(self._nodes, self._clock)
+        if missing:
+            raise Unavailable(f"{len(missing)} of the connectors did not answer, so that the number is not known.")
+        return schemas.LegacyOnlineNumber(200, "ok", sum(node.sessions for node in found))
+
+    async def online_status(self, request: ApiRequest) -> schemas.LegacyOnlineStatus:
+        """Look for a token's session; one that is not registered has none."""
+        token = Given(request).text("token")
+        online = is_token(token) and token in (await self._subscribe.locate((token,))).connectors
+        return schemas.LegacyOnlineStatus(200, "ok", online)
+
+    async def redirect(self, request: ApiRequest) -> schemas.LegacyNodes:
+        """List the connectors that take new sessions."""
+        found, _ = await reachable(self._nodes, self._clock)
+        welcoming = [node for node in found if not node.draining]
+        welcoming.sort(key=lambda node: node.connections - node.max_connections)
+        return schemas.LegacyNodes(200, "success", [_address(node.address) for node in welcoming])
+
+
+def _address(address: str) -> schemas.LegacyAddress:
+    host, _, port = address.rpartition(":")
+    return schemas.LegacyAddress(host.strip("[]"), int(port))
+
+
+def _send(
+    name: str,
+    call: Callable[[ApiRequest], Awaitable[object]],
+    summary: str,
+    *parameters: Parameter,
+    failures: tuple[type[PushError], ...] = (),
+) -> Route:
+    return Route(
+        operation=name,
+        methods=_BOTH,
+        path=f"/push/{name}",
+        call=call,
+        summary=summary,
+        right=RIGHT_PUSH,
+        tag=LEGACY,
+        reply=schemas.LegacyReply,
+        failures=(*failures, TooLarge, Unavailable),
+        parameters=(*parameters, _MESSAGE),
+    )
+
+
+def _look(
+    path: str,
+    call: Callable[[ApiRequest], Awaitable[object]],
+    summary: str,
+    reply: type,
+    *,
+    right: str | None = RIGHT_READ,
+    parameters: tuple[Parameter, ...] = (),
+) -> Route:
+    return Route(
+        operation=path.partition("/")[2],
+        methods=_BOTH,
+        path=f"/{path}",
+        call=call,
+        summary=summary,
+        right=right,
+        tag=LEGACY,
+        reply=reply,
+        failures=(Unavailable,) if right else (),
+        parameters=parameters,
+    )

@@ -1,0 +1,125 @@
+"""What was measured, as Prometheus text (/metrics) and as JSON (/v1/stats)."""
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from twisted.internet.interfaces import IReactorTime
+
+from push.ipush import IMeasured
+from push.model import Histogram, Sample
+from push.web import schemas
+from push.web.auth import RIGHT_READ
+from push.web.channel import ApiRequest
+from push.web.routes import Page, Route
+from push.web.settings import ApiSettings
+
+
+class _Samples(Collector):
+    """Shows samples to prometheus_client, one family a name."""
+
+    def __init__(self, measured: Sequence[IMeasured]) -> None:
+        self._measured = measured
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for source in self._measured:
+            for sample in source.samples():
+                names = [name for name, _ in sample.labels]
+                values = [value for _, value in sample.labels]
+                family = families.get(sample.name)
+                if family is None:
+                    family = families[sample.name] = _FAMILIES[sample.kind](sample.name, sample.help, labels=names)
+                if isinstance(sample.value, Histogram):
+                    assert isinstance(family, HistogramMetricFamily)
+                    family.add_metric(values, _buckets(sample.value), sample.value.total_s)
+                else:
+                    assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+                    family.add_metric(values, sample.value)
+        return iter(families.values())
+
+
+_FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    buckets = []
+    number = 0
+    for bound_s, count in zip((*histogram.bounds_s, float("inf")), histogram.counts, strict=True):
+        number += count
+        buckets.append(("+Inf" if bound_s == float("inf") else repr(float(bound_s)), float(number)))
+    return buckets
+
+
+def _entry(sample: Sample) -> schemas.SampleEntry:
+    value = sample.value
+    return schemas.SampleEntry(
+        name=sample.name,
+        kind=sample.kind,
+        labels=dict(sample.labels),
+        value=schemas.HistogramValue(value.bounds_s, value.counts, value.total_s)
+        if isinstance(value, Histogram)
+        else value,
+    )
+
+
+class MetricRoutes:
+    """/metrics and /v1/stats.
+
+    Args:
+        clock: tells the time.
+        settings: version and start.
+        measured: whose numbers are shown.
+    """
+
+    def __init__(self, *, clock: IReactorTime, settings: ApiSettings, measured: Sequence[IMeasured]) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._measured = measured
+        # A registry of our own: the global one would also show every other user of it in the process.
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Samples(measured))
+
+    def routes(self) -> tuple[Route, ...]:
+        """What is served."""
+        return (
+            Route(
+                operation="getStats",
+                methods=("GET",),
+                path="/v1/stats",
+                call=self.stats,
+                summary="What this process has measured since it started.",
+                right=RIGHT_READ,
+                tag="nodes",
+                reply=schemas.StatsReply,
+            ),
+            Route(
+                operation="getMetrics",
+                methods=("GET",),
+                path="/metrics",
+                call=self.metrics,
+                summary="The same numbers, for Prometheus.",
+                right=RIGHT_READ,
+                tag="health",
+                media="text/plain",
+            ),
+        )
+
+    async def stats(self, request: ApiRequest) -> schemas.StatsReply:
+        """Answer with all samples."""
+        return schemas.StatsReply(
+            version=self._settings.version,
+            uptime_s=round(max(0.0, self._clock.seconds() - self._settings.started_s), 3),
+            samples=[_entry(sample) for source in self._measured for sample in source.samples()],
+        )
+
+    async def metrics(self, request: ApiRequest) -> Page:
+        """Answer with all samples in Prometheus' text format."""
+        return Page(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4.encode())

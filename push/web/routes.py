@@ -1,0 +1,197 @@
+"""What a route is, and the one place that turns routes into Klein's.
+
+A route is a few lines: it takes a request that has been let in and returns a value of push.web.schemas, bytes of
+JSON, or a Page. Rights, errors, encoding, headers and measuring are done here, once for all of them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
+from werkzeug.routing import BaseConverter
+
+from push.errors import NotFound, PushError
+from push.web import errors
+from push.web.auth import Admission
+from push.web.channel import ApiRequest
+from push.web.measure import RequestMeasure
+
+JSON = b"application/json"
+LEGACY = "older paths"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter in the path or the query.
+
+    Attributes:
+        name: as it is spelt in the path template or the query.
+        where: "path" or "query".
+        description: one sentence.
+        required: whether it must be there.
+        example: a value.
+    """
+
+    name: str
+    where: str
+    description: str
+    required: bool = True
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer that is not just JSON with status 200."""
+
+    body: bytes
+    content_type: bytes = JSON
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of the API: what Klein serves and what /openapi.json says.
+
+    Attributes:
+        operation: its name, unique.
+        methods: HTTP methods; HEAD comes with GET.
+        path: with {name} where a parameter is. {uid} may hold slashes; the others end before a slash or colon.
+        call: takes the request and the parameters of the path.
+        summary: one sentence.
+        right: what a key must allow; None for a route open to everybody.
+        tag: the heading that it is shown under.
+        body: the type of its JSON body.
+        reply: the type of its JSON answer.
+        media: the content type of its answer.
+        also: further statuses that are answers and not failures, with what they mean.
+        failures: what it may answer besides the failures common to all.
+        parameters: of path and query.
+        example: a request body that works.
+    """
+
+    operation: str
+    methods: tuple[str, ...]
+    path: str
+    call: Callable[..., Awaitable[object]]
+    summary: str
+    right: str | None
+    tag: str
+    body: Any = None
+    reply: Any = None
+    media: str = "application/json"
+    also: tuple[tuple[int, str], ...] = ()
+    failures: tuple[type[PushError], ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    example: Any = None
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it is one of the older paths, which say failures in their own way."""
+        return self.tag == LEGACY
+
+
+class _NameConverter(BaseConverter):
+    """A name up to the next slash or colon, so that /v1/tokens/{token} does not match {token}:kick."""
+
+    regex = "[^/:]+"
+
+
+class _UidConverter(BaseConverter):
+    """A user, who may have slashes in the name."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+def klein_path(path: str) -> str:
+    """The path template in werkzeug's spelling."""
+    return path.replace("{uid}", "<uid:uid>").replace("{", "<name:").replace("}", ">")
+
+
+class Api:
+    """Serves routes.
+
+    Args:
+        clock: tells the time, for measuring.
+        admission: lets requests in.
+        measure: counts them.
+    """
+
+    _log = Logger()
+
+    def __init__(self, *, clock: IReactorTime, admission: Admission, measure: RequestMeasure) -> None:
+        self._clock = clock
+        self._admission = admission
+        self._measure = measure
+
+    def klein(self, routes: Sequence[Route]) -> Klein:
+        """The Klein application of these routes."""
+        app = Klein()
+        app.url_map.converters.update(name=_NameConverter, uid=_UidConverter)
+        # Every path has one spelling: werkzeug would answer others with redirects to a host that it was told.
+        app.url_map.merge_slashes = False
+        for route in routes:
+            app.route(klein_path(route.path), methods=route.methods, endpoint=route.operation)(self._serve(route))
+        no_route: Any = self._no_route  # klein's types want an IRequest
+        app.handle_errors(HTTPException)(no_route)
+        return app
+
+    def _serve(self, route: Route) -> Callable[..., "bytes | Deferred[bytes]"]:
+        def serve(request: ApiRequest, **path: str) -> "bytes | Deferred[bytes]":
+            answer: Deferred[bytes] = Deferred.fromCoroutine(self._answer(route, request, path))
+            if answer.called and not answer.paused and isinstance(answer.result, bytes):
+                return answer.result
+            # Klein cancels what it was given when the client goes away; what has been begun is finished all the same.
+            shown: Deferred[bytes] = Deferred()
+            answer.addBoth(shown.callback)
+            return shown
+
+        return serve
+
+    async def _answer(self, route: Route, request: ApiRequest, path: dict[str, str]) -> bytes:
+        begun_s = self._clock.seconds()
+        content_type = JSON
+        try:
+            self._admission.admit(request, route.right)
+            reply = await route.call(request, **path)
+            if type(reply) is bytes:
+                body = reply
+            elif isinstance(reply, Page):
+                body, content_type = reply.body, reply.content_type
+                request.setResponseCode(reply.status)
+                for name, value in reply.headers:
+                    request.responseHeaders.setRawHeaders(name, [value])
+            else:
+                body = msgspec.json.encode(reply)
+        except PushError as error:
+            body = request.describe(error)
+        except Exception:
+            self._log.failure("Unexpected failure in request {request_id}", request_id=request.request_id)
+            body = request.describe(errors.Internal())
+        set_header = request.responseHeaders.setRawHeaders
+        set_header(b"Content-Type", [content_type])
+        set_header(b"Content-Length", [b"%d" % len(body)])
+        self._measure.answered(route.path, request.code, self._clock.seconds() - begun_s)
+        return body
+
+    def _no_route(self, request: ApiRequest, failure: Failure) -> bytes:
+        raised = failure.value
+        error: PushError
+        if isinstance(raised, NoSuchMethod):
+            allowed = frozenset(raised.valid_methods or ())
+            error = errors.NoSuchMethodHere(request.method.decode("ascii", "replace"), allowed)
+        else:
+            error = NotFound("There is nothing at this path. GET /docs lists what there is.")
+        body = request.describe(error)
+        request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        self._measure.answered("none", error.status, 0.0)
+        return body

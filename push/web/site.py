@@ -1,0 +1,86 @@
+"""Puts the HTTP API together. Importing this imports klein, and that installs the reactor."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.server import Site
+
+from push.errors import PushError
+from push.ipush import IMeasured, INodes, IReadiness, IRouter, ISubscribe
+from push.web.auth import Admission
+from push.web.channel import ApiSite
+from push.web.health import HealthRoutes
+from push.web.legacy import LegacyRoutes
+from push.web.limits import RequestRates
+from push.web.measure import RequestMeasure
+from push.web.metrics import MetricRoutes
+from push.web.openapi import DocRoutes
+from push.web.requests import MessageReader
+from push.web.routes import Api, Route
+from push.web.routes_messages import MessageRoutes
+from push.web.routes_nodes import NodeRoutes
+from push.web.routes_tokens import TokenRoutes
+from push.web.settings import ApiSettings
+
+
+def build_site(
+    *,
+    router: IRouter,
+    subscribe: ISubscribe,
+    nodes: INodes,
+    readiness: IReadiness,
+    measured: Sequence[IMeasured],
+    settings: ApiSettings,
+    clock: IReactorTime,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> Site:
+    """Build the HTTP API, ready to be listened with.
+
+    Args:
+        router: takes the messages.
+        subscribe: knows the tokens.
+        nodes: the connectors.
+        readiness: tries whether this node works.
+        measured: whose numbers /metrics and /v1/stats show; those of the API itself are added.
+        settings: keys and limits.
+        clock: the reactor, or what stands for it.
+        random_bytes: makes ids of requests unlike those of other processes.
+
+    Returns:
+        The factory of its connections.
+    """
+    measure = RequestMeasure()
+    rates = RequestRates(clock=clock, requests_per_s=settings.requests_per_s, burst=settings.burst)
+    admission = Admission(settings.keys, rates)
+    reader = MessageReader(settings)
+    docs = DocRoutes()
+    routes: tuple[Route, ...] = (
+        *MessageRoutes(router=router, reader=reader, clock=clock).routes(),
+        *TokenRoutes(subscribe=subscribe, nodes=nodes, clock=clock).routes(),
+        *NodeRoutes(nodes=nodes, clock=clock).routes(),
+        *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
+        *HealthRoutes(readiness=readiness, clock=clock).routes(),
+        *docs.routes(),
+        *LegacyRoutes(router=router, subscribe=subscribe, nodes=nodes, reader=reader, clock=clock).routes(),
+    )
+    docs.describe(routes, settings.version)
+    api = Api(clock=clock, admission=admission, measure=measure)
+
+    def refused(error: PushError) -> None:
+        measure.answered("none", error.status, 0.0)
+
+    return ApiSite(
+        api.klein(routes).resource(),
+        clock=clock,
+        settings=settings,
+        admission=admission,
+        new_request_id=_request_ids(random_bytes(6).hex()).__next__,
+        refused=refused,
+    )
+
+
+def _request_ids(process: str) -> Iterator[str]:
+    """Ids that no other process makes, without asking for randomness for each."""
+    return (f"{process}-{number:x}" for number in count(1))
