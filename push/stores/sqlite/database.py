@@ -32,7 +32,8 @@ Apply = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | PushErr
 Query = Callable[[sqlite3.Connection], Result]
 
 MAX_WAITING = 20_000
-MAX_BATCH = 1_000
+# What the reactor is told of in one turn: larger groups gain little more (measured 2026-11-23).
+MAX_BATCH = 256
 
 # Primary result codes that say that the disk, or its file, and not the statement is at fault.
 # https://www.sqlite.org/rescode.html

@@ -109,6 +109,10 @@ def _claim(connection: sqlite3.Connection, path: Path, newest: int) -> None:
         )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # Tokens are random, so each touches a page of its own in the index: keep the pages, and write each back once for
+    # many commits. 32 MiB each; a third more registrations a second with 100,000 tokens (measured 2026-11-23).
+    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute("PRAGMA wal_autocheckpoint = 8192")
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
