@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from push.protocols.wire.frames import ID, ID_BYTES, Frame
-from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms
+from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms, idle_deadline_s
 from push.protocols.wire.messages import (
     BodyError,
     Disconnect,
@@ -115,7 +115,7 @@ class ServerSession:
         """
         if self.token is None:
             return self.heard_s + handshake_timeout_s
-        return self.heard_s + self.interval_ms / 1000 + grace_s
+        return idle_deadline_s(self.heard_s, self.interval_ms, grace_s)
 
     def heard(self, now_s: float) -> None:
         """Note a sign of life. Before the session is open it buys no time: dripping bytes hold no connection."""
@@ -330,4 +330,3 @@ _TABLE: dict[tuple[State, int], _Step] = {
     (State.OPEN, Signal.PUB_ACK): ServerSession._on_pub_ack,
     (State.OPEN, Signal.DISCONNECT): ServerSession._on_disconnect,
 }
-

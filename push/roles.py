@@ -1,0 +1,289 @@
+"""The composition root: a role is a function that builds its services, wired through the interfaces.
+
+The only module that names concrete classes of more than one room. Roles are called in the order of
+push.config.ROLES; each finds in the House what earlier ones put there.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.plugin import getPlugins
+from twisted.python.threadpool import ThreadPool
+
+from push import __version__, endpoint_text
+from push.config import Config, SettingError
+from push.ipush import IAuthenticator, IFloorStore, IMeasured, IReadiness, IRouter, ISubscribe, IWireProtocol
+from push.model import ApiKey, Check, ConnectionLimits
+from push.protocols.tcp import FramedFactory
+from push.protocols.wire.frames import ID_BYTES
+from push.services.canary import Canary
+from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
+from push.services.clients import Clients
+from push.services.connector import Connector
+from push.services.ids import IdFloor, MessageIds
+from push.services.lag import Lag
+from push.services.listening import Listener
+from push.services.nodes import LocalNodes
+from push.services.ordered import OpenClose, OrderedServices
+from push.services.readiness import Readiness
+from push.services.router import Router
+from push.services.subscribe import Subscribe
+from push.services.tasks import Tasks
+from push.stores.sqlite.database import Database
+from push.stores.sqlite.floors import FloorStore
+from push.stores.sqlite.tokens import TokenStore
+
+DATABASE_FILE = "push.sqlite3"
+# Open files that are no client's: the database, the API's connections, logs.
+_RESERVED_FILES = 256
+
+
+@dataclass(slots=True)
+class House:
+    """What the roles of one process share.
+
+    Attributes:
+        config: all settings.
+        reactor: time, threads and endpoints.
+        open_files: the limit on them.
+        measured: whose numbers are shown.
+        checks: what must hold for readiness, answered at once.
+    """
+
+    config: Config
+    reactor: Any
+    open_files: int
+    measured: list[IMeasured] = field(default_factory=list)
+    checks: list[Callable[[], list[Check]]] = field(default_factory=list)
+    subscribe: ISubscribe | None = None
+    floors: IFloorStore | None = None
+    connector: Connector | None = None
+    router: IRouter | None = None
+    readiness: IReadiness | None = None
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 on the wall clock."""
+        return time.time_ns() // 1_000_000
+
+
+def build(config: Config, *, reactor: Any, open_files: int) -> list[IService]:
+    """Build the services of all configured roles.
+
+    Args:
+        config: what to run.
+        reactor: the reactor that will run it.
+        open_files: how many files this process may have open.
+
+    Returns:
+        The roles' services, named after them, in the order in which they are to start.
+
+    Raises:
+        SettingError: a setting turns out to be unusable, e.g. a key file or an endpoint.
+    """
+    house = House(config, reactor, open_files)
+    lag = Lag(reactor)
+    lag.setName("lag")
+    house.measured.append(lag)
+    services: list[IService] = [lag]
+    for name in config.roles:
+        service = ROLES[name](house)
+        service.setName(name)
+        services.append(service)
+    return services
+
+
+def subscribe_role(house: House) -> IService:
+    """Tokens, in SQLite."""
+    config = house.config
+    database = Database(
+        Path(config.data_dir) / DATABASE_FILE,
+        thread_pool=lambda name: ThreadPool(1, 1, name),
+        call_from_thread=house.reactor.callFromThread,
+    )
+    store = TokenStore(database, max_tokens=config.max_tokens)
+    house.floors = FloorStore(database)
+    subscribe = Subscribe(
+        store=store, authenticator=_authenticator(house), now_ms=house.now_ms, random_bytes=secrets.token_bytes
+    )
+    house.subscribe = subscribe
+    house.measured += [subscribe, database]
+    return OpenClose(database.open, database.close)
+
+
+def connector_role(house: House) -> IService:
+    """Client connections."""
+    config = house.config
+    if house.subscribe is None:
+        raise SettingError("--role: connector needs subscribe")
+    connector = Connector(
+        address=config.advertise or _advertised(config.listen[0]),
+        limits=_limits(house),
+        subscribe=house.subscribe,
+        clock=house.reactor,
+        now_ms=house.now_ms,
+        version=__version__,
+    )
+    protocols = {protocol.name: protocol for protocol in getPlugins(IWireProtocol)}
+    listeners = [_listener(house, connector, protocols, listen) for listen in config.listen]
+    clients = Clients(
+        connector,
+        listeners=listeners,
+        clock=house.reactor,
+        stop_timeout_s=config.stop_timeout_s,
+        stop_spread_s=config.stop_spread_s,
+        fraction=random.SystemRandom().random,
+    )
+    house.connector = connector
+    house.measured.append(connector)
+    house.checks.append(lambda: list(clients.checks()))
+    return clients
+
+
+def router_role(house: House) -> IService:
+    """The way from a request to the connectors, and the proof that it works."""
+    if house.subscribe is None or house.connector is None or house.floors is None:
+        raise SettingError("--role: router needs subscribe and connector")
+    ids = MessageIds(node=house.config.node_id, now_ms=house.now_ms)
+    tasks = Tasks()
+    floor = IdFloor(ids, store=house.floors, clock=house.reactor, tasks=tasks)
+    router = Router(subscribe=house.subscribe, nodes=LocalNodes(house.connector), ids=ids)
+    canary = Canary(
+        connector=house.connector,
+        subscribe=house.subscribe,
+        router=router,
+        protocol=FramedFactory,
+        clock=house.reactor,
+    )
+    services = OrderedServices()
+    floor.setServiceParent(services)
+    canary.setServiceParent(services)
+    house.router = router
+    house.measured.append(router)
+    house.checks.append(lambda: [Check("message ids", ids.is_ready, "" if ids.is_ready else "not loaded yet")])
+    house.readiness = Readiness(house.checks, [canary])
+    return services
+
+
+def api_role(house: House) -> IService:
+    """The HTTP API."""
+    # Importing klein installs the reactor, which must not happen before twistd has chosen one.
+    from push.web.settings import ApiSettings
+    from push.web.site import build_site
+
+    config = house.config
+    if house.subscribe is None or house.connector is None or house.router is None or house.readiness is None:
+        raise SettingError("--role: api needs subscribe, connector and router")
+    settings = ApiSettings(
+        version=__version__,
+        started_s=house.reactor.seconds(),
+        keys=tuple(_api_key(key) for key in config.api_keys),
+        max_body_bytes=config.api_max_body_bytes,
+        max_batch=config.api_max_batch,
+        max_targets=config.api_max_targets,
+        max_payload_bytes=config.max_body_bytes - ID_BYTES,
+        requests_per_s=config.api_requests_per_s,
+        burst=max(1, int(config.api_requests_per_s)),
+        request_timeout_s=config.api_timeout_s,
+    )
+    site = build_site(
+        router=house.router,
+        subscribe=house.subscribe,
+        nodes=LocalNodes(house.connector),
+        readiness=house.readiness,
+        measured=house.measured,
+        settings=settings,
+        clock=house.reactor,
+    )
+    endpoint = _endpoint(house, "--api", config.api)
+    return Listener("--api", description=config.api, endpoint=endpoint, factory=site)
+
+
+ROLES: Mapping[str, Callable[[House], IService]] = {
+    "subscribe": subscribe_role,
+    "connector": connector_role,
+    "router": router_role,
+    "api": api_role,
+}
+
+
+def _authenticator(house: House) -> IAuthenticator:
+    path = house.config.client_jwt_key_file
+    if not path:
+        return OpenDoor()
+    try:
+        with open(path, "rb") as stream:
+            key = load_key(stream.read())
+    except OSError as error:
+        raise SettingError(f"--client-jwt-key-file: cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingError(f"--client-jwt-key-file: {path}: {error}") from None
+    return JwtAuthenticator(key, audience=house.config.client_jwt_audience or None, now_s=time.time)
+
+
+def _limits(house: House) -> ConnectionLimits:
+    config = house.config
+    room = max(1, house.open_files - min(_RESERVED_FILES, house.open_files // 4))
+    if config.max_connections > room:
+        raise SettingError(
+            f"--max-connections: {config.max_connections} connections need more open files than this process may "
+            f"have ({house.open_files}): raise the limit (ulimit -n, LimitNOFILE) or set at most {room}"
+        )
+    return ConnectionLimits(
+        max_connections=config.max_connections or room,
+        max_connections_per_address=config.max_connections_per_address,
+        max_subs_per_s=config.max_subs_per_s,
+        max_body_bytes=config.max_body_bytes,
+        max_body_before_open_bytes=config.max_body_before_open_bytes,
+        handshake_timeout_s=config.handshake_timeout_s,
+        default_interval_ms=int(config.default_interval_s * 1000),
+        idle_grace_s=config.idle_grace_s,
+        max_outbox_bytes=config.max_outbox_bytes,
+        max_outbox_messages=config.max_outbox_messages,
+        max_node_outbox_bytes=config.max_node_outbox_bytes,
+        ack_window=config.ack_window,
+        close_timeout_s=config.close_timeout_s,
+    )
+
+
+def _listener(house: House, connector: Connector, protocols: Mapping[str, IWireProtocol], listen: str) -> Listener:
+    name, _, description = listen.partition("=")
+    protocol = protocols.get(name)
+    if protocol is None:
+        raise SettingError(f"--listen: no protocol is called {name!r}: there are {', '.join(sorted(protocols))}")
+    endpoint = _endpoint(house, "--listen", description)
+    return Listener("--listen", description=description, endpoint=endpoint, factory=protocol.factory(connector))
+
+
+def _endpoint(house: House, setting: str, description: str) -> IStreamServerEndpoint:
+    try:
+        return serverFromString(house.reactor, description)
+    except Exception as error:  # endpoint parsers are plug-ins: they may raise anything
+        raise SettingError(f"{setting}: {description} is no endpoint that can be listened on: {error}") from None
+
+
+def _advertised(listen: str) -> str:
+    """The address of a listener, "" where its port is known only once it listens."""
+    description = listen.partition("=")[2]
+    host = endpoint_text.interface(description)
+    if host is None or host in ("", "0.0.0.0", "::"):
+        raise SettingError(
+            f"--advertise: {description} does not say at which address clients reach it: "
+            "set --advertise to that host:port"
+        )
+    port = endpoint_text.port(description)
+    if port is None:
+        return ""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _api_key(text: str) -> ApiKey:
+    name, rights, digest = text.split(":")
+    return ApiKey(name, frozenset(rights.split("+")), bytes.fromhex(digest))

@@ -1,0 +1,190 @@
+"""`twistd push`: options in, service out. The only reader of options, the only importer of the reactor."""
+
+import os
+import resource
+import signal
+import sys
+from dataclasses import fields, replace
+from typing import Any, ClassVar
+
+from twisted.application.service import IServiceCollection, MultiService
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+
+from push import __version__, logs
+from push.config import Config, SettingError, default_text, from_environment, option_name
+from push.errors import StartError
+from push.services.ordered import OrderedServices
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """The command line, one option a setting; every one of them is described in docs/configuration.md."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Runs a push server: clients connect to --listen, applications push through --api. "
+        "Without options it serves this machine only and keeps its state in ./push-data. "
+        "Every setting can also be given as PUSH_NAME in the environment or as name = value in the --config file; "
+        "the command line comes first, then the environment, then the file."
+    )
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["config", "c", None, "TOML file with settings. [environment: PUSH_CONFIG]"]
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, str | list[str]] = {}
+        self.config: Config | None = None
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse; what is wrong ends the program with one sentence instead of pages of help."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"push: {error}; see twistd push --help") from None
+
+    def postOptions(self) -> None:
+        """Read the environment and the file, and check all settings together."""
+        try:
+            self.config = from_environment(self.given, self["config"])
+        except SettingError as error:
+            raise SystemExit(f"push: {error}") from None
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"push {__version__}")
+        raise SystemExit(0)
+
+
+def _add_settings() -> None:
+    """Give Options a method for each setting: usage.Options finds options by the names of methods."""
+    for setting in fields(Config):
+        name = setting.name
+        is_flag = isinstance(setting.default, bool)
+
+        def take(self: Options, value: str = "true", name: str = name, many: bool = setting.metadata["many"]) -> None:
+            if many:
+                collected = self.given.setdefault(name, [])
+                assert isinstance(collected, list)
+                collected.append(value)
+            else:
+                self.given[name] = value
+
+        if is_flag:
+
+            def option(self: Options, take: Any = take) -> None:
+                take(self)
+        else:
+
+            def option(self: Options, value: str, take: Any = take) -> None:  # type: ignore[misc]
+                take(self, value)
+
+        default = default_text(setting)
+        again = " May be given several times." if setting.metadata["many"] else ""
+        shown = f" [default: {default}]" if default and not is_flag else ""
+        option.__doc__ = setting.metadata["help"] + again + shown
+        setattr(Options, "opt_" + option_name(setting).replace("-", "_"), option)
+
+
+_add_settings()
+
+
+class PushService(OrderedServices):
+    """The root: takes its place in twistd, stops at SIGTERM with exit code 0.
+
+    Args:
+        config: for the log.
+        twistd: twistd's own options.
+        reactor: that runs all this.
+    """
+
+    def __init__(self, config: Config, *, twistd: Any, reactor: Any) -> None:
+        super().__init__()
+        self._config = config
+        self._twistd = twistd
+        self._reactor = reactor
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join twistd's application, and give it our log observer before it begins to log."""
+        super().setServiceParent(parent)
+        stream = logs.stream_for(self._twistd, self._reactor.callFromThread)
+        if stream is not None and hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, logs.observer(stream, self._config.log_format, self._config.log_level))
+
+    def privilegedStartService(self) -> None:
+        """Listen; what prevents it is one sentence, not a traceback."""
+        self._or_explain(super().privilegedStartService)
+
+    def startService(self) -> None:
+        """Start all roles."""
+        self._or_explain(super().startService)
+        self._reactor.callWhenRunning(self._started)
+
+    def _or_explain(self, start: Any) -> None:
+        try:
+            start()
+        except StartError as error:
+            _log.critical("cannot start: {error}", error=str(error))
+            if not self._twistd.get("nodaemon"):
+                raise  # twistd passes it on to the parent process
+            sys.stderr.write(f"push: {error}\n")
+            raise SystemExit(1) from None
+
+    def _started(self) -> None:
+        # twistd's own handlers would make the process end with the signal, as if it had been killed.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_reactor)
+        clients = ", ".join(self._config.listen)
+        _log.info("push {version}: clients connect to {clients}", version=__version__, clients=clients)
+        _log.info("the HTTP API listens on {api}", api=self._config.api)
+
+    def _stop_reactor(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._stop_once)
+
+    def _stop_once(self) -> None:
+        if self._stopping is None and self._reactor.running:
+            self._reactor.stop()
+
+
+def makeService(options: Options) -> MultiService:
+    """Build the server that the options describe.
+
+    Args:
+        options: parsed.
+
+    Returns:
+        One MultiService, whose children are the services of the roles.
+
+    Raises:
+        SystemExit: a setting turns out to be unusable; with a sentence that names it.
+    """
+    from twisted.internet import reactor
+
+    from push import roles
+
+    config = options.config
+    if config is None:
+        raise RuntimeError("the options have not been parsed")
+    twistd: Any = getattr(options, "parent", None) or {"nodaemon": True}
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        # twistd changes its directory only later, and a daemon to one where paths mean something else.
+        config = replace(config, data_dir=os.path.abspath(os.path.join(twistd.get("rundir", "."), config.data_dir)))
+        children = roles.build(config, reactor=reactor, open_files=hard)
+    except SettingError as error:
+        raise SystemExit(f"push: {error}") from None
+    service = PushService(config, twistd=twistd, reactor=reactor)
+    for child in children:
+        child.setServiceParent(service)
+    return service
+
+
+def main() -> None:
+    """The console script `push-server`: twistd in the foreground, without a pid file."""
+    from twisted.scripts.twistd import run
+
+    sys.argv = ["twistd", "--nodaemon", "--pidfile=", "push", *sys.argv[1:]]
+    run()

@@ -1,0 +1,89 @@
+"""The small pure parts of the wire core: outbox, backoff, liveness, DISCONNECT bodies."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from push.protocols.wire.backoff import Backoff
+from push.protocols.wire.liveness import held_interval_ms, idle_deadline_s
+from push.protocols.wire.messages import Disconnect, default_retry, parse_disconnect, write_disconnect
+from push.protocols.wire.outbox import Outbox
+
+LIMITS = {"max_bytes": 10, "max_messages": 3}
+
+
+class OutboxTests(SynchronousTestCase):
+    """What waits to be written."""
+
+    @given(st.lists(st.binary(min_size=1, max_size=9)))
+    def test_what_goes_in_comes_out_in_order(self, parts: list[bytes]) -> None:
+        outbox = Outbox()
+        for part in parts:
+            outbox.append(part)
+        self.assertEqual((outbox.size_bytes, outbox.messages), (sum(map(len, parts)), len(parts)))
+        self.assertEqual(outbox.take(), b"".join(parts))
+        self.assertEqual((outbox.size_bytes, outbox.messages, outbox.take()), (0, 0, b""))
+
+    def test_it_is_full_by_bytes_or_by_messages(self) -> None:
+        outbox = Outbox()
+        outbox.append(b"12345678")
+        self.assertTrue(outbox.has_room(2, 1, **LIMITS))
+        self.assertFalse(outbox.has_room(3, 1, **LIMITS))
+        self.assertFalse(outbox.has_room(1, 3, **LIMITS))
+
+    def test_an_empty_one_takes_any_one_message(self) -> None:
+        self.assertTrue(Outbox().has_room(1000, 1, **LIMITS))
+
+    def test_append_says_when_it_was_empty(self) -> None:
+        outbox = Outbox()
+        self.assertEqual([outbox.append(b"a"), outbox.append(b"b")], [True, False])
+
+
+class BackoffTests(SynchronousTestCase):
+    """When to try again."""
+
+    def test_bounds_grow_and_stop_growing(self) -> None:
+        backoff = Backoff(first_s=1.0, limit_s=10.0)
+        self.assertEqual([backoff.failed(1.0) for _ in range(6)], [1, 2, 4, 8, 10, 10])
+
+    def test_jitter_is_full(self) -> None:
+        self.assertEqual(Backoff().failed(0.0), 0.0)
+
+    def test_what_the_server_asked_for_is_the_least(self) -> None:
+        self.assertEqual(Backoff(first_s=2.0).failed(0.5, retry_after_s=7.0), 8.0)
+
+    def test_success_starts_again(self) -> None:
+        backoff = Backoff(first_s=1.0)
+        backoff.failed(1.0)
+        backoff.succeeded()
+        self.assertEqual(backoff.failed(1.0), 1.0)
+
+    def test_ten_thousand_failures_do_not_overflow(self) -> None:
+        backoff = Backoff(failures=10_000)
+        self.assertEqual(backoff.failed(1.0), 30.0)
+
+
+class LivenessTests(SynchronousTestCase):
+    """How long silence is believed."""
+
+    def test_intervals_are_held_between_ten_seconds_and_half_an_hour(self) -> None:
+        for promised_ms, held_ms in ((None, 300_000), (0, 10_000), (10_001, 10_001), (10**12, 1_800_000)):
+            self.assertEqual(held_interval_ms(promised_ms), held_ms)
+
+    def test_a_minute_of_grace(self) -> None:
+        self.assertEqual(idle_deadline_s(5.0, 10_000), 75.0)
+
+
+class DisconnectTests(SynchronousTestCase):
+    """Why a connection ended."""
+
+    def test_written_and_read_again(self) -> None:
+        for disconnect in (Disconnect(3003, "slow", "backoff", 2.5), Disconnect(3504, "kicked")):
+            self.assertEqual(parse_disconnect(write_disconnect(disconnect)), disconnect)
+
+    def test_nothing_that_a_peer_says_raises(self) -> None:
+        for body in (b"", b"\xff", b"[]", b'{"code":"x","reason":5,"retry":"never","retry_after":-1}'):
+            self.assertEqual(parse_disconnect(body), Disconnect(0, "", "no", None))
+
+    def test_the_code_says_whether_to_come_back(self) -> None:
+        self.assertEqual([default_retry(code) for code in (3000, 3499, 3500, 3999, 0)], ["backoff"] * 2 + ["no"] * 3)
