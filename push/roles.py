@@ -264,9 +264,10 @@ def _listener(house: House, connector: Connector, protocols: Mapping[str, IWireP
 
 def _endpoint(house: House, setting: str, description: str) -> IStreamServerEndpoint:
     try:
-        return serverFromString(house.reactor, description)
+        endpoint: IStreamServerEndpoint = serverFromString(house.reactor, description)
     except Exception as error:  # endpoint parsers are plug-ins: they may raise anything
         raise SettingError(f"{setting}: {description} is no endpoint that can be listened on: {error}") from None
+    return endpoint
 
 
 def _advertised(listen: str) -> str:

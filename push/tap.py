@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
@@ -58,33 +59,35 @@ class Options(usage.Options):
         raise SystemExit(0)
 
 
+def _option(name: str, *, many: bool, is_flag: bool, text: str) -> Callable[..., None]:
+    """A method of Options for one setting; usage.Options counts its arguments to see whether it is a flag."""
+
+    def take(self: Options, value: str) -> None:
+        if many:
+            collected = self.given.setdefault(name, [])
+            assert isinstance(collected, list)
+            collected.append(value)
+        else:
+            self.given[name] = value
+
+    def flag(self: Options) -> None:
+        take(self, "true")
+
+    option: Callable[..., None] = flag if is_flag else take
+    option.__doc__ = text
+    return option
+
+
 def _add_settings() -> None:
     """Give Options a method for each setting: usage.Options finds options by the names of methods."""
     for setting in fields(Config):
-        name = setting.name
         is_flag = isinstance(setting.default, bool)
-
-        def take(self: Options, value: str = "true", name: str = name, many: bool = setting.metadata["many"]) -> None:
-            if many:
-                collected = self.given.setdefault(name, [])
-                assert isinstance(collected, list)
-                collected.append(value)
-            else:
-                self.given[name] = value
-
-        if is_flag:
-
-            def option(self: Options, take: Any = take) -> None:
-                take(self)
-        else:
-
-            def option(self: Options, value: str, take: Any = take) -> None:  # type: ignore[misc]
-                take(self, value)
-
+        many = setting.metadata["many"]
         default = default_text(setting)
-        again = " May be given several times." if setting.metadata["many"] else ""
-        shown = f" [default: {default}]" if default and not is_flag else ""
-        option.__doc__ = setting.metadata["help"] + again + shown
+        text = setting.metadata["help"] + (" May be given several times." if many else "")
+        if default and not is_flag:
+            text += f" [default: {default}]"
+        option = _option(setting.name, many=many, is_flag=is_flag, text=text)
         setattr(Options, "opt_" + option_name(setting).replace("-", "_"), option)
 
 

@@ -94,9 +94,10 @@ class IdFloor(Service):
         self._ids.is_ready = True
 
     def startService(self) -> None:
-        """Begin to keep it ahead."""
+        """Load it, and begin to keep it ahead."""
         super().startService()
         self._periodic.startService()
+        self._look()
 
     async def _reserve(self) -> None:
         wanted_ms = max(self._ids.last_ms + RESERVE_AHEAD_MS, self._ids.now_ms() + RESERVE_MS)
@@ -105,6 +106,9 @@ class IdFloor(Service):
 
     def _look(self) -> None:
         ids = self._ids
+        if not ids.is_ready:
+            self._tasks.spawn("loading the floor of message ids", self.load())
+            return
         left_ms = min(
             self._written_ms - ids.last_ms - RESERVE_AHEAD_MS // 2, self._written_ms - ids.now_ms() - RESERVE_MS // 2
         )

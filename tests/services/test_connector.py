@@ -1,0 +1,444 @@
+"""A connector with clients of the wire protocol: sessions, order, limits, and who is closed for what."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured
+from push.model import Delivery, DeliveryReport, Outcome
+from push.protocols.wire.frames import ID, encode
+from push.protocols.wire.messages import Disconnect
+from push.protocols.wire.signals import CloseCode, Signal, SubSignal
+from push.services.connections import MAX_UNWELCOME
+from tests.services.clients import Client, make_connector
+
+
+class ConnectorCase(SynchronousTestCase):
+    """A connector and its clock."""
+
+    limits: dict[str, Any] = {}  # noqa: RUF012
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.connector, self.subscribe, self.store = make_connector(self.clock, **self.limits)
+
+    def client(self, host: str = "127.0.0.1") -> Client:
+        """A new connection."""
+        return Client(self.connector, self.clock, host)
+
+    def online(self, **fields: Any) -> tuple[Client, str]:
+        """A client with a session, and its token."""
+        client = self.client()
+        answer = client.sub(**fields)
+        self.assertEqual(answer["status"], 200, answer)
+        return client, answer["token"]
+
+    def deliver(self, *batch: tuple[int, bytes, list[str]]) -> DeliveryReport:
+        """Deliver, and give the report."""
+        work = Deferred.fromCoroutine(self.connector.deliver([Delivery(*each) for each in batch]))
+        while not work.called:
+            self.clock.advance(0)
+        return self.successResultOf(work)
+
+    def broadcast(self, message_id: int, payload: bytes) -> "Deferred[int]":
+        """Start a broadcast."""
+        return Deferred.fromCoroutine(self.connector.broadcast(message_id, payload))
+
+
+class Sessions(ConnectorCase):
+    """Opening, replacing, ending."""
+
+    def test_interfaces_are_kept(self) -> None:
+        verifyObject(IConnector, self.connector)
+        verifyObject(IConnectionHost, self.connector)
+        verifyObject(IMeasured, self.connector)
+        verifyObject(IConnection, self.client().protocol)
+
+    def test_a_new_client_gets_a_token_of_128_bits(self) -> None:
+        _, token = self.online()
+        self.assertRegex(token, r"\A[0-9a-f]{32}\Z")
+
+    def test_a_presented_token_is_kept(self) -> None:
+        _, token = self.online(token="my-own.token~1")
+        self.assertEqual(token, "my-own.token~1")
+
+    def test_a_java_client_gets_its_answers_in_order_and_unchanged_pushes(self) -> None:
+        """SUB with an empty body, PING right behind it, message id 0, no acknowledgement, version 1."""
+        client = self.client()
+        client.protocol.dataReceived(bytes.fromhex("f801010000000000 0000 f8010300000000000000".replace(" ", "")))
+        first, second = client.frames()
+        self.assertEqual((first.signal, first.message_id), (Signal.SUB, 0))
+        self.assertEqual((second.signal, second.message_id), (Signal.PING, 0))
+        registration = client.protocol.registration
+        assert registration is not None
+        self.deliver((7, b"hello", [registration.token]))
+        (push,) = client.frames()
+        self.assertEqual((push.signal, push.subsignal, push.message_id, push.body), (4, 0, 0, b"hello"))
+
+    def test_a_second_session_of_a_token_wins_and_the_first_is_told(self) -> None:
+        first, token = self.online()
+        second, again = self.online(token=token)
+        self.assertEqual(again, token)
+        self.assertEqual(first.goodbye()["code"], CloseCode.REPLACED)
+        self.assertTrue(first.is_ended)
+        first.hang_up()  # its late end must not take the new session away
+        self.assertEqual(self.deliver((1, b"x", [token])).sent, [1])
+        self.assertEqual(second.pushes(), [b"x"])
+        self.assertEqual(self.connector.connections.sessions, 1)
+
+    def test_a_client_that_leaves_while_its_session_is_opened_is_not_online(self) -> None:
+        waiting: list[Deferred[None]] = []
+        register = self.store.register
+
+        async def later(*args: Any, **kwargs: Any) -> Any:
+            waiting.append(Deferred())
+            await waiting[-1]
+            return await register(*args, **kwargs)
+
+        self.patch(self.store, "register", later)
+        client = self.client()
+        client.send(Signal.SUB, b'{"token":"t"}')
+        client.hang_up()
+        waiting[0].callback(None)
+        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate(["t"])))
+        self.assertEqual(dict(located.connectors), {})
+        self.assertEqual((len(self.connector.connections), self.connector.connections.sessions), (0, 0))
+
+    def test_a_session_that_ended_is_not_located(self) -> None:
+        client, token = self.online()
+        client.hang_up()
+        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token])))
+        self.assertEqual(dict(located.connectors), {})
+
+    def test_kick_closes_with_the_given_reason(self) -> None:
+        client, token = self.online()
+        work = Deferred.fromCoroutine(self.connector.kick(token, Disconnect(CloseCode.KICKED, "out")))
+        self.assertTrue(self.successResultOf(work))
+        self.assertEqual(client.goodbye(), {"code": 3504, "reason": "out", "retry": "no"})
+        work = Deferred.fromCoroutine(self.connector.kick(token, Disconnect(CloseCode.KICKED, "out")))
+        self.assertFalse(self.successResultOf(work))
+
+    def test_a_renewed_sub_changes_the_uid_and_keeps_the_session(self) -> None:
+        client, token = self.online(uid="alice")
+        self.assertEqual(client.sub(uid="bob", ack=True)["token"], token)
+        self.assertEqual(self.connector.connections.sessions, 1)
+        info = self.successResultOf(Deferred.fromCoroutine(self.subscribe.describe(token)))
+        assert info is not None
+        self.assertEqual(info.uid, "bob")
+        self.deliver((5, b"x", [token]))
+        (push,) = client.frames()
+        self.assertEqual((push.subsignal, push.body), (SubSignal.MN, ID.pack(5) + b"x"))
+
+    def test_acknowledgements_are_counted(self) -> None:
+        client, token = self.online(ack=True)
+        self.deliver((5, b"x", [token]), (6, b"y", [token]))
+        client.send(Signal.PUB_ACK, ID.pack(5) + ID.pack(6), subsignal=SubSignal.MN)
+        self.assertEqual(self.connector.measures.acknowledged, 2)
+
+
+class Delivering(ConnectorCase):
+    """Order, coalescing, reports."""
+
+    def test_what_is_delivered_in_one_turn_leaves_in_one_write(self) -> None:
+        client, token = self.online()
+        writes: list[bytes] = []
+        self.patch(client.transport, "write", writes.append)
+        self.deliver((1, b"a", [token]), (2, b"b", [token]))
+        self.deliver((3, b"c", [token]))
+        self.clock.advance(0)
+        self.assertEqual(writes, [encode(4, b"a") + encode(4, b"b") + encode(4, b"c")])
+
+    def test_the_report_says_who_was_not_reached(self) -> None:
+        _, token = self.online()
+        report = self.deliver((1, b"a", [token, "gone"]), (2, b"b", [token]))
+        self.assertEqual((list(report.sent), dict(report.missed)), ([1, 1], {0: [("gone", Outcome.OFFLINE)]}))
+
+    def test_a_full_window_is_reported_and_opens_with_an_acknowledgement(self) -> None:
+        client, token = self.online(ack=True)
+        report = self.deliver(*[(number, b"x", [token]) for number in range(1, 7)])
+        self.assertEqual(list(report.sent), [1, 1, 1, 1, 0, 0])
+        self.assertEqual(report.missed[4], [(token, Outcome.WINDOW_FULL)])
+        client.send(Signal.PUB_ACK, ID.pack(1), subsignal=SubSignal.MN)
+        self.assertEqual(list(self.deliver((7, b"x", [token])).sent), [1])
+
+    def test_a_broadcast_reaches_every_session_and_no_other_connection(self) -> None:
+        clients = [self.online()[0] for _ in range(3)] + [self.online(ack=True)[0]]
+        stranger = self.client()
+        done = self.broadcast(9, b"all")
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(done), 4)
+        self.assertEqual([client.pushes() for client in clients], [[b"all"]] * 3 + [[ID.pack(9) + b"all"]])
+        self.assertEqual(stranger.frames(), [])
+
+    def test_broadcasts_of_one_turn_leave_in_one_write_and_are_counted_each(self) -> None:
+        client, _ = self.online()
+        writes: list[bytes] = []
+        self.patch(client.transport, "write", writes.append)
+        done = [self.broadcast(number, b"%d" % number) for number in (1, 2, 3)]
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(each) for each in done], [1, 1, 1])
+        self.assertEqual(writes, [encode(4, b"1") + encode(4, b"2") + encode(4, b"3")])
+
+    def test_a_message_does_not_overtake_a_broadcast_that_was_accepted_before_it(self) -> None:
+        client, token = self.online()
+        done = self.broadcast(1, b"first")
+        self.deliver((2, b"second", [token]))
+        self.clock.advance(0)
+        self.assertEqual(client.pushes(), [b"first", b"second"])
+        self.assertEqual(self.successResultOf(done), 1)
+
+    def test_a_broadcast_does_not_overtake_a_batch_that_is_being_delivered(self) -> None:
+        _, token = self.online()
+        last, last_token = self.online()
+        self.slow_clock()
+        batch = [Delivery(1, b"x", [token]) for _ in range(90)] * 10 + [Delivery(2, b"batch", [last_token])]
+        delivered = Deferred.fromCoroutine(self.connector.deliver(batch))
+        self.assertNoResult(delivered)
+        done = self.broadcast(3, b"broadcast")
+        later = Deferred.fromCoroutine(self.connector.deliver([Delivery(4, b"later", [last_token])]))
+        for _ in range(50):
+            self.clock.advance(0)
+        self.assertEqual(last.pushes(), [b"batch", b"broadcast", b"later"])
+        for work in (delivered, done, later):
+            self.assertTrue(work.called)
+
+    def slow_clock(self) -> None:
+        """Every look at the clock takes 10 ms, so that long work is divided."""
+        seconds = self.clock.seconds
+
+        def look() -> float:
+            self.clock.rightNow += 0.01
+            return seconds()
+
+        self.patch(self.clock, "seconds", look)
+
+    def test_a_client_that_comes_during_a_broadcast_gets_the_next_one_only(self) -> None:
+        self.online()
+        self.broadcast(1, b"before")
+        late, _ = self.online()
+        self.clock.advance(0)
+        self.broadcast(2, b"after")
+        self.clock.advance(0)
+        self.assertEqual(late.pushes(), [b"after"])
+
+    def test_a_long_broadcast_lets_others_be_served_in_its_middle(self) -> None:
+        for _ in range(45):
+            self.online()
+        done = self.broadcast(1, b"x")
+        was_done: list[bool] = []
+        self.clock.callLater(0.005, lambda: was_done.append(done.called))
+        self.slow_clock()
+        self.clock.advance(0)
+        self.assertEqual(was_done, [False])
+        self.assertEqual(self.successResultOf(done), 45)
+
+
+class SlowConsumers(ConnectorCase):
+    """Who does not read."""
+
+    def test_messages_wait_while_the_transport_is_full_and_then_arrive_in_order(self) -> None:
+        client, token = self.online()
+        client.stop_reading()
+        for number in range(5):
+            self.deliver((number, b"%d" % number, [token]))
+        self.assertEqual(client.pushes(), [])
+        client.read_on()
+        self.assertEqual(client.pushes(), [b"0", b"1", b"2", b"3", b"4"])
+
+    def assertClosedAsSlow(self, client: Client, code: CloseCode) -> None:
+        """It has been told why, and is off the books."""
+        goodbye = client.goodbye()
+        self.assertEqual((goodbye["code"], goodbye["retry"]), (code, "backoff"))
+        self.assertTrue(client.is_ended)
+
+    def test_too_many_bytes(self) -> None:
+        client, token = self.online()
+        other, other_token = self.online()
+        client.stop_reading()
+        reports = [self.deliver((n, bytes(3000), [token, other_token])) for n in range(6)]
+        self.assertEqual([list(report.sent) for report in reports], [[2]] * 3 + [[1]] * 3)
+        self.assertEqual(reports[3].missed[0], [(token, Outcome.OVERFLOW)])
+        self.assertEqual(reports[4].missed[0], [(token, Outcome.OFFLINE)])
+        self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+        self.assertEqual(len(other.pushes()), 6)
+
+    def test_too_many_messages(self) -> None:
+        client, token = self.online()
+        client.stop_reading()
+        report = self.deliver(*[(n, b"", [token]) for n in range(101)])
+        self.assertEqual(list(report.sent), [1] * 100 + [0])
+        self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+
+    def test_too_many_broadcasts(self) -> None:
+        client, _ = self.online()
+        client.stop_reading()
+        for number in range(5):
+            self.broadcast(number, bytes(3000))
+            self.clock.advance(0)
+        self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+
+    def test_a_burst_in_one_turn_is_no_backlog_while_the_transport_takes_it(self) -> None:
+        client, token = self.online()
+        report = self.deliver(*[(n, bytes(100), [token]) for n in range(1000)])
+        self.assertEqual(sum(report.sent), 1000)
+        self.assertEqual(len(client.pushes()), 1000)
+
+    def test_the_nodes_ceiling_closes_backlogged_clients_only(self) -> None:
+        slow = [self.online() for _ in range(8)]
+        fast, fast_token = self.online()
+        for client, _ in slow:
+            client.stop_reading()
+        for _, token in slow:
+            self.deliver((1, bytes(9000), [token]))
+        self.assertEqual([bool(client.goodbye()) for client, _ in slow], [False] * 5 + [True] * 3)
+        self.deliver((2, b"x", [fast_token]))
+        self.assertEqual(fast.pushes(), [b"x"])
+
+    def test_what_waits_is_counted_until_it_is_written_or_dropped(self) -> None:
+        reads, token = self.online()
+        leaves, leaving_token = self.online()
+        for client, each in ((reads, token), (leaves, leaving_token)):
+            client.stop_reading()
+            self.deliver((1, bytes(990), [each]))
+        self.assertEqual(self.outbox_bytes(), 2000)
+        reads.read_on()
+        self.assertEqual(self.outbox_bytes(), 1000)
+        leaves.hang_up()
+        self.assertEqual(self.outbox_bytes(), 0)
+
+    def outbox_bytes(self) -> object:
+        """The gauge."""
+        return next(s.value for s in self.connector.samples() if s.name == "push_outbox_bytes")
+
+    def test_a_client_that_never_hangs_up_is_cut_off(self) -> None:
+        client, token = self.online()
+        client.stop_reading()
+        self.deliver(*[(n, b"", [token]) for n in range(101)])
+        self.connector.sweep()
+        self.assertFalse(client.transport.aborted)
+        self.clock.advance(5.0)
+        self.connector.sweep()
+        self.assertTrue(client.transport.aborted)
+
+    def test_pings_that_are_never_read_end_the_session_too(self) -> None:
+        client, _ = self.online()
+        client.stop_reading()
+        for _ in range(101):
+            client.send(Signal.PING)
+        self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+
+
+class Limits(ConnectorCase):
+    """Everything that could grow."""
+
+    def test_connections_in_all(self) -> None:
+        self.connector, self.subscribe, self.store = make_connector(self.clock, max_connections=2)
+        first, _ = self.online()
+        self.online()
+        refused = self.client()
+        answer = refused.sub()
+        self.assertEqual(answer["status"], 503)
+        self.assertGreater(answer["retry_after"], 0)
+        self.assertTrue(refused.is_ended)
+        refused.hang_up()
+        first.hang_up()
+        self.online()
+
+    def test_connections_of_one_address(self) -> None:
+        self.connector, self.subscribe, self.store = make_connector(self.clock, max_connections_per_address=1)
+        self.online()
+        self.assertEqual(self.client().sub()["status"], 503)
+        self.assertEqual(self.client("127.0.0.2").sub()["status"], 200)
+
+    def test_connections_over_the_limit_are_told_so_only_up_to_a_number(self) -> None:
+        self.connector, self.subscribe, self.store = make_connector(self.clock, max_connections=0)
+        unwelcome = [self.client() for _ in range(MAX_UNWELCOME + 1)]
+        self.assertEqual([client.transport.aborted for client in unwelcome], [False] * MAX_UNWELCOME + [True])
+
+    def test_sessions_opened_in_a_second(self) -> None:
+        self.connector, self.subscribe, self.store = make_connector(self.clock, max_subs_per_s=2.0)
+        answers = [self.client().sub() for _ in range(3)]
+        self.assertEqual([answer["status"] for answer in answers], [200, 200, 429])
+        self.assertGreaterEqual(answers[2]["retry_after"], 1)
+        self.clock.advance(1.0)
+        self.assertEqual(self.client().sub()["status"], 200)
+
+    def test_bodies_before_and_after_the_session_is_open(self) -> None:
+        client = self.client()
+        client.protocol.dataReceived(encode(Signal.SUB, bytes(4097))[:10])
+        self.assertEqual(client.goodbye()["code"], CloseCode.TOO_LARGE)
+        client, _ = self.online()
+        client.send(Signal.CONTACT, bytes(65_536))
+        self.assertEqual(client.goodbye(), {})
+        client.protocol.dataReceived(encode(Signal.CONTACT, bytes(65_537))[:10])
+        self.assertEqual(client.goodbye()["code"], CloseCode.TOO_LARGE)
+
+    def test_the_handshake_deadline(self) -> None:
+        client = self.client()
+        for _ in range(19):
+            self.clock.advance(1)
+            client.protocol.dataReceived(encode(Signal.SUB)[:1] if not _ else b"")
+            self.connector.sweep()
+        self.assertFalse(client.is_ended)
+        self.clock.advance(1)
+        self.connector.sweep()
+        self.assertTrue(client.is_ended)
+
+    def test_the_idle_deadline_follows_the_promised_interval(self) -> None:
+        client, _ = self.online(interval=10_000)
+        patient, _ = self.online(interval=600_000)
+        self.clock.advance(69)
+        self.connector.sweep()
+        self.assertFalse(client.is_ended)
+        client.send(Signal.PING)
+        self.clock.advance(69)
+        self.connector.sweep()
+        self.assertFalse(client.is_ended)
+        self.clock.advance(1)
+        self.connector.sweep()
+        self.assertEqual(client.goodbye()["code"], CloseCode.IDLE)
+        self.assertFalse(patient.is_ended)
+
+
+class BadInput(ConnectorCase):
+    """What clients may send by mistake or on purpose."""
+
+    def test_another_protocol_is_hung_up_on_without_a_word(self) -> None:
+        client = self.client()
+        client.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertTrue(client.is_ended)
+        self.assertEqual(client.transport.value(), b"")
+
+    def test_a_bad_frame_in_an_open_session_is_answered_with_a_reason(self) -> None:
+        client, _ = self.online()
+        client.protocol.dataReceived(b"garbage...")
+        goodbye = client.goodbye()
+        self.assertEqual((goodbye["code"], goodbye["retry"]), (CloseCode.BAD_FRAME, "no"))
+
+    def test_a_signal_out_of_order_is_answered_with_a_reason(self) -> None:
+        client = self.client()
+        client.send(Signal.PUBLISH)
+        self.assertEqual(client.goodbye()["code"], CloseCode.PROTOCOL_ERROR)
+
+    def test_whatever_comes_after_the_end_is_ignored(self) -> None:
+        client, _ = self.online()
+        client.send(Signal.DISCONNECT)
+        self.assertTrue(client.is_ended)
+        client.protocol.dataReceived(encode(Signal.PING) * 1000)
+        self.assertEqual(client.frames(), [])
+
+    def test_nothing_is_left_of_connections_that_have_gone(self) -> None:
+        for _ in range(20):
+            client, _token = self.online()
+            client.hang_up()
+            stranger = self.client()
+            stranger.protocol.dataReceived(b"\0")
+            stranger.hang_up()
+        connections = self.connector.connections
+        self.assertEqual((len(connections), connections.sessions, dict(connections.by_token)), (0, 0, {}))
+        self.assertEqual(connections._by_address, {})
+        self.assertEqual(self.connector._closing, {})
+        self.assertEqual(self.connector._opening, set())
