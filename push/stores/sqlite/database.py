@@ -9,155 +9,36 @@ beside an idle reactor). Knows no table: those are in schema.py, and the stores 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from push.errors import PushError, Unavailable
+from push.errors import Unavailable
 from push.ipush import IMeasured
 from push.model import Sample
 from push.stores.sqlite.directory import DataDirectory
-from push.stores.sqlite.lanes import RETRY_AFTER_S, Lane, Threads
+from push.stores.sqlite.ends import Apply, Query, Reader, Write, Writer
+from push.stores.sqlite.lanes import Lane, Threads
 from push.stores.sqlite.schema import MIGRATIONS, open_for_reading, open_for_writing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Apply = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | PushError]]
-Query = Callable[[sqlite3.Connection], Result]
-
 MAX_WAITING = 20_000
 # What the reactor is told of in one turn: larger groups gain little more (measured 2026-11-23).
 MAX_BATCH = 256
-
-# Primary result codes that say that the disk, or its file, and not the statement is at fault.
-# https://www.sqlite.org/rescode.html
-_TROUBLE = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-
-
-class _Write(NamedTuple):
-    apply: Apply[Any, Any]
-    item: Any
 
 
 class _Ends(NamedTuple):
     """What is there while the database is open."""
 
-    writer: "_Writer"
-    writes: Lane[_Write]
-    reader: "_Reader"
+    writer: Writer
+    writes: Lane[Write]
+    reader: Reader
     reads: Lane[Query[Any]]
-
-
-def _trouble(error: BaseException) -> str | None:
-    """The name of a disk's trouble, None for any other error."""
-    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE:
-        return error.sqlite_errorname
-    return None
-
-
-def _unavailable(trouble: str) -> Failure:
-    return Failure(
-        Unavailable(f"the store does not work now ({trouble}): try again later", retry_after_s=RETRY_AFTER_S)
-    )
-
-
-class _Writer:
-    """The writing end, in its own thread."""
-
-    def __init__(self, connection: sqlite3.Connection, report: Callable[[str | None], object]) -> None:
-        self._connection = connection
-        self._report = report
-        self._trouble: str | None = None
-        self.commits = 0
-
-    def run(self, writes: Sequence[_Write]) -> list[Any]:
-        """Apply writes and commit them; where one is impossible, all the others."""
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes: list[Any] = []
-            for apply, group in groupby(writes, key=lambda write: write.apply):
-                results = apply(connection, [write.item for write in group])
-                outcomes += [Failure(result) if isinstance(result, PushError) else result for result in results]
-            if len(outcomes) != len(writes):
-                raise RuntimeError(f"{len(writes)} writes had {len(outcomes)} results")
-            connection.execute("COMMIT")
-        except Exception as error:
-            self._roll_back()
-            trouble = _trouble(error)
-            if trouble is not None:
-                self._note(trouble)
-                return [_unavailable(trouble) for _ in writes]
-            if len(writes) == 1:
-                return [Failure()]
-            # Savepoints would cost every write for the sake of the one that nobody has thought of.
-            half = len(writes) // 2
-            return self.run(writes[:half]) + self.run(writes[half:])
-        self.commits += 1
-        self._note(None)
-        return outcomes
-
-    def close(self) -> None:
-        """Move what is in the write-ahead log into the file, and close it."""
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            self._connection.close()
-
-    def _roll_back(self) -> None:
-        # SQLite has rolled back by itself after some errors; and if this fails too, the next BEGIN will say so.
-        if self._connection.in_transaction:
-            try:
-                self._connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                self._note(error.sqlite_errorname)
-
-    def _note(self, trouble: str | None) -> None:
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self._report(trouble)
-
-
-class _Reader:
-    """The reading end, in its own thread."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def run(self, queries: Sequence[Query[Any]]) -> list[Any]:
-        """Ask each, one after the other."""
-        return [self._ask(query) for query in queries]
-
-    def close(self) -> None:
-        """Close it."""
-        self._connection.close()
-
-    def _ask(self, query: Query[Any]) -> Any:
-        try:
-            return query(self._connection)
-        except Exception as error:
-            trouble = _trouble(error)
-            return Failure() if trouble is None else _unavailable(trouble)
 
 
 @implementer(IMeasured)
@@ -216,8 +97,8 @@ class Database:
             for load in self._loaders:
                 load(writing)
             reading = undo.enter_context(closing(open_for_reading(self.path)))
-            writer = _Writer(writing, self._report_later)
-            reader = _Reader(reading)
+            writer = Writer(writing, self._report_later)
+            reader = Reader(reading)
             self._ends = _Ends(
                 writer, self._lane("push-store-writer", writer.run), reader, self._lane("push-store-reader", reader.run)
             )
@@ -243,7 +124,7 @@ class Database:
         if self._ends is None or self._closing:
             return fail(Unavailable("the store is closed"))
         self._written += 1
-        return self._ends.writes.submit(_Write(apply, item))
+        return self._ends.writes.submit(Write(apply, item))
 
     def read(self, query: Query[Result]) -> Deferred[Result]:
         """Read something, as of the last commit or a later one.

@@ -155,7 +155,9 @@ class TokenStore:
                 results.append(Unavailable(f"this server's limit of {self._max_tokens} tokens is reached"))
                 continue
             if old is not None and item.owner_only and old.uid != item.uid:
-                results.append(PermissionDenied("this token belongs to another user: ask for one without it"))
+                results.append(
+                    PermissionDenied("this token belongs to another user: open without a token to get a new one")
+                )
                 continue
             total += old is None
             info = after[item.token] = _merge(old, item)

@@ -1,0 +1,159 @@
+"""Who the tokens are and where they are online: the store knows the first for good, a table in memory the second.
+
+The table is lost with the process, and so are the connections that it speaks of where all roles share one.
+Must not import adapters, stores or web.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from zope.interface import implementer
+
+from push.errors import PermissionDenied, PushError, Unauthenticated, Unavailable
+from push.ipush import IAuthenticator, IMeasured, ISubscribe, ITokenStore
+from push.model import Located, Registration, Sample, TagQuery, TokenInfo
+from push.protocols.wire.messages import SubRequest
+
+# 128 bits, 32 hexadecimal characters: docs/protocol.md, "Opening a session".
+TOKEN_BYTES = 16
+# Epochs are microseconds of the clock where it can be helped, one more than the last where not: only a thousand
+# sessions a millisecond would make them run ahead of it. Below 2^53, so that they stay exact where numbers are doubles.
+_EPOCHS_PER_MS = 1_000
+
+_OUTCOMES: Mapping[type[PushError], str] = {
+    Unauthenticated: "unauthenticated",
+    PermissionDenied: "denied",
+    Unavailable: "unavailable",
+}
+
+
+@implementer(ISubscribe, IMeasured)
+class Subscribe:
+    """The tokens of one server.
+
+    An epoch is greater than all before it in this process. It is also greater than those of earlier processes, unless
+    the clock stands behind where theirs stood. Should it, nothing is undone by mistake: `closed` goes by
+    the very epoch, not by the order of two.
+
+    Args:
+        store: keeps the tokens.
+        authenticator: says who clients are, and whether a token belongs to its uid alone.
+        now_ms: milliseconds since 1970.
+        random_bytes: makes that many unpredictable bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ITokenStore,
+        authenticator: IAuthenticator,
+        now_ms: Callable[[], int],
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._now_ms = now_ms
+        self._random_bytes = random_bytes
+        self._online: dict[str, Registration] = {}
+        self._last_epoch = 0
+        self._subs = dict.fromkeys(("opened", *_OUTCOMES.values()), 0)
+
+    async def open(self, request: SubRequest, connector: str) -> Registration:
+        """See ISubscribe."""
+        try:
+            info = await self._store.register(
+                request.token or self._new_token(),
+                self._uid(request),
+                request.device,
+                request.tags,
+                self._now_ms(),
+                owner_only=self._authenticator.required,
+            )
+        except PushError as error:
+            outcome = _OUTCOMES.get(type(error))
+            if outcome is not None:
+                self._subs[outcome] += 1
+            raise
+        self._subs["opened"] += 1
+        # Nothing is awaited from here on: of two sessions, the one that is found is the one with the greater epoch.
+        return self._put_online(info.token, info.uid, connector)
+
+    async def lend(self, connector: str) -> Registration:
+        """See ISubscribe."""
+        return self._put_online(self._new_token(), None, connector)
+
+    async def closed(self, registrations: Sequence[Registration]) -> None:
+        """See ISubscribe."""
+        for registration in registrations:
+            current = self._online.get(registration.token)
+            if current is not None and current.epoch == registration.epoch:
+                del self._online[registration.token]
+
+    async def locate(self, tokens: Sequence[str]) -> Located:
+        """See ISubscribe. Where all are online, this is one look-up each and does not suspend."""
+        online = self._online
+        connectors: dict[str, str] = {}
+        offline: list[str] = []
+        for token in tokens:
+            registration = online.get(token)
+            if registration is None:
+                offline.append(token)
+            else:
+                connectors[token] = registration.connector
+        if not offline:
+            return Located(connectors, frozenset())
+        known = await self._store.known(offline)
+        unknown: list[str] = []
+        for token in offline:
+            registration = online.get(token)  # it may have come while the store was asked
+            if registration is not None:
+                connectors[token] = registration.connector
+            elif token not in known:
+                unknown.append(token)
+        return Located(connectors, frozenset(unknown))
+
+    async def tokens_of(self, uids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """See ISubscribe."""
+        return await self._store.tokens_of(uids)
+
+    async def tagged(self, query: TagQuery, after: str, limit: int) -> Sequence[str]:
+        """See ISubscribe."""
+        return await self._store.tagged(query, after, limit)
+
+    async def describe(self, token: str) -> TokenInfo | None:
+        """See ISubscribe."""
+        info = await self._store.get(token)
+        if info is None:
+            return None
+        return TokenInfo(info.token, info.uid, info.device, info.tags, info.created_ms, self._online.get(token))
+
+    async def revoke(self, token: str) -> bool:
+        """See ISubscribe. From when this returns, the token is located nowhere."""
+        was_registered = await self._store.delete(token)
+        if was_registered:
+            self._online.pop(token, None)
+        return was_registered
+
+    def samples(self) -> Iterable[Sample]:
+        """See IMeasured."""
+        yield Sample("push_tokens", "gauge", "Registered tokens.", self._store.count())
+        yield Sample("push_tokens_online", "gauge", "Tokens with an open session.", len(self._online))
+        for outcome, times in self._subs.items():
+            yield Sample("push_subs_total", "counter", "Requests for a session.", times, (("outcome", outcome),))
+
+    def _new_token(self) -> str:
+        return self._random_bytes(TOKEN_BYTES).hex()
+
+    def _uid(self, request: SubRequest) -> str | None:
+        proven = self._authenticator.uid_of(request.auth)
+        if proven is None:
+            return request.uid
+        if request.uid not in (None, proven):
+            raise PermissionDenied("the uid is not the one that the credential is for")
+        return proven
+
+    def _put_online(self, token: str, uid: str | None, connector: str) -> Registration:
+        now_ms = self._now_ms()
+        self._last_epoch = max(self._last_epoch + 1, now_ms * _EPOCHS_PER_MS)
+        registration = self._online[token] = Registration(token, uid, connector, self._last_epoch, now_ms)
+        return registration
