@@ -181,7 +181,7 @@ def stop_on_signal(number: int, frame: FrameType | None) -> None:
 def main() -> int:
     """Run the benchmark; returns the exit status."""
     arguments = read_arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop_on_signal)
     plan = Plan(arguments.clients, arguments.modes, arguments.in_flight, arguments.effort, arguments.payload_bytes)
     try:

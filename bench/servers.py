@@ -113,13 +113,15 @@ def stop(child: subprocess.Popen[str]) -> None:
     child.wait()
 
 
-def is_ready(place: Place) -> bool:
-    """Whether the server says so itself."""
+def why_not_ready(place: Place) -> str:
+    """What the server says against being ready; "" where it is."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{place.api_port}/readyz", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
+            return "" if response.status == 200 else f"/readyz: {response.status}"
+    except urllib.error.HTTPError as error:
+        return f"/readyz: {error.code} {error.read(1000).decode(errors='replace')}"
+    except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        return f"/readyz: {error}"
 
 
 def wait_until_ready(child: subprocess.Popen[str], place: Place, log: Path) -> None:
@@ -129,10 +131,10 @@ def wait_until_ready(child: subprocess.Popen[str], place: Place, log: Path) -> N
         BenchError: the server ended, or is not ready in time; with the end of its log.
     """
     deadline_s = time.monotonic() + READY_TIMEOUT_S
-    while not is_ready(place):
+    while why_not := why_not_ready(place):
         ended = child.poll()
         if ended is not None or time.monotonic() > deadline_s:
-            why = "is not ready in time" if ended is None else f"ended with {ended}"
+            why = f"is not ready in time, {why_not}" if ended is None else f"ended with {ended}"
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
             raise BenchError(f"the server {why}:\n{tail}")
         time.sleep(0.05)
