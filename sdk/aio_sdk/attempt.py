@@ -157,10 +157,11 @@ class Attempt:
             # What remains belongs to the chat, which this client does not take part in.
 
     async def _acknowledge(self, connection: Connection) -> NoReturn:
-        while True:
+        while connection.session.state is wire.State.OPEN:
             await self._receipts.wanted()
             self._acknowledge_now(connection)
             await connection.drain()
+        raise ConnectionResetError("the session is over")  # _read has ended in the same turn and says why
 
     def _acknowledge_now(self, connection: Connection) -> None:
         if connection.session.state is wire.State.OPEN:

@@ -1,0 +1,118 @@
+"""pushs://: verified names, a context of one's own, and a close that does not wait for the server."""
+
+import asyncio
+import datetime
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import IsolatedAsyncioTestCase
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import aio_sdk
+from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
+
+
+def certificate(directory: Path, host: str) -> Path:
+    """A self-signed certificate for this host and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / f"{host}.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+async def open_and_stay(peer: Peer) -> None:
+    """A server that opens the session and is silent."""
+    await peer.open()
+    peer.push(1, b"secret")
+    await peer.eof()
+
+
+class TlsTests(SdkCase, IsolatedAsyncioTestCase):
+    """A client against a server with a certificate of its own."""
+
+    async def serve_tls(self, host: str) -> tuple[ScriptedServer, Path]:
+        """A server that calls itself `host`, and its certificate."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = certificate(Path(directory.name), host)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(path)
+        # asyncio's own server reports each handshake that a client breaks off, as some of these tests want it to.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        server = await ScriptedServer(open_and_stay).start(context)
+        self._servers.append(server)
+        return server, path
+
+    def tls_client(self, server: ScriptedServer, context: ssl.SSLContext | None) -> aio_sdk.PushClient:
+        """A client that knows that server as localhost."""
+        surroundings = aio_sdk.Surroundings(clock=self.clock, random=lambda: 0.5)
+        url = f"pushs://localhost:{server.port}"
+        arguments: dict[str, Any] = {"on_status": self.statuses.append, "surroundings": surroundings}
+        return aio_sdk.PushClient(url, ssl_context=context, **arguments)
+
+    async def test_a_trusted_certificate_for_the_name_is_accepted(self) -> None:
+        server, path = await self.serve_tls("localhost")
+        async with self.tls_client(server, ssl.create_default_context(cafile=path)) as client:
+            self.assertEqual(await client.wait_open(), TOKEN)
+            self.assertEqual((await anext(aiter(client))).text, "secret")
+
+    async def test_another_name_is_refused(self) -> None:
+        server, path = await self.serve_tls("example.org")
+        async with self.tls_client(server, ssl.create_default_context(cafile=path)):
+            await self.clock.somebody_sleeps(0.25)
+        self.assertIn("ostname", self.said(aio_sdk.Lost)[0].reason)
+
+    async def test_an_unknown_certificate_is_refused_by_default(self) -> None:
+        server, _ = await self.serve_tls("localhost")
+        async with self.tls_client(server, None):
+            await self.clock.somebody_sleeps(0.25)
+        self.assertIn("certificate verify failed", self.said(aio_sdk.Lost)[0].reason)
+
+
+class StuckCloseTests(SdkCase, IsolatedAsyncioTestCase):
+    """A line that does not end by itself."""
+
+    async def test_it_is_cut_after_the_time_for_closing(self) -> None:
+        writers: list[asyncio.StreamWriter] = []
+
+        class Stuck(asyncio.StreamWriter):
+            def close(self) -> None:
+                """As TLS does it while the other side does not answer: nothing happens."""
+
+        async def connect(host: str, port: int, *, ssl: object) -> aio_sdk.settings.Streams:
+            reader, writer = await asyncio.open_connection(host, port)
+            writers.append(writer)  # which would close the line if it were collected
+            return reader, Stuck(writer.transport, writer.transport.get_protocol(), reader, asyncio.get_running_loop())
+
+        server = await self.serve(open_and_stay)
+        client = self.client(server, surroundings=aio_sdk.Surroundings(clock=self.clock, connect=connect))
+        await client.__aenter__()
+        await client.wait_open()
+        closing = asyncio.ensure_future(client.aclose())
+        await self.clock.somebody_sleeps(2.0)
+        self.assertFalse(closing.done())
+        self.clock.advance(2.0)
+        await closing
+        self.assertTrue(writers[0].transport.is_closing())
