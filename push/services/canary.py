@@ -175,9 +175,8 @@ class Canary(Service):
             await arrived
         finally:
             self._awaited.pop(payload, None)
-            if not arrived.called:
-                arrived.addErrback(lambda failure: None)
-                arrived.cancel()
+            arrived.addErrback(lambda failure: None)  # whoever gave up before it has said why
+            arrived.cancel()
 
     async def _push(self, request: PushRequest) -> None:
         (result,) = await self._router.push([request])
