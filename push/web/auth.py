@@ -52,13 +52,13 @@ def refuse_browsers(request: "ApiRequest") -> None:
     Raises:
         PermissionDenied: it may be such a request.
     """
-    host = request.getHeader("host")
+    host = request.text_header(b"Host")
     if host is not None and not is_loopback(host):
         raise PermissionDenied(f"Without API keys, only requests to localhost are answered. {_CONFIGURE}")
-    site = request.getHeader("sec-fetch-site")
+    site = request.text_header(b"Sec-Fetch-Site")
     if site is not None and site not in ("same-origin", "none"):
         raise PermissionDenied(f"Without API keys, no requests from other web sites are answered. {_CONFIGURE}")
-    origin = request.getHeader("origin")
+    origin = request.text_header(b"Origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise PermissionDenied(f"Without API keys, no requests from other origins are answered. {_CONFIGURE}")
 

@@ -19,7 +19,7 @@ from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from push.errors import InvalidRequest, PushError, TooLarge, Unauthenticated
+from push.errors import InvalidRequest, NotFound, PushError, TooLarge, Unauthenticated
 from push.web import errors
 from push.web.auth import Admission
 from push.web.settings import ApiSettings
@@ -63,6 +63,11 @@ class ApiRequest(Request):
     def is_legacy(self) -> bool:
         """Whether it is one of the older paths, which say failures in their own way."""
         return self.path is not None and self.path.startswith(_LEGACY)
+
+    def text_header(self, name: bytes) -> str | None:
+        """A header, the last where there are several; any bytes are text in it."""
+        values = self.requestHeaders.getRawHeaders(name)
+        return None if values is None else values[-1].decode("latin-1")
 
     def body(self) -> bytes:
         """All of the body."""
@@ -112,6 +117,9 @@ class ApiRequest(Request):
         set_header(b"X-Content-Type-Options", [b"nosniff"])
         set_header(b"Cache-Control", [b"no-store"])
         self.prepath = []
+        if not self.path.startswith(b"/"):  # "*", or a URL as proxies get it
+            self.fail(NotFound("There is nothing but paths here."))
+            return
         path = unquote_to_bytes(self.path)
         self.postpath = path[1:].split(b"/")
         try:

@@ -16,7 +16,7 @@ from push.errors import (
 from push.web import schemas
 from push.web.channel import ApiRequest
 from push.web.errors import Internal
-from push.web.routes import Page, Parameter, Route
+from push.web.routes import LEGACY, Page, Parameter, Route
 
 _REFERENCE = "#/components/schemas/{name}"
 _TAGS = {
@@ -24,8 +24,8 @@ _TAGS = {
     "tokens": "Clients: who they are, where they are online.",
     "nodes": "The connectors, and what was measured.",
     "health": "For load balancers and monitoring.",
+    LEGACY: "As scripts of the older system call them. Failures are `{code, message}` there.",
     "docs": "This description.",
-    "older paths": "As scripts of the older system call them. Failures are {code, message} there.",
 }
 _COMMON = (InvalidRequest, Internal)
 _GUARDED = (Unauthenticated, PermissionDenied, RateLimited)

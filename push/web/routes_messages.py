@@ -33,7 +33,7 @@ def check_json(request: ApiRequest) -> None:
     Raises:
         UnsupportedMediaType: it is something else.
     """
-    given = request.getHeader("content-type")
+    given = request.text_header(b"Content-Type")
     if given is None or given == "application/json":
         return
     media = given.partition(";")[0].strip().lower()

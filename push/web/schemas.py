@@ -18,7 +18,7 @@ Uid = Annotated[
     Meta(
         min_length=1,
         max_length=128,
-        pattern="^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        pattern="^[^\\u0000-\\u001f\\u007f-\\u009f]*(?![\\s\\S])",  # not "$", before which Python allows a newline
         description="A user, who may have many tokens.",
     ),
 ]

@@ -8,6 +8,11 @@ function make(tag, className, ...children) {
   return element;
 }
 
+// Words between backticks are code.
+function prose(text) {
+  return text.split("`").map((part, at) => (at % 2 ? make("code", "", part) : part));
+}
+
 function resolve(api, schema) {
   return schema && schema.$ref ? { ...api.components.schemas[schema.$ref.split("/").pop()], ...schema } : schema || {};
 }
@@ -39,25 +44,25 @@ function within(api, schema) {
   return (found.anyOf || found.oneOf || []).flatMap((choice) => within(api, choice));
 }
 
-function fieldsOf(api, schema, seen = []) {
+function fieldsOf(api, schema, seen, marksRequired) {
   const list = make("ul", "fields");
   for (const [name, field] of Object.entries(schema.properties || {})) {
     const found = resolve(api, field);
     const row = make("li", "", make("code", "", name), make("span", "kind", kindOf(api, field) + limitsOf(found)));
-    if ((schema.required || []).includes(name)) row.append(make("span", "must", "required"));
-    if (found.description) row.append(make("span", "about", found.description));
+    if (marksRequired && (schema.required || []).includes(name)) row.append(make("span", "must", "required"));
+    if (found.description) row.append(make("span", "about", ...prose(found.description)));
     for (const inner of within(api, field)) {
-      if (!seen.includes(inner.title)) row.append(fieldsOf(api, inner, [...seen, inner.title]));
+      if (!seen.includes(inner.title)) row.append(fieldsOf(api, inner, [...seen, inner.title], marksRequired));
     }
     list.append(row);
   }
   return list;
 }
 
-function showSchema(api, schema) {
+function showSchema(api, schema, marksRequired) {
   const found = within(api, schema);
   if (!found.length) return make("p", "about", kindOf(api, schema));
-  return make("div", "", ...found.map((inner) => fieldsOf(api, inner, [inner.title])));
+  return make("div", "", ...found.map((inner) => fieldsOf(api, inner, [inner.title], marksRequired)));
 }
 
 function pretty(text) {
@@ -164,10 +169,10 @@ function showOperation(api, path, method, operation) {
         make("span", "about", parameter.description)))));
     }
     const json = operation.requestBody && operation.requestBody.content["application/json"];
-    if (json) inside.append(make("h3", "", "Body"), showSchema(api, json.schema));
+    if (json) inside.append(make("h3", "", "Body"), showSchema(api, json.schema, true));
     const done = operation.responses["200"];
     const answer = done && done.content && done.content["application/json"];
-    if (answer) inside.append(make("h3", "", "Answer"), showSchema(api, answer.schema));
+    if (answer) inside.append(make("h3", "", "Answer"), showSchema(api, answer.schema, false));
     inside.append(make("h3", "", "Statuses"), make("dl", "answers",
       ...Object.entries(operation.responses).flatMap(([status, response]) => [
         make("dt", "", status), make("dd", "", response.description)])));
@@ -183,7 +188,7 @@ function show(api) {
   const main = document.getElementById("main");
   const contents = document.getElementById("contents");
   for (const tag of api.tags) {
-    main.append(make("h2", "", tag.name), make("p", "", tag.description));
+    main.append(make("h2", "", tag.name), make("p", "", ...prose(tag.description)));
     contents.append(make("h2", "", tag.name));
     for (const [path, methods] of Object.entries(api.paths)) {
       for (const [method, operation] of Object.entries(methods)) {
