@@ -164,6 +164,23 @@ class TokenStoreContract:
         self.assertEqual(await store.tokens_of(asked), {"alice": ("z", "m", "a"), "bob": ("b",)})
         self.assertEqual(await store.tokens_of([]), {})
 
+    async def test_tokens_registered_together_are_as_old_as_their_order(self) -> None:
+        store = self.make_store()
+        tokens = [f"{number * 7 % 30:02}" for number in range(30)]
+        await gatherResults([deferred(self.add(store, token, "alice")) for token in tokens])
+        self.assertEqual(await store.tokens_of(["alice"]), {"alice": tuple(tokens)})
+
+    async def test_tags_of_tokens_changed_together_are_the_last_ones(self) -> None:
+        store = self.make_store()
+        calls = []
+        for tags in (("a", "b"), ("b", "c"), (), ("a",), ("d", "a")):
+            calls += [deferred(self.add(store, token, tags=tags)) for token in ("t1", "t2")]
+        calls.append(deferred(self.add(store, "t2", tags=("b",))))
+        await gatherResults(calls)
+        for tag, tokens in (("a", ["t1"]), ("b", ["t2"]), ("c", []), ("d", ["t1"])):
+            self.assertEqual(await store.tagged(TagQuery(any=(tag,)), "", 9), tokens)
+        self.assertEqual((await store.get("t1")).tags, ("d", "a"))
+
     async def test_any_text_is_a_uid_and_a_tag_and_only_itself(self) -> None:
         store = self.make_store()
         texts = ["é", "e\u0301", "E", "e", "📱", "'; DROP TABLE tokens; --", '"', "\\", "%", "1", "1.0", "null", "$"]
@@ -204,9 +221,11 @@ class TokenStoreContract:
         self.assertEqual(await store.tagged(TagQuery(), "", 9), [])
         self.assertEqual(store.count(), 0)
 
-    def test_tagged_agrees_with_the_plain_meaning_page_by_page(self) -> None:
-        """Not a coroutine, as hypothesis runs it: it needs a store whose answers come at once."""
 
+class TokenStoreModel:
+    """Besides, for a store whose answers come at once: tag queries against their plain meaning."""
+
+    def test_tagged_agrees_with_the_plain_meaning_page_by_page(self) -> None:
         @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
         @given(
             st.lists(TAGS, max_size=12),

@@ -385,6 +385,15 @@ class CloseTests(DatabaseCase):
         self.assertEqual(numbers_in(connection), [0, 1, 2])
         self.failureResultOf(self.database.write(insert, 9), Unavailable)
 
+    def test_close_brings_everything_into_the_file_though_another_program_has_it_open(self) -> None:
+        other = sqlite3.connect(self.path)
+        self.addCleanup(other.close)
+        self.database.write(insert, 1)
+        self.writer.drain()
+        self.assertEqual(numbers_in(other), [1])
+        self.finish()
+        self.assertEqual(self.path.with_name("push.sqlite-wal").stat().st_size, 0)
+
     def test_closed_database_frees_its_directory_and_can_be_opened_again(self) -> None:
         self.finish()
         self.pools.clear()

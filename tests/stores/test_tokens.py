@@ -11,16 +11,16 @@ from push.stores.sqlite.database import Database
 from push.stores.sqlite.floors import FloorStore
 from push.stores.sqlite.tokens import TokenStore
 from tests.fakes_store import MemoryFloorStore, MemoryTokenStore
-from tests.stores.contract import FloorStoreContract, TokenStoreContract
-from tests.stores.threads import ImmediateThreads, call_now
+from tests.stores.contract import FloorStoreContract, TokenStoreContract, TokenStoreModel
+from tests.stores.threads import ImmediateThreads, LaterThreads, call_now
 
 
-def make_database(path: Path) -> Database:
-    """A database whose answers come at once."""
-    return Database(path, thread_pool=lambda name: ImmediateThreads(), call_from_thread=call_now)
+def make_database(path: Path, threads: type[ImmediateThreads] = ImmediateThreads) -> Database:
+    """A database whose answers come at once, unless the threads say otherwise."""
+    return Database(path, thread_pool=lambda name: threads(), call_from_thread=call_now)
 
 
-class MemoryTokenStoreTests(TokenStoreContract, TestCase):
+class MemoryTokenStoreTests(TokenStoreModel, TokenStoreContract, TestCase):
     """The fake keeps the contract, or tests that use it prove nothing."""
 
     def make_store(self, max_tokens: int = 1_000_000) -> ITokenStore:
@@ -28,16 +28,28 @@ class MemoryTokenStoreTests(TokenStoreContract, TestCase):
         return MemoryTokenStore(max_tokens=max_tokens)
 
 
-class SqliteTokenStoreTests(TokenStoreContract, TestCase):
+class OnNewFile(TokenStoreContract):
     """The real one."""
+
+    threads: type[ImmediateThreads] = ImmediateThreads
 
     def make_store(self, max_tokens: int = 1_000_000) -> ITokenStore:
         """On a new file."""
-        database = make_database(Path(self.mktemp()) / "push.sqlite")
+        database = make_database(Path(self.mktemp()) / "push.sqlite", self.threads)
         store = TokenStore(database, max_tokens=max_tokens)
         database.open()
         self.addCleanup(database.close)
         return store
+
+
+class SqliteTokenStoreTests(TokenStoreModel, OnNewFile, TestCase):
+    """Each write in a transaction of its own."""
+
+
+class GroupedSqliteTokenStoreTests(OnNewFile, TestCase):
+    """What is submitted together is done together."""
+
+    threads = LaterThreads
 
 
 class MemoryFloorStoreTests(FloorStoreContract, TestCase):

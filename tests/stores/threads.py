@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import cooperate
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -46,6 +47,14 @@ class HeldThreads(ImmediateThreads):
         """Do all, and those that come of them."""
         while self.held:
             self.step()
+
+
+class LaterThreads(ImmediateThreads):
+    """Calls in a later turn of the reactor under trial, so that what is submitted in one turn is done together."""
+
+    def callInThread(self, func: Callable[..., object], *args: Any) -> None:
+        """Call, but not yet."""
+        cooperate(iter(lambda: func(*args), None))
 
 
 def call_now(func: Callable[..., object], *args: Any) -> None:
