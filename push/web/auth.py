@@ -12,7 +12,7 @@ from push.model import ApiKey
 from push.web.limits import RequestRates
 
 if TYPE_CHECKING:
-    from push.web.channel import ApiRequest
+    from push.web.exchange import ApiRequest
 
 RIGHT_PUSH = "push"
 RIGHT_READ = "read"
@@ -20,9 +20,7 @@ RIGHT_MANAGE = "manage"
 
 _BEARER = b"bearer "
 _HOST = re.compile(r"\A(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::[0-9]*)?\Z")
-_CONFIGURE = (
-    "To let others in, configure API keys (api_keys, see docs/configuration.md) and send one as a Bearer token."
-)
+_CONFIGURE = "To let others in, make a key with `pushctl key`, set it with --api-key, and send it as a Bearer token."
 
 
 def is_loopback(host: str) -> bool:

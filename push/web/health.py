@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from push.ipush import IReadiness
 from push.model import Check
 from push.web import schemas
-from push.web.channel import ApiRequest
+from push.web.exchange import ApiRequest
 from push.web.routes import Page, Route
 
 # These routes are open to everybody, and a check is real work: all who ask within this time share one.

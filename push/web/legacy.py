@@ -15,7 +15,7 @@ from push.model import PushRequest, Target, ToAll, ToConnector, ToTokens
 from push.protocols.wire.messages import is_token
 from push.web import errors, schemas
 from push.web.auth import RIGHT_PUSH, RIGHT_READ
-from push.web.channel import ApiRequest
+from push.web.exchange import ApiRequest
 from push.web.requests import MessageReader, invalid
 from push.web.routes import LEGACY, Parameter, Route
 from push.web.routes_nodes import reachable

@@ -17,7 +17,7 @@ from push.ipush import IMeasured
 from push.model import Histogram, Sample
 from push.web import schemas
 from push.web.auth import RIGHT_READ
-from push.web.channel import ApiRequest
+from push.web.exchange import ApiRequest
 from push.web.routes import Page, Route
 from push.web.settings import ApiSettings
 

@@ -14,8 +14,8 @@ from push.errors import (
     Unauthenticated,
 )
 from push.web import schemas
-from push.web.channel import ApiRequest
 from push.web.errors import Internal
+from push.web.exchange import ApiRequest
 from push.web.routes import LEGACY, Page, Parameter, Route
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -30,7 +30,7 @@ _TAGS = {
 _COMMON = (InvalidRequest, Internal)
 _GUARDED = (Unauthenticated, PermissionDenied, RateLimited)
 _SECURITY_POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 

@@ -21,7 +21,7 @@ from werkzeug.routing import BaseConverter
 from push.errors import NotFound, PushError
 from push.web import errors
 from push.web.auth import Admission
-from push.web.channel import ApiRequest
+from push.web.exchange import ApiRequest
 from push.web.measure import RequestMeasure
 
 JSON = b"application/json"

@@ -12,7 +12,7 @@ from push.ipush import IRouter
 from push.model import PushRequest, PushResult
 from push.web import errors, schemas
 from push.web.auth import RIGHT_PUSH
-from push.web.channel import ApiRequest
+from push.web.exchange import ApiRequest
 from push.web.requests import MessageReader
 from push.web.routes import Route
 

@@ -6,7 +6,7 @@ from push.ipush import INodes
 from push.model import Node
 from push.web import schemas
 from push.web.auth import RIGHT_READ
-from push.web.channel import ApiRequest
+from push.web.exchange import ApiRequest
 from push.web.routes import Route
 from push.web.waiting import answers
 

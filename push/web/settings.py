@@ -35,5 +35,5 @@ class ApiSettings:
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     requests_per_s: float = 10_000.0
     burst: int = 10_000
-    request_timeout_s: float = 60.0
+    request_timeout_s: float = 30.0
     max_connections: int = 1_000

@@ -147,7 +147,7 @@ class BrowserTests(SynchronousTestCase):
         ):
             status, sentence = self.reply(Host=host)
             self.assertEqual(status, 403, host)
-            self.assertIn("api_keys", sentence)
+            self.assertIn("--api-key", sentence)
         self.assertEqual(self.world.router.calls, [])
 
     def test_other_web_pages_are_refused(self) -> None:

@@ -93,7 +93,7 @@ function pretty(text) {
 }
 
 function tryIt(path, method, operation) {
-  const form = make("form", "try");
+  const form = make("form", "try", make("h3", "", "Try it"));
   const inputs = (operation.parameters || []).map((parameter) => {
     const input = make("input");
     input.placeholder = parameter.example || "";
