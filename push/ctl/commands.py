@@ -1,0 +1,188 @@
+"""The commands of pushctl: options in, one call, something to read out.
+
+Exit codes: 0 fine, 1 the server refused, 2 wrong usage, 3 the server cannot be reached.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, ParamSpec
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import aio_sdk
+from push.ctl import keys, showing
+from push.ctl.api import Api, RefusedError, UnreachableError
+from push.ctl.listening import listen as listen_until_stopped
+from push.ctl.sending import payload, target
+
+REFUSED = 1
+UNREACHABLE = 3
+
+P = ParamSpec("P")
+
+
+def _fail(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        click.echo(f"pushctl: {line}", err=True)
+    sys.exit(code)
+
+
+def _usage(error: ValueError) -> click.UsageError:
+    return click.UsageError(showing.one_line(str(error)))
+
+
+def _print_table(table: Table) -> None:
+    # Where nobody looks, nothing is cut off: a program reads it.
+    Console(width=None if sys.stdout.isatty() else 1_000).print(table)
+
+
+def _speaks_http(command: Callable[P, None]) -> Callable[P, None]:
+    @click.option("--api", "api", default="http://127.0.0.1:8080", envvar="PUSH_API_URL", show_default=True,
+                  show_envvar=True, metavar="URL", help="Where the HTTP API is.")  # fmt: skip
+    @click.option("--key", envvar="PUSH_API_KEY", show_envvar=True, metavar="KEY",
+                  help="The API key; better in the environment, where no list of processes shows it.")  # fmt: skip
+    @click.option("--json", "as_json", is_flag=True, help="Print the server's reply as JSON.")
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            kwargs["api"] = Api(str(kwargs["api"]), kwargs.pop("key"))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise _usage(error) from None
+        try:
+            command(*args, **kwargs)
+        except RefusedError as error:
+            _fail(REFUSED, *showing.refusal(error))
+        except UnreachableError as error:
+            _fail(UNREACHABLE, showing.one_line(str(error)))
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="push-server", prog_name="pushctl")
+def pushctl() -> None:
+    """Talk to a push server: send messages, listen to them, see how it is."""
+
+
+@pushctl.command()
+@click.argument("text", required=False)
+@click.option("--token", "tokens", multiple=True, metavar="T", help="To this token; may be repeated.")
+@click.option("--uid", "uids", multiple=True, metavar="U", help="To every token of this user; may be repeated.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="To tokens with this tag, or any of several.")
+@click.option("--connector", metavar="IP[:PORT]", help="To every session on this connector.")
+@click.option("--all", "everybody", is_flag=True, help="To every session.")
+@click.option("--json-data", is_flag=True, help="The text is JSON; it is sent in its compact form.")
+@click.option("--file", "file", type=click.File("rb"), help="Send the bytes of this file, - for standard input.")
+@click.option("--ttl", type=click.IntRange(min=0), metavar="SECONDS", help="How long to keep it for who is away.")
+@click.option("--validate-only", is_flag=True, help="Count the receivers, but send nothing.")
+@_speaks_http
+def send(
+    api: Api,
+    as_json: bool,
+    text: str | None,
+    file: BinaryIO | None,
+    json_data: bool,
+    ttl: int | None,
+    validate_only: bool,
+    **whom: Any,
+) -> None:
+    """Send TEXT, or standard input where it is -, to whom the options say."""
+    try:
+        if text == "-" and file is None:
+            text, file = None, sys.stdin.buffer
+        body: dict[str, Any] = {"target": target(**whom), "message": payload(text, file, json_data=json_data)}
+    except ValueError as error:
+        raise _usage(error) from None
+    if ttl is not None:
+        body["options"] = {"ttl": ttl}
+    if validate_only:
+        body["validate_only"] = True
+    reply = api.post("/v1/messages:send", body)
+    if as_json:
+        click.echo(json.dumps(reply))
+        return
+    kept = f", kept for {reply.get('cached')}" if reply.get("cached") else ""
+    said = f"message {reply.get('id')}: sent to {reply.get('sent')} of {reply.get('targets')}{kept}"
+    if validate_only:
+        said = f"nothing sent: it would go to {reply.get('targets')}"
+    click.echo(showing.one_line(said))
+    unknown = reply.get("unknown")
+    if isinstance(unknown, list) and unknown:
+        click.echo(showing.one_line(f"not registered: {' '.join(map(str, unknown))}"))
+
+
+@pushctl.command()
+@_speaks_http
+def nodes(api: Api, as_json: bool) -> None:
+    """Show the connectors."""
+    reply = api.get("/v1/nodes")
+    listed = reply.get("nodes")
+    if as_json:
+        click.echo(json.dumps(reply))
+    elif not isinstance(listed, list) or not listed:
+        click.echo("no connector is up")
+    else:
+        _print_table(showing.nodes_table([node for node in listed if isinstance(node, dict)]))
+
+
+@pushctl.command()
+@_speaks_http
+def stats(api: Api, as_json: bool) -> None:
+    """Show the server's numbers."""
+    reply = api.get("/v1/stats")
+    if as_json:
+        click.echo(json.dumps(reply))
+    else:
+        _print_table(showing.stats_table(reply))
+
+
+@pushctl.command()
+@click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
+              show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
+@click.option("--uid", metavar="U", help="Be a device of this user.")
+@click.option("--token", metavar="T", help="Be this device.")
+@click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="Keep the token in this file.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Be addressed by this tag; may be repeated.")
+@click.option("--auth", envvar="PUSH_AUTH", show_envvar=True, metavar="JWT", help="The credential, where demanded.")
+@click.option("--json", "as_json", is_flag=True, help="Print each message as one JSON object.")
+def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> None:
+    """Print messages as they arrive, until Ctrl-C."""
+
+    def make_client(on_status: Callable[[aio_sdk.Status], None]) -> aio_sdk.PushClient:
+        return aio_sdk.PushClient(server, tags=tags or None, on_status=on_status, **who)
+
+    try:
+        make_client(lambda status: None)  # what is wrong with the options is said before anything runs
+    except ValueError as error:
+        raise _usage(error) from None
+    try:
+        asyncio.run(
+            listen_until_stopped(
+                make_client, as_json=as_json, show=click.echo, tell=lambda line: click.echo(f"- {line}", err=True)
+            )
+        )
+    except aio_sdk.ClientError as error:
+        _fail(REFUSED, showing.one_line(str(error)))
+
+
+@pushctl.command()
+@click.option("--name", required=True, metavar="N", help="To tell keys apart: 1-64 of A-Z a-z 0-9 . _ -")
+@click.option("--rights", default="push", show_default=True, metavar="R,…",
+              help=f"What it allows, with commas between: {', '.join(keys.RIGHTS)}.")  # fmt: skip
+def key(name: str, rights: str) -> None:
+    """Make a key for the HTTP API. The server is told its hash only, so it is shown this once."""
+    asked = list(dict.fromkeys(right.strip() for right in rights.split(",")))
+    if not keys.NAME_PATTERN.match(name):
+        raise click.UsageError("--name must be 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    if not set(asked) <= set(keys.RIGHTS):
+        raise click.UsageError(f"--rights must be of {', '.join(keys.RIGHTS)}, with commas between")
+    made = keys.make_key()
+    click.echo(f"key, for who sends (PUSH_API_KEY):\n  {made}")
+    click.echo("setting, for the server (--api-key, PUSH_API_KEYS, or api_keys in the TOML file):")
+    click.echo(f"  {keys.setting(name, asked, made)}")

@@ -1,0 +1,241 @@
+"""pushctl against a small HTTP server: what it asks, what it prints, and its exit codes."""
+
+import base64
+import hashlib
+import json
+import re
+import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest import TestCase
+
+from click.testing import CliRunner, Result
+
+from push.ctl.api import Api, UnreachableError
+from push.ctl.commands import pushctl
+
+SENT = {"id": "123", "targets": 2, "sent": 1, "cached": 0, "unknown": []}
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers each request with what the test laid out, and notes it."""
+
+    answers: ClassVar[list[tuple[int, bytes]]]
+    requests: ClassVar[list[tuple[str, str, Any, str | None]]]
+
+    def do_GET(self) -> None:
+        """Any GET."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        authorization = self.headers.get("Authorization")
+        self.requests.append((self.command, self.path, json.loads(body) if body else None, authorization))
+        status, answer = self.answers.pop(0)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class CtlCase(TestCase):
+    """A server on a thread, and pushctl run in this process."""
+
+    def setUp(self) -> None:
+        """Start it."""
+        Answering.answers, Answering.requests = [], []
+        self.server = HTTPServer(("127.0.0.1", 0), Answering)
+        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def run_ctl(self, *arguments: str, answer: object = None, status: int = 200, data: bytes | None = None) -> Result:
+        """Run pushctl; the server answers once with this."""
+        Answering.answers[:] = [(status, json.dumps(answer).encode())]
+        environment = {"PUSH_API_URL": self.url, "PUSH_API_KEY": "pk_secret"}
+        return CliRunner(env=environment).invoke(pushctl, arguments, input=data)
+
+    def assertSends(self, arguments: list[str], body: dict[str, Any], data: bytes | None = None) -> None:
+        """That these arguments make this request."""
+        result = self.run_ctl("send", *arguments, answer=SENT, data=data)
+        self.assertEqual(result.exit_code, 0, result.output)
+        request = Answering.requests.pop()
+        self.assertEqual(request, ("POST", "/v1/messages:send", body, "Bearer pk_secret"))
+
+
+class SendTests(CtlCase):
+    """pushctl send."""
+
+    def test_each_way_to_say_whom(self) -> None:
+        message = {"data": "hello"}
+        for arguments, target in (
+            (["--token", "t"], {"token": "t"}),
+            (["--token", "t", "--token", "u"], {"tokens": ["t", "u"]}),
+            (["--uid", "a"], {"uid": "a"}),
+            (["--uid", "a", "--uid", "b"], {"uids": ["a", "b"]}),
+            (["--tag", "x", "--tag", "y"], {"tags": {"any": ["x", "y"]}}),
+            (["--connector", "10.0.0.1:6789"], {"connector": "10.0.0.1:6789"}),
+            (["--all"], {"all": True}),
+        ):
+            self.assertSends([*arguments, "hello"], {"target": target, "message": message})
+
+    def test_each_way_to_say_what(self) -> None:
+        everybody = {"all": True}
+        self.assertSends(["--all", "-"], {"target": everybody, "message": {"data": "in\n"}}, b"in\n")
+        raw = b"\xff\x00"
+        encoded = {"data_base64": base64.b64encode(raw).decode()}
+        self.assertSends(["--all", "-"], {"target": everybody, "message": encoded}, raw)
+        self.assertSends(["--all", "--file", "-"], {"target": everybody, "message": encoded}, raw)
+        path = Path(self.mktemp_file(b"from a file"))
+        self.assertSends(["--all", "--file", str(path)], {"target": everybody, "message": {"data": "from a file"}})
+        self.assertSends(
+            ["--all", "--json-data", '{"a": [1, null]}'], {"target": everybody, "message": {"data": {"a": [1, None]}}}
+        )
+
+    def mktemp_file(self, content: bytes) -> str:
+        """A file with this content, which goes away with the test."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name) / "payload"
+        path.write_bytes(content)
+        return str(path)
+
+    def test_options_go_along(self) -> None:
+        self.assertSends(
+            ["--all", "--ttl", "60", "--validate-only", "x"],
+            {"target": {"all": True}, "message": {"data": "x"}, "options": {"ttl": 60}, "validate_only": True},
+        )
+
+    def test_it_says_what_became_of_it(self) -> None:
+        result = self.run_ctl("send", "--all", "x", answer={**SENT, "cached": 1, "unknown": ["gone"]})
+        self.assertEqual(result.stdout, "message 123: sent to 1 of 2, kept for 1\nnot registered: gone\n")
+        result = self.run_ctl("send", "--all", "--json", "x", answer=SENT)
+        self.assertEqual(json.loads(result.stdout), SENT)
+
+    def test_wrong_usage_is_2_and_asks_nothing(self) -> None:
+        for arguments in (
+            ["x"],
+            ["--all", "--token", "t", "x"],
+            ["--all"],
+            ["--all", "--file", "-", "x"],
+            ["--all", "--json-data", "{"],
+            ["--all", "--json-data", "NaN"],
+            ["--all", "--file", "/nonexistent", "x"],
+            ["--all", "--api", "ftp://h", "x"],
+            ["--all", "--api", "http://h:x", "x"],
+            ["--all", "--key", "line\nbreak", "x"],
+            ["--all", "--ttl", "-1", "x"],
+        ):
+            with self.subTest(arguments):
+                result = self.run_ctl("send", *arguments, answer=SENT)
+                self.assertEqual(result.exit_code, 2, result.output)
+                self.assertNotIn("pk_secret", result.output)
+                self.assertNotIn("line\nbreak", result.output)
+        self.assertEqual(Answering.requests, [])
+
+
+class RefusalTests(CtlCase):
+    """What the server does not like is 1; what is not there is 3."""
+
+    def test_a_refusal_says_why_in_two_lines(self) -> None:
+        error = {
+            "code": 400,
+            "reason": "INVALID_ARGUMENT",
+            "message": "The request is wrong.",
+            "field_violations": [{"field": "options.ttl", "message": "too large"}, {"field": "x", "message": "y"}],
+            "retry": "no",
+            "request_id": "r1",
+        }
+        result = self.run_ctl("send", "--all", "x", answer={"error": error}, status=400)
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            result.stderr,
+            "pushctl: The request is wrong. (INVALID_ARGUMENT)\npushctl: options.ttl: too large; x: y\n",
+        )
+        self.assertNotIn("pk_secret", result.output)
+
+    def test_what_a_terminal_would_obey_is_written_out(self) -> None:
+        error = {"reason": "X", "message": "\x1b[2Jgone\n"}
+        result = self.run_ctl("nodes", answer={"error": error}, status=500)
+        self.assertEqual(result.stderr, "pushctl: \\x1b[2Jgone\\n (X)\n")
+
+    def test_an_answer_that_is_not_the_apis_is_a_refusal(self) -> None:
+        for answer in ([], {"error": "text"}, {"error": {"field_violations": 5}}, None):
+            result = self.run_ctl("stats", answer=answer, status=502)
+            self.assertEqual(result.exit_code, 1, result.output)
+            self.assertIn("502", result.stderr)
+
+    def test_nobody_there_is_3(self) -> None:
+        with HTTPServer(("127.0.0.1", 0), Answering) as closed:
+            url = f"http://127.0.0.1:{closed.server_port}"
+        for command in (["nodes"], ["stats"], ["send", "--all", "x"]):
+            result = CliRunner().invoke(pushctl, [*command, "--api", url])
+            self.assertEqual(result.exit_code, 3)
+            self.assertEqual(result.stderr, f"pushctl: cannot reach {url}: Connection refused\n")
+
+    def test_a_host_that_cannot_be_is_unreachable(self) -> None:
+        self.assertRaises(UnreachableError, Api("http://" + "x" * 70, None).get, "/")
+
+
+class ShowingTests(CtlCase):
+    """pushctl nodes and pushctl stats."""
+
+    def test_nodes_are_a_table(self) -> None:
+        node = {
+            "address": "10.0.0.1:6789",
+            "connections": 5,
+            "sessions": 4,
+            "max_connections": 100_000,
+            "started_ms": 1_700_000_000_000,
+            "draining": True,
+            "version": "0.1.0",
+        }
+        result = self.run_ctl("nodes", answer={"nodes": [node]})
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertRegex(result.stdout, r"10\.0\.0\.1:6789 +4 +5 +100000 +draining +0\.1\.0 +2023-11-14 22:13:20Z")
+        self.assertEqual(Answering.requests, [("GET", "/v1/nodes", None, "Bearer pk_secret")])
+        self.assertEqual(
+            json.loads(self.run_ctl("nodes", "--json", answer={"nodes": [node]}).stdout), {"nodes": [node]}
+        )
+
+    def test_no_node_is_said(self) -> None:
+        self.assertEqual(self.run_ctl("nodes", answer={"nodes": []}).stdout, "no connector is up\n")
+
+    def test_stats_are_names_and_numbers(self) -> None:
+        result = self.run_ctl("stats", answer={"connections": 5, "pushes": {"sent": 7}})
+        self.assertEqual(
+            [line.split() for line in result.stdout.splitlines()], [["connections", "5"], ["pushes.sent", "7"]]
+        )
+
+    def test_strange_values_are_shown_as_they_are(self) -> None:
+        result = self.run_ctl("nodes", answer={"nodes": [{"started_ms": "x"}, {"started_ms": 1e300}, 5]})
+        self.assertEqual(result.exit_code, 0, result.output)
+
+
+class KeyTests(TestCase):
+    """pushctl key."""
+
+    def test_a_key_and_the_setting_that_admits_it(self) -> None:
+        result = CliRunner().invoke(pushctl, ["key", "--name", "backend", "--rights", "push,read"])
+        self.assertEqual(result.exit_code, 0, result.output)
+        found = re.search(r"^  (pk_[A-Za-z0-9_-]{43})$", result.stdout, re.MULTILINE)
+        assert found is not None
+        digest = hashlib.sha256(found.group(1).encode()).hexdigest()
+        self.assertIn(f"\n  backend:push+read:{digest}\n", result.stdout)
+        self.assertEqual(result.stdout.count(found.group(1)), 1)
+
+    def test_no_two_keys_are_alike(self) -> None:
+        outputs = {CliRunner().invoke(pushctl, ["key", "--name", "a"]).stdout for _ in range(3)}
+        self.assertEqual(len(outputs), 3)
+
+    def test_bad_names_and_rights_are_2(self) -> None:
+        for name, rights in (("a:b", "push"), ("", "push"), ("a", "fly"), ("a", ""), ("a" * 65, "push")):
+            result = CliRunner().invoke(pushctl, ["key", "--name", name, "--rights", rights])
+            self.assertEqual(result.exit_code, 2, result.output)
