@@ -129,6 +129,9 @@ def nodes(api: Api, as_json: bool) -> None:
         click.echo("no connector is up")
     else:
         _print_table(showing.nodes_table([node for node in listed if isinstance(node, dict)]))
+    unreachable = reply.get("unreachable")
+    if isinstance(unreachable, list) and unreachable and not as_json:
+        click.echo(showing.one_line(f"no answer from: {' '.join(map(str, unreachable))}"))
 
 
 @pushctl.command()

@@ -30,8 +30,9 @@ def refusal(error: RefusedError) -> list[str]:
     named = f" ({error.reason})" if error.reason else ""
     lines = [one_line(f"{str(error) or f'the server answered {error.status}'}{named}")]
     violations = [f"{violation.field}: {violation.message}" for violation in error.violations]
-    if violations:
-        lines.append(one_line("; ".join(violations)))
+    more = [violation for violation in violations if violation not in str(error)]
+    if more:
+        lines.append(one_line("; ".join(more)))
     return lines
 
 
@@ -65,29 +66,35 @@ def nodes_table(nodes: list[dict[str, Any]]) -> Table:
         table.add_column(name)
     for node in nodes:
         values = [node.get(key) for key in ("address", "sessions", "connections", "max_connections")]
-        values += ["draining" if node.get("draining") else "up", node.get("version"), _moment(node.get("started_ms"))]
+        values += ["draining" if node.get("draining") else "up", node.get("version"), _moment(node.get("started"))]
         table.add_row(*(Text(one_line(str(value))) for value in values))
     return table
 
 
 def stats_table(stats: Mapping[str, Any]) -> Table:
-    """Numbers by name; the names of what is nested are joined with dots."""
+    """Numbers by name: what stands by itself, then the samples as Prometheus names them."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("name")
     table.add_column("value", justify="right")
-    for name, value in _flat(stats, ""):
+    rows = [(name, value) for name, value in stats.items() if name != "samples"]
+    samples = stats.get("samples")
+    rows += [_sample(sample) for sample in (samples if isinstance(samples, list) else []) if isinstance(sample, dict)]
+    for name, value in rows:
         table.add_row(Text(one_line(name)), Text(one_line(str(value))))
     return table
 
 
-def _flat(stats: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in stats.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((f"{prefix}{name}", value))
-    return rows
+def _sample(sample: Mapping[str, Any]) -> tuple[str, Any]:
+    name, labels, value = str(sample.get("name")), sample.get("labels"), sample.get("value")
+    if isinstance(labels, dict) and labels:
+        name += "{" + ", ".join(f"{label}={labels[label]}" for label in labels) + "}"
+    if not isinstance(value, dict):
+        return name, value
+    try:
+        count = sum(value["counts"])
+        return name, f"{count}, {value['total_s'] / count * 1000:.3f} ms each" if count else "0"
+    except (KeyError, TypeError, ZeroDivisionError):
+        return name, value
 
 
 def _moment(since_ms: object) -> str:

@@ -161,6 +161,12 @@ class RefusalTests(CtlCase):
         )
         self.assertNotIn("pk_secret", result.output)
 
+    def test_what_the_sentence_says_already_is_not_said_again(self) -> None:
+        violation = {"field": "options.ttl", "message": "too large"}
+        error = {"reason": "X", "message": "options.ttl: too large.", "field_violations": [violation]}
+        result = self.run_ctl("nodes", answer={"error": error}, status=400)
+        self.assertEqual(result.stderr, "pushctl: options.ttl: too large. (X)\n")
+
     def test_what_a_terminal_would_obey_is_written_out(self) -> None:
         error = {"reason": "X", "message": "\x1b[2Jgone\n"}
         result = self.run_ctl("nodes", answer={"error": error}, status=500)
@@ -193,7 +199,7 @@ class ShowingTests(CtlCase):
             "connections": 5,
             "sessions": 4,
             "max_connections": 100_000,
-            "started_ms": 1_700_000_000_000,
+            "started": 1_700_000_000_000,
             "draining": True,
             "version": "0.1.0",
         }
@@ -205,17 +211,36 @@ class ShowingTests(CtlCase):
             json.loads(self.run_ctl("nodes", "--json", answer={"nodes": [node]}).stdout), {"nodes": [node]}
         )
 
+    def test_nodes_that_do_not_answer_are_named(self) -> None:
+        result = self.run_ctl("nodes", answer={"nodes": [], "unreachable": ["10.0.0.2:6789"]})
+        self.assertEqual(result.stdout, "no connector is up\nno answer from: 10.0.0.2:6789\n")
+
     def test_no_node_is_said(self) -> None:
         self.assertEqual(self.run_ctl("nodes", answer={"nodes": []}).stdout, "no connector is up\n")
 
     def test_stats_are_names_and_numbers(self) -> None:
-        result = self.run_ctl("stats", answer={"connections": 5, "pushes": {"sent": 7}})
+        histogram = {"bounds_s": [1.0], "counts": [3, 1], "total_s": 2.0}
+        samples = [
+            {"name": "sent_total", "labels": {"target": "all", "outcome": "sent"}, "value": 7},
+            {"name": "delay_seconds", "labels": {}, "value": histogram},
+            {"name": "idle_seconds", "labels": {}, "value": {**histogram, "counts": [0, 0]}},
+            {"name": "odd", "value": {"counts": None}},
+        ]
+        result = self.run_ctl("stats", answer={"uptime_s": 5.5, "samples": samples})
+        self.assertEqual(result.exit_code, 0, result.output)
         self.assertEqual(
-            [line.split() for line in result.stdout.splitlines()], [["connections", "5"], ["pushes.sent", "7"]]
+            [re.split(r"  +", line) for line in result.stdout.splitlines()],
+            [
+                ["uptime_s", "5.5"],
+                ["sent_total{target=all, outcome=sent}", "7"],
+                ["delay_seconds", "4, 500.000 ms each"],
+                ["idle_seconds", "0"],
+                ["odd", "{'counts': None}"],
+            ],
         )
 
     def test_strange_values_are_shown_as_they_are(self) -> None:
-        result = self.run_ctl("nodes", answer={"nodes": [{"started_ms": "x"}, {"started_ms": 1e300}, 5]})
+        result = self.run_ctl("nodes", answer={"nodes": [{"started": "x"}, {"started": 1e300}, 5]})
         self.assertEqual(result.exit_code, 0, result.output)
 
 
