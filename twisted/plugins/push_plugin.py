@@ -1,8 +1,10 @@
-"""What twistd finds of push: the `push` command and its wire protocols. Must import nothing heavy."""
+"""What twistd finds of push: the command, its wire protocols, its endpoint. Must import nothing heavy."""
 
 from twisted.application.service import ServiceMaker
 
 from push.protocols.plugin import LazyWireProtocol
+from push.transports.lean import LeanParser
 
 push = ServiceMaker("push", "push.tap", "A push and messaging server.", "push")
 framed = LazyWireProtocol("framed", "push.protocols.tcp:FramedWireProtocol")
+lean = LeanParser()

@@ -1,0 +1,1 @@
+"""Ways for bytes to travel that Twisted does not have. Nothing here knows the protocols on top."""

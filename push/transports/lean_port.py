@@ -1,0 +1,256 @@
+"""The listening side of the lean endpoint: a poll set of its own, which the reactor sees as one descriptor.
+
+The reactor, whichever it is, polls one epoll descriptor; behind it are the listening socket and all of its
+connections. A descriptor is closed only after the events of its turn have been handled, so that no event
+meant for it can reach a connection that has been given the same number.
+"""
+
+import os
+import select
+import socket
+import sys
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectionLost
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from push.transports.lean_connection import READ, LeanConnection
+
+# How many connections are served, and how many accepted, before the reactor's other work has its turn.
+MAX_EVENTS = 512
+MAX_ACCEPTS = 64
+READ_BYTES = 65_536
+# How long no connection is accepted after the process, or the machine, has run out of something.
+EXHAUSTED_PAUSE_S = 0.5
+_EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class LeanPort:
+    """Listens, and polls for the connections that it has accepted.
+
+    Args:
+        reactor: an IReactorFDSet and IReactorTime.
+        port: TCP port, 0 for any that is free.
+        factory: builds the protocols.
+        interface: address to listen on, "" for all of IPv4; one with a colon is IPv6.
+        backlog: how many connections may wait to be accepted.
+        reuse_port: share the port with other processes (SO_REUSEPORT).
+
+    Attributes:
+        family: of its sockets.
+        read_into: what is read goes here first; shared by all connections.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        port: int,
+        factory: IProtocolFactory,
+        *,
+        interface: str = "",
+        backlog: int = 1024,
+        reuse_port: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._port = port
+        self._factory = factory
+        self._interface = interface
+        self._backlog = backlog
+        self._reuse_port = reuse_port
+        self.family: int = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        self.read_into: list[memoryview] = [memoryview(bytearray(READ_BYTES))]
+        self._epoll: select.epoll | None = None
+        self._socket: socket.socket | None = None
+        # By descriptor: these numbers are small and dense, so a list costs 8 bytes each.
+        self._connections: list[LeanConnection | None] = []
+        self._count = 0
+        self._buried: list[tuple[LeanConnection, int, Failure]] = []
+        self._will_close_buried = False
+        self._is_exhausted = False
+
+    # IListeningPort
+
+    def startListening(self) -> None:
+        """Begin to accept.
+
+        Raises:
+            CannotListenError: the address cannot be had.
+        """
+        listening = socket.socket(self.family, socket.SOCK_STREAM)
+        try:
+            listening.setblocking(False)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._reuse_port:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if self.family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Inherited by what is accepted (Linux): one call less for each connection.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listening.bind((self._interface, self._port))
+            listening.listen(self._backlog)
+        except OSError as error:
+            listening.close()
+            raise CannotListenError(self._interface, self._port, error) from None
+        self._socket = listening
+        self._factory.doStart()
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._reactor.addReader(self)
+        self._epoll.register(listening.fileno(), select.EPOLLIN)
+
+    def stopListening(self) -> "Deferred[None]":
+        """Accept no more; connections live on. Fires when the port is free, which is at once."""
+        done: Deferred[None] = Deferred()
+        listening, self._socket = self._socket, None
+        if listening is not None:
+            if self._epoll is not None:
+                self._epoll.unregister(listening.fileno())
+            listening.close()
+            self._factory.doStop()
+            self._close_if_unused()
+        done.callback(None)
+        return done
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Where it listens."""
+        kind = IPv6Address if self.family == socket.AF_INET6 else IPv4Address
+        if self._socket is None:
+            return kind("TCP", self._interface, self._port)
+        host, port = self._socket.getsockname()[:2]
+        return kind("TCP", host, port)
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        """The poll set, which is itself readable when something in it is ready."""
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """How log lines are headed."""
+        return "lean"
+
+    def doRead(self) -> None:
+        """Serve what is ready, each connection once; what is left is reported again next turn."""
+        if self._epoll is None:
+            return
+        connections = self._connections
+        listening = -1 if self._socket is None else self._socket.fileno()
+        for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
+            if descriptor == listening:
+                self._accept()
+            else:
+                connection = connections[descriptor]
+                if connection is not None:
+                    connection.ready(events)
+        if self._buried:
+            self._close_buried()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor stops: so does everything here."""
+        self.stopListening()
+        for connection in self._connections:
+            if connection is not None:
+                connection.give_up(reason.value or ConnectionLost())
+        self._close_buried()
+
+    # For connections
+
+    def watch(self, descriptor: int, interest: int) -> None:
+        """Change what a descriptor is polled for."""
+        if self._epoll is not None:
+            self._epoll.modify(descriptor, interest)
+
+    def bury(self, connection: LeanConnection, descriptor: int, reason: Failure) -> None:
+        """Close the descriptor and tell the protocol, soon but not now."""
+        self._connections[descriptor] = None
+        self._count -= 1
+        self._buried.append((connection, descriptor, reason))
+        if not self._will_close_buried:
+            self._will_close_buried = True
+            self._reactor.callLater(0, self._close_buried)
+
+    # Inside
+
+    def _accept(self) -> None:
+        listening = self._socket
+        for _ in range(MAX_ACCEPTS):
+            if listening is None or self._socket is not listening:
+                return
+            try:
+                accepted, peer = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._rest(error)
+                    return
+                continue  # this one has gone again; the next may be there
+            self._is_exhausted = False
+            self._serve(accepted, peer[0], peer[1])
+
+    def _serve(self, accepted: socket.socket, host: str, port: int) -> None:
+        epoll = self._epoll
+        kind = IPv6Address if self.family == socket.AF_INET6 else IPv4Address
+        try:
+            protocol = self._factory.buildProtocol(kind("TCP", host, port))
+        except Exception:
+            self._log.failure("a factory could not build a protocol")
+            protocol = None
+        if protocol is None or epoll is None:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        descriptor = accepted.detach()
+        # Thousands of connections come from few addresses: they share the text.
+        connection = LeanConnection(self, descriptor, sys.intern(host), port)
+        connections = self._connections
+        while len(connections) <= descriptor:
+            connections.append(None)
+        connections[descriptor] = connection
+        self._count += 1
+        epoll.register(descriptor, READ)
+        connection.protocol = protocol
+        try:
+            protocol.makeConnection(connection)
+        except Exception as error:
+            self._log.failure("a protocol could not take its connection")
+            connection.give_up(error)
+
+    def _rest(self, error: OSError) -> None:
+        """Out of descriptors or memory: those who wait are accepted when there is room again."""
+        if self._socket is None or self._epoll is None:
+            return
+        if not self._is_exhausted:
+            self._log.error("cannot accept connections now: {reason}", reason=error.strerror)
+            self._is_exhausted = True
+        self._epoll.modify(self._socket.fileno(), 0)
+        self._reactor.callLater(EXHAUSTED_PAUSE_S, self._try_again)
+
+    def _try_again(self) -> None:
+        if self._socket is not None and self._epoll is not None:
+            self._epoll.modify(self._socket.fileno(), select.EPOLLIN)
+
+    def _close_buried(self) -> None:
+        self._will_close_buried = False
+        while self._buried:
+            buried, self._buried = self._buried, []
+            for connection, descriptor, reason in buried:
+                os.close(descriptor)  # leaves the poll set by that
+                connection.ended(reason)
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        epoll = self._epoll
+        if epoll is not None and self._socket is None and self._count == 0 and not self._buried:
+            self._reactor.removeReader(self)
+            self._epoll = None
+            epoll.close()
