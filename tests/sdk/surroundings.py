@@ -16,6 +16,8 @@ from push.protocols.wire.server import OpenRequested, Reply, ServerSession
 from push.protocols.wire.signals import Signal, SubSignal
 
 TOKEN = "0123456789abcdef0123456789abcdef"
+# No test waits for this: it turns a wait that would never end into a failure.
+GUARD_S = 20.0
 
 
 class HandClock:
@@ -44,10 +46,15 @@ class HandClock:
             del self._sleepers[future]
 
     async def somebody_sleeps(self, delay_s: float) -> None:
-        """Wait until something has begun to sleep for just so long."""
-        while not any(abs(asked_s - delay_s) < 1e-6 for _, asked_s in self._sleepers.values()):
-            self._changed.clear()
-            await self._changed.wait()
+        """Wait until something has begun to sleep for just so long; fail if that does not come about."""
+        try:
+            async with asyncio.timeout(GUARD_S):
+                while not any(abs(asked_s - delay_s) < 1e-6 for _, asked_s in self._sleepers.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            sleeps = sorted(asked_s for _, asked_s in self._sleepers.values())
+            raise AssertionError(f"nothing sleeps for {delay_s} s, but for {sleeps}") from None
 
     async def pass_over(self, delay_s: float) -> None:
         """Wait until something sleeps for so long, and let that time pass."""
