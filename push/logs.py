@@ -46,7 +46,21 @@ def json_line(event: LogEvent) -> str | None:
     }
     if failure is not None:
         line["traceback"] = failure.getTraceback()
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return json.dumps(line) + "\n"
+
+
+def text_line(event: LogEvent) -> str | None:
+    """One event as people read it.
+
+    Args:
+        event: from twisted.logger.
+
+    Returns:
+        Time, system, level and message, or None where there is no message. What a file cannot hold is escaped: a
+        line that cannot be written would be lost.
+    """
+    line = formatEventAsClassicLogText(event)
+    return None if line is None else line.encode(errors="backslashreplace").decode()
 
 
 def observer(stream: TextIO, log_format: str, log_level: str) -> ILogObserver:
@@ -57,7 +71,7 @@ def observer(stream: TextIO, log_format: str, log_level: str) -> ILogObserver:
         log_format: "text" or "json".
         log_level: the least level written, "debug" to "error".
     """
-    write = json_line if log_format == "json" else formatEventAsClassicLogText
+    write = json_line if log_format == "json" else text_line
     least = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(log_level))
     return cast(ILogObserver, FilteringLogObserver(FileLogObserver(stream, write), [least]))
 

@@ -5,8 +5,9 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.logger import ILogObserver, Logger
@@ -16,6 +17,9 @@ from push import __version__, logs
 from push.config import Config, SettingError, default_text, from_environment, option_name
 from push.errors import StartError
 from push.services.ordered import OrderedServices
+
+# Where the limit on open files is infinite; Linux, the usual place to run this, has none that is (fs.nr_open).
+_MANY_FILES = 1_048_576
 
 _log = Logger()
 
@@ -108,12 +112,16 @@ class PushService(OrderedServices):
         self._config = config
         self._twistd = twistd
         self._reactor = reactor
+        self._explainer = Explainer(twistd)
+        self._is_asked_to_stop = False
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         """Join twistd's application, and give it our log observer before it begins to log."""
         super().setServiceParent(parent)
+        self._explainer.keep_stderr()
         stream = logs.stream_for(self._twistd, self._reactor.callFromThread)
         if stream is not None and hasattr(parent, "setComponent"):
+            self._explainer.logs = stream is not sys.stdout or self._config.log_format != "text"
             parent.setComponent(ILogObserver, logs.observer(stream, self._config.log_format, self._config.log_level))
 
     def privilegedStartService(self) -> None:
@@ -123,17 +131,14 @@ class PushService(OrderedServices):
     def startService(self) -> None:
         """Start all roles."""
         self._or_explain(super().startService)
+        self._explainer.let_go()
         self._reactor.callWhenRunning(self._started)
 
-    def _or_explain(self, start: Any) -> None:
+    def _or_explain(self, start: Callable[[], None]) -> None:
         try:
             start()
         except StartError as error:
-            _log.critical("cannot start: {error}", error=str(error))
-            if not self._twistd.get("nodaemon"):
-                raise  # twistd passes it on to the parent process
-            sys.stderr.write(f"push: {error}\n")
-            raise SystemExit(1) from None
+            self._explainer.give_up(str(error))
 
     def _started(self) -> None:
         # twistd's own handlers would make the process end with the signal, as if it had been killed.
@@ -147,8 +152,67 @@ class PushService(OrderedServices):
         self._reactor.callFromThread(self._stop_once)
 
     def _stop_once(self) -> None:
-        if self._stopping is None and self._reactor.running:
+        if not self._is_asked_to_stop and self._reactor.running:
+            self._is_asked_to_stop = True
             self._reactor.stop()
+
+
+class Explainer:
+    """Says why the server did not start, where its user looks: one sentence on stderr, and once in a log file.
+
+    Args:
+        twistd: twistd's own options.
+
+    Attributes:
+        logs: whether the log is another place than the terminal, so that it is to be said there too.
+    """
+
+    def __init__(self, twistd: Any) -> None:
+        self._twistd = twistd
+        self._stderr: int | None = None
+        self.logs = True
+
+    def keep_stderr(self) -> None:
+        """Keep stderr for later: a daemon closes it before it begins to listen."""
+        with suppress(OSError):  # it may be closed already
+            self._stderr = os.dup(2)
+
+    def let_go(self) -> None:
+        """Close it: who reads from a daemon's stderr must not wait until the daemon ends."""
+        if self._stderr is not None:
+            os.close(self._stderr)
+            self._stderr = None
+
+    def give_up(self, sentence: str) -> NoReturn:
+        """Say it, tidy up what twistd has left, and end the process with exit code 1."""
+        if self.logs:
+            _log.critical("cannot start: {sentence}", sentence=sentence)
+        if self._stderr is not None:
+            with suppress(OSError):
+                os.write(self._stderr, f"push: {sentence}\n".encode(errors="backslashreplace"))
+        # twistd does these two itself for any exception but SystemExit, which alone leaves no traceback in the log.
+        status_pipe = self._twistd.get("statusPipe")
+        if status_pipe is not None:
+            os.write(status_pipe, b"1 the server did not start")  # its parent process shows this
+        if self._twistd.get("pidfile"):
+            with suppress(OSError):
+                os.unlink(self._twistd["pidfile"])
+        raise SystemExit(1)
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as the system allows it.
+
+    Returns:
+        How many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):  # some systems name a limit that they do not grant
+        return soft if soft != resource.RLIM_INFINITY else wanted
+    return wanted
 
 
 def makeService(options: Options) -> MultiService:
@@ -171,12 +235,10 @@ def makeService(options: Options) -> MultiService:
     if config is None:
         raise RuntimeError("the options have not been parsed")
     twistd: Any = getattr(options, "parent", None) or {"nodaemon": True}
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         # twistd changes its directory only later, and a daemon to one where paths mean something else.
         config = replace(config, data_dir=os.path.abspath(os.path.join(twistd.get("rundir", "."), config.data_dir)))
-        children = roles.build(config, reactor=reactor, open_files=hard)
+        children = roles.build(config, reactor=reactor, open_files=raise_file_limit())
     except SettingError as error:
         raise SystemExit(f"push: {error}") from None
     service = PushService(config, twistd=twistd, reactor=reactor)
