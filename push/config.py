@@ -29,6 +29,12 @@ def _text(raw: str) -> str:
     return raw
 
 
+def _filled(raw: str) -> str:
+    if not raw.strip():
+        raise SettingError("must not be empty")
+    return raw
+
+
 def _number(least: float, most: float, whole: bool = True) -> Parse:
     def parse(raw: str) -> float:
         try:
@@ -73,6 +79,12 @@ def _listener(raw: str) -> str:
     return raw
 
 
+def _endpoint(raw: str) -> str:
+    if ":" not in raw:
+        raise SettingError(f"must be an ENDPOINT, such as tcp:8080:interface=127.0.0.1, not {raw!r}")
+    return raw
+
+
 def _api_key(raw: str) -> str:
     name, _, rest = raw.partition(":")
     rights, _, digest = rest.partition(":")
@@ -114,8 +126,8 @@ class Config:
     advertise: str = _setting(
         "", "host:port that clients and nodes reach this connector at; default: its first listener.", _address
     )
-    api: str = _setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", value="ENDPOINT")
-    data_dir: str = _setting("push-data", "Directory of everything that must survive a restart.", value="DIR")
+    api: str = _setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", _endpoint, value="ENDPOINT")
+    data_dir: str = _setting("push-data", "Directory of everything that must survive a restart.", _filled, value="DIR")
     node_id: int = _setting(0, "Number of this node in message ids; no two nodes may share one.", _number(0, 1023))
 
     api_keys: tuple[str, ...] = _setting(

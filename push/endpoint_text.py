@@ -7,7 +7,7 @@ import ipaddress
 import re
 
 # kind → position of the interface among the arguments, after the port; its default.
-_INTERFACES = {"tcp": (1, ""), "ssl": (4, ""), "tcp6": (1, "::"), "lean": (1, "")}
+_INTERFACES = {"tcp": (1, ""), "ssl": (4, ""), "tcp6": (2, "::"), "lean": (1, "")}
 
 
 def split(description: str) -> tuple[str, list[str], dict[str, str]]:
@@ -25,7 +25,7 @@ def split(description: str) -> tuple[str, list[str], dict[str, str]]:
     for part in parts[1:]:
         name, equals, value = part.partition("=")
         if equals:
-            named[name] = _plain(value)
+            named[_plain(name)] = _plain(value)
         else:
             positional.append(_plain(part))
     return parts[0] if parts else "", positional, named
