@@ -1,0 +1,1 @@
+"""Tests with real processes: the server as its users run it, over real sockets."""
