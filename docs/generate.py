@@ -1,10 +1,12 @@
-"""Write the parts of the documentation that can be read off the code: the settings and the worked conversation.
+"""Write the parts of the documentation that can be read off the code: settings, modules, the worked conversation.
 
 Run it from a checkout, `.venv/bin/python docs/generate.py`; tests/test_docs.py fails when a page is out of date.
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Imports no reactor.
 """
 
+import ast
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
@@ -116,6 +118,23 @@ def _feed(client: ClientSession, data: bytes) -> list[object]:
     return [event for frame in FrameDecoder().feed(data) for event in client.receive(frame)]
 
 
+def rooms() -> str:
+    """Every module of the server and the SDKs, with the first sentence of its docstring."""
+    top = DOCS.parent
+    lines = ["```"]
+    for folder in ("push", "sdk", "twisted"):
+        for path in sorted((top / folder).rglob("*.py"), key=lambda path: (path.parent, path.name)):
+            if "." not in str(path.relative_to(top).parent):
+                name = str(path.relative_to(top)).removesuffix("__init__.py")
+                lines.append(f"{name:<35} {_first_sentence(path)}")
+    return "\n".join([*lines, "```"])
+
+
+def _first_sentence(path: Path) -> str:
+    paragraph = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=\w)[.:](?= [A-Z]|$)", paragraph, maxsplit=1)[0].rstrip(".")
+
+
 def _shown(who: str, what: str, data: bytes) -> str:
     """A frame as hexdump shows it: offsets, bytes, and what of them is ASCII."""
     lines = [f"{who}: {what}"]
@@ -128,6 +147,7 @@ def _shown(who: str, what: str, data: bytes) -> str:
 
 # Page and name of each generated part, and what writes it.
 PARTS: Mapping[tuple[str, str], Callable[[], str]] = {
+    ("architecture.md", "rooms"): rooms,
     ("configuration.md", "settings"): settings_table,
     ("protocol.md", "conversation"): conversation,
 }
