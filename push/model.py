@@ -1,11 +1,15 @@
 """The values that travel between the rooms: frozen, without behaviour of their own.
 
-Imports the pure wire core and nothing else of the project.
+Those of which there is one a message are msgspec structs, as building a frozen dataclass costs 0.5 to 1 µs and
+a struct 0.1 (measured 2026-11-23); they cannot be in reference cycles, so the collector need not know
+them (gc=False). Imports nothing else of the project.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 
 class Outcome(IntEnum):
@@ -79,16 +83,14 @@ class TagQuery:
     none: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ToTokens:
+class ToTokens(msgspec.Struct, frozen=True, gc=False):
     """To these tokens. `single`: the sender named one token, so that an unknown one is an error."""
 
     tokens: tuple[str, ...]
     single: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ToUids:
+class ToUids(msgspec.Struct, frozen=True, gc=False):
     """To every token of these users."""
 
     uids: tuple[str, ...]
@@ -117,8 +119,7 @@ class ToAll:
 Target = ToTokens | ToUids | ToTags | ToConnector | ToAll
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
+class PushRequest(msgspec.Struct, frozen=True, gc=False):
     """One message to be pushed.
 
     Attributes:
@@ -134,8 +135,7 @@ class PushRequest:
     validate_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PushResult:
+class PushResult(msgspec.Struct, frozen=True, gc=False):
     """What became of an accepted request when it was answered.
 
     Attributes:
@@ -153,8 +153,7 @@ class PushResult:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to tokens of one connector."""
 
     message_id: int

@@ -6,28 +6,26 @@ not import adapters, stores or web.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError, RateLimited
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, ISubscribe
-from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Outcome, Registration, Sample
+from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
 from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import CloseCode
 from push.rates import TokenBucket
 from push.services.broadcast import Broadcaster
 from push.services.connections import Connections
+from push.services.delivering import Delivering
 from push.services.measures import ConnectorMeasures
 from push.services.tasks import Tasks
 from push.services.turns import Flusher, Slices
 
 _REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
 _SHUTTING_DOWN = "this connector is shutting down"
-# How many deliveries are made between two looks at the clock.
-_STRIDE = 256
 
 
 @implementer(IConnectionHost, IConnector, IMeasured)
@@ -66,17 +64,20 @@ class Connector:
         self._version = version
         self._started_ms = now_ms()
         self._flusher = Flusher(clock)
-        self._slices = Slices(clock)
+        # See IConnectionHost. Called once for each message: the call in between would be felt.
+        self.mark_dirty = self._flusher.mark
+        slices = Slices(clock)
         self._broadcaster = Broadcaster(
             connections=self.connections.with_session,
             flusher=self._flusher,
-            slices=self._slices,
+            slices=slices,
             tasks=self.tasks,
             max_waiting_bytes=limits.max_node_outbox_bytes,
         )
+        self._delivering = Delivering(
+            by_token=self.connections.by_token, broadcaster=self._broadcaster, flusher=self._flusher, slices=slices
+        )
         self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
-        # Held while a batch is being delivered over several turns, so that no later one overtakes it.
-        self._order = DeferredLock()
         # Sessions that are being opened; a connection that ends meanwhile leaves, and is not opened.
         self._opening: set[IConnection] = set()
         # Connections that are over, and when to abort what is left of them.
@@ -115,10 +116,6 @@ class Connector:
         """See IConnectionHost."""
         self.measures.acknowledged += len(message_ids)
 
-    def mark_dirty(self, connection: IConnection) -> None:
-        """See IConnectionHost."""
-        self._flusher.mark(connection)
-
     def outbox_grew(self, size_bytes: int) -> bool:
         """See IConnectionHost."""
         self._outbox_bytes += size_bytes
@@ -141,29 +138,15 @@ class Connector:
     async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
         """See IConnector."""
         began_s = self._clock.seconds()
-        order = self._order
-        if order.locked:
-            await order.acquire()
-        else:
-            order.acquire()
-        try:
-            return await self._deliver(batch)
-        finally:
-            order.release()
-            self.measures.delivery.observe(self._clock.seconds() - began_s, len(batch))
+        report = await self._delivering.deliver(batch)
+        self.measures.sent += sum(report.sent)
+        self.measures.delivery.observe(self._clock.seconds() - began_s, len(batch))
+        return report
 
     async def broadcast(self, message_id: int, payload: bytes) -> int:
         """See IConnector."""
         began_s = self._clock.seconds()
-        if self._order.locked:
-            await self._order.acquire()
-            try:  # published before the release, which lets the next batch go at once
-                passed = self._broadcaster.publish(message_id, payload)
-            finally:
-                self._order.release()
-        else:
-            passed = self._broadcaster.publish(message_id, payload)
-        sent = await passed
+        sent = await self._delivering.broadcast(message_id, payload)
         self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
         return sent
 
@@ -250,37 +233,3 @@ class Connector:
 
     async def _closed(self, registration: Registration) -> None:
         await self._subscribe.closed([registration])
-
-    async def _deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
-        by_token = self.connections.by_token
-        sent: list[int] = []
-        missed: dict[int, list[tuple[str, Outcome]]] = {}
-        end_s = self._slices.start()
-        steps = 0
-        for position, delivery in enumerate(batch):
-            count = 0
-            message_id = delivery.message_id
-            form = frame = None
-            for token in delivery.tokens:
-                connection = by_token.get(token)
-                if connection is None:
-                    outcome = Outcome.OFFLINE
-                else:
-                    if connection.broadcast_number < self._broadcaster.latest:
-                        self._broadcaster.catch_up(connection)
-                    if frame is None or connection.form is not form:
-                        form = connection.form
-                        frame = form.encode_push(message_id, delivery.payload)
-                    outcome = connection.push(message_id, frame)
-                if outcome:
-                    missed.setdefault(position, []).append((token, outcome))
-                else:
-                    count += 1
-                steps += 1
-                if not steps % _STRIDE and self._slices.is_over(end_s):
-                    self._flusher.flush()
-                    await self._slices.turn()
-                    end_s = self._slices.start()
-            sent.append(count)
-        self.measures.sent += sum(sent)
-        return DeliveryReport(sent, missed)

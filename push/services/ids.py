@@ -55,6 +55,16 @@ class MessageIds:
             self.last_ms = floor_ms + 1
             self._sequence = 0
 
+    def take(self, count: int) -> list[int]:
+        """The next ids, at one look at the clock; in order, as `next` gives them."""
+        first = self.next()
+        left_in_ms = _SEQUENCES - self._sequence
+        if count <= left_in_ms:
+            self._sequence += count - 1
+            return list(range(first, first + count))
+        self._sequence = _SEQUENCES - 1
+        return [*range(first, first + left_in_ms), *self.take(count - left_in_ms)]
+
     def next(self) -> int:
         """The next id, greater than any before. Runs ahead of the clock rather than repeat."""
         now_ms = self.now_ms()

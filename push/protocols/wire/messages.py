@@ -73,8 +73,8 @@ class Disconnect:
 
 
 def default_retry(code: int) -> str:
-    """What `retry` says for a close code where nothing else is known: 3000-3499 come back, others do not."""
-    return RETRY_BACKOFF if CloseCode.SHUTDOWN <= code < CloseCode.REPLACED else RETRY_NO
+    """What `retry` says where only the code is known: 3500-3999 stay away, others come back, unreadable ones too."""
+    return RETRY_NO if CloseCode.REPLACED <= code <= 3999 else RETRY_BACKOFF
 
 
 def write_json(value: object) -> bytes:

@@ -53,7 +53,7 @@ class Reply(NamedTuple):
 
 
 class OpenRequested(NamedTuple):
-    """Ask whether this session may open; answer with accept(), refuse() or redirect()."""
+    """Ask whether this session may open; answer with accept() or refuse()."""
 
     request: SubRequest
 

@@ -1,0 +1,140 @@
+"""Delivery to one connector's connections, in order: batches do not overtake one another, nor broadcasts.
+
+Must not import adapters, stores or web.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import DeferredLock
+
+from push.ipush import IConnection, IPushForm
+from push.model import Delivery, DeliveryReport, Outcome
+from push.services.broadcast import Broadcaster
+from push.services.turns import Flusher, Slices
+
+# How many deliveries are made between two looks at the clock.
+_STRIDE = 256
+
+
+class Delivering:
+    """Brings messages to connections.
+
+    Args:
+        by_token: token → the connection that has its session; looked at, never changed.
+        broadcaster: brings messages to all of them.
+        flusher: writes what was queued, when work is divided.
+        slices: when to divide it.
+    """
+
+    def __init__(
+        self,
+        *,
+        by_token: Mapping[str, IConnection],
+        broadcaster: Broadcaster,
+        flusher: Flusher,
+        slices: Slices,
+    ) -> None:
+        self._by_token = by_token
+        self._broadcaster = broadcaster
+        self._flusher = flusher
+        self._slices = slices
+        # Held while a batch is being delivered over several turns, so that no later one overtakes it.
+        self._order = DeferredLock()
+
+    async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
+        """Deliver a batch behind all that was begun before it.
+
+        Returns:
+            How many were sent, and which were not and why.
+        """
+        order = self._order
+        if order.locked:
+            await order.acquire()
+        else:
+            order.acquire()
+        try:
+            return await self._deliver(batch)
+        finally:
+            order.release()
+
+    async def broadcast(self, message_id: int, payload: bytes) -> int:
+        """Bring a message to every session, behind all that was begun before it.
+
+        Returns:
+            How many connections it was handed to.
+
+        Raises:
+            Unavailable: too many broadcasts wait.
+        """
+        order = self._order
+        if order.locked:
+            await order.acquire()
+            try:  # published before the release, which lets the next batch go at once
+                passed = self._broadcaster.publish(message_id, payload)
+            finally:
+                order.release()
+        else:
+            passed = self._broadcaster.publish(message_id, payload)
+        return await passed
+
+    async def _deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
+        sent: list[int] = []
+        missed: dict[int, list[tuple[str, Outcome]]] = {}
+        end_s = self._slices.start()
+        steps = 0
+        for position, delivery in enumerate(batch):
+            tokens = delivery.tokens
+            if len(tokens) == 1:
+                outcome = self._deliver_lone(delivery.message_id, delivery.payload, tokens[0])
+                sent.append(0 if outcome else 1)
+                if outcome:
+                    missed[position] = [(tokens[0], outcome)]
+                steps += 1
+            else:
+                not_sent = await self._deliver_many(delivery)
+                sent.append(len(tokens) - len(not_sent))
+                if not_sent:
+                    missed[position] = not_sent
+            if steps >= _STRIDE:
+                steps = 0
+                if self._slices.is_over(end_s):
+                    self._flusher.flush()
+                    await self._slices.turn()
+                    end_s = self._slices.start()
+        return DeliveryReport(sent, missed)
+
+    def _deliver_lone(self, message_id: int, payload: bytes, token: str) -> Outcome:
+        connection = self._by_token.get(token)
+        if connection is None:
+            return Outcome.OFFLINE
+        broadcaster = self._broadcaster
+        if connection.broadcast_number < broadcaster.latest:
+            broadcaster.catch_up(connection)
+        return connection.push(message_id, connection.form.encode_push(message_id, payload))
+
+    async def _deliver_many(self, delivery: Delivery) -> list[tuple[str, Outcome]]:
+        """One message for many tokens, encoded once for each form; who did not get it."""
+        by_token = self._by_token
+        broadcaster = self._broadcaster
+        frames: dict[IPushForm, bytes] = {}
+        not_sent: list[tuple[str, Outcome]] = []
+        end_s = self._slices.start()
+        for steps, token in enumerate(delivery.tokens, 1):
+            connection = by_token.get(token)
+            if connection is None:
+                not_sent.append((token, Outcome.OFFLINE))
+                continue
+            if connection.broadcast_number < broadcaster.latest:
+                broadcaster.catch_up(connection)
+            frame = frames.get(connection.form)
+            if frame is None:
+                frame = connection.form.encode_push(delivery.message_id, delivery.payload)
+                frames[connection.form] = frame
+            outcome = connection.push(delivery.message_id, frame)
+            if outcome:
+                not_sent.append((token, outcome))
+            if not steps % _STRIDE and self._slices.is_over(end_s):
+                self._flusher.flush()
+                await self._slices.turn()
+                end_s = self._slices.start()
+        return not_sent
