@@ -1,0 +1,226 @@
+"""Settings: where they come from, what they may be, and what is said when they are wrong."""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from push import config
+from push.config import Config, SettingError
+
+KEY = "backend:push+read:" + "a1" * 32
+OTHER_KEY = "ops:manage:" + "b2" * 32
+# A good value of each setting, other than its default, as text and as what becomes of it.
+GOOD: dict[str, tuple[str, Any]] = {
+    "role": ("subscribe,connector,router,api", ("subscribe", "connector", "router", "api")),
+    "listen": ("framed=tcp:1234:interface=127.0.0.1", ("framed=tcp:1234:interface=127.0.0.1",)),
+    "advertise": ("10.0.0.7:6789", "10.0.0.7:6789"),
+    "api": ("tcp:1235:interface=127.0.0.1", "tcp:1235:interface=127.0.0.1"),
+    "data_dir": ("/srv/push", "/srv/push"),
+    "node_id": ("7", 7),
+    "api_keys": (f"{KEY},{OTHER_KEY}", (KEY, OTHER_KEY)),
+    "client_jwt_key_file": ("/srv/key.pem", "/srv/key.pem"),
+    "client_jwt_audience": ("push", "push"),
+    "allow_anonymous_clients": ("true", True),
+    "log_format": ("json", "json"),
+    "log_level": ("warn", "warn"),
+    "max_node_outbox_bytes": ("99999999", 99_999_999),
+    "max_body_bytes": ("8192", 8_192),
+    "default_interval_s": ("60", 60.0),
+}
+OTHERS = "3000"
+
+
+def good(name: str) -> tuple[str, Any]:
+    """A good value of a setting, as text and parsed."""
+    if name in GOOD:
+        return GOOD[name]
+    kind = type(next(each.default for each in fields(Config) if each.name == name))
+    text = "500" if name.endswith("_s") and "per" not in name else OTHERS
+    return text, kind(text)
+
+
+class LoadTestCase(SynchronousTestCase):
+    """Loads settings."""
+
+    def load(self, toml: str = "", options: Any = None, **environment: str) -> Config:
+        """Load from these three places."""
+        path = None
+        if toml:
+            path = self.mktemp()
+            Path(path).write_text(toml)
+        return config.load(options or {}, environment, path)
+
+    def refusal(self, toml: str = "", options: Any = None, **environment: str) -> str:
+        """What is said when these are refused."""
+        return str(self.assertRaises(SettingError, self.load, toml, options, **environment))
+
+
+class SourceTests(LoadTestCase):
+    """The command line, the environment, the file."""
+
+    def test_without_any_the_defaults_are_good(self) -> None:
+        settings = self.load()
+        self.assertEqual(settings, Config())
+        self.assertEqual(settings.roles, ("subscribe", "connector", "router", "api"))
+
+    def test_every_setting_can_come_from_every_place(self) -> None:
+        for setting in fields(Config):
+            name = setting.name
+            text, value = good(name)
+            self.assertNotEqual(value, setting.default, name)
+            for settings in (
+                self.load(f"{name} = '{text}'"),
+                self.load(**{config.environment_name(setting): text}),
+                self.load(options={name: [text] if setting.metadata["many"] else text}),
+            ):
+                self.assertEqual(getattr(settings, name), value, name)
+
+    def test_the_command_line_beats_the_environment_and_that_the_file(self) -> None:
+        cases = {
+            "node_id": ("1", "2", "3"),
+            "idle_grace_s": ("1.5", "2.5", "3.5"),
+            "data_dir": ("a", "b", "c"),
+            "log_format": ("json", "text", "json"),
+            "allow_anonymous_clients": ("true", "false", "true"),
+            "listen": tuple(f"framed=tcp:{port}:interface=127.0.0.1" for port in (1, 2, 3)),
+        }
+        for setting in fields(Config):
+            if setting.name not in cases:
+                continue
+            in_file, in_environment, given = cases[setting.name]
+            toml, environment = f"{setting.name} = '{in_file}'", {config.environment_name(setting): in_environment}
+            parse = setting.metadata["parse"]
+            many = setting.metadata["many"]
+            for text, settings in (
+                (in_file, self.load(toml)),
+                (in_environment, self.load(toml, **environment)),
+                (given, self.load(toml, {setting.name: [given] if many else given}, **environment)),
+            ):
+                expected = (parse(text),) if many else parse(text)
+                self.assertEqual(getattr(settings, setting.name), expected, setting.name)
+
+    def test_the_file_may_use_tomls_own_types(self) -> None:
+        settings = self.load(
+            "node_id = 5\nidle_grace_s = 2.5\nstop_timeout_s = 3\nallow_anonymous_clients = true\n"
+            'listen = ["framed=tcp:1:interface=127.0.0.1", "framed=tcp:2:interface=127.0.0.1"]'
+        )
+        self.assertEqual((settings.node_id, settings.idle_grace_s, settings.stop_timeout_s), (5, 2.5, 3.0))
+        self.assertIs(settings.allow_anonymous_clients, True)
+        self.assertEqual(len(settings.listen), 2)
+
+    def test_the_environment_may_name_the_file_which_the_command_line_overrides(self) -> None:
+        first, second = self.mktemp(), self.mktemp()
+        Path(first).write_text("node_id = 1")
+        Path(second).write_text("node_id = 2")
+        self.assertEqual(config.load({}, {"PUSH_CONFIG": first}, None).node_id, 1)
+        self.assertEqual(config.load({}, {"PUSH_CONFIG": first}, second).node_id, 2)
+        self.assertEqual(config.load({}, {"PUSH_CONFIG": ""}, None).node_id, 0)
+
+    def test_other_variables_of_the_environment_are_not_its_business(self) -> None:
+        self.assertEqual(self.load(PATH="/bin", PUSHED="x", PUSH_TEST_REDIS_URL="x"), Config())
+
+
+class RefusalTests(LoadTestCase):
+    """A wrong setting names itself, where it came from, and the fix."""
+
+    def test_the_place_it_came_from_is_named(self) -> None:
+        self.assertIn("--node-id: must be a whole number, not 'x'", self.refusal(options={"node_id": "x"}))
+        self.assertIn("PUSH_NODE_ID: must be 0 to 1023", self.refusal(PUSH_NODE_ID="1024"))
+        self.assertRegex(self.refusal("node_id = 1.5"), r"^node_id in \S+: must be a whole number")
+        self.assertIn("--api-key:", self.refusal(options={"api_keys": ["x"]}))
+
+    def test_numbers_are_checked_for_type_and_range(self) -> None:
+        for setting in fields(Config):
+            if not isinstance(setting.default, int | float) or isinstance(setting.default, bool):
+                continue
+            for text in ("", "x", "-1", "nan", "inf", "1e400", "9" * 30, "٣x"):
+                sentence = self.refusal(**{config.environment_name(setting): text})
+                self.assertIn(config.environment_name(setting), sentence)
+                self.assertIn("must be", sentence)
+
+    def test_words_must_be_among_those_that_there_are(self) -> None:
+        self.assertIn("text, json", self.refusal(PUSH_LOG_FORMAT="xml"))
+        self.assertIn("debug, info, warn, error", self.refusal(PUSH_LOG_LEVEL="loud"))
+        self.assertIn("true or false", self.refusal(PUSH_ALLOW_ANONYMOUS_CLIENTS="perhaps"))
+
+    def test_roles_must_exist_and_be_complete(self) -> None:
+        self.assertIn("subscribe, connector, router, api", self.refusal(PUSH_ROLE="broker"))
+        for role in ("cache", "group"):
+            self.assertIn("not in this version yet", self.refusal(PUSH_ROLE=role))
+        self.assertIn("api must run in the same process", self.refusal(PUSH_ROLE="subscribe,connector,router"))
+        self.assertIn("at least one", self.refusal(options={"role": []}))
+
+    def test_listeners_and_endpoints_must_look_like_such(self) -> None:
+        for text in ("tcp:6789", "framed", "framed=", "framed=6789", "=tcp:1", "two words=tcp:1"):
+            self.assertIn("PROTOCOL=ENDPOINT", self.refusal(options={"listen": [text]}), text)
+        self.assertIn("at least one", self.refusal("listen = []"))
+        for text in ("", "8080"):
+            self.assertIn("ENDPOINT", self.refusal(PUSH_API=text))
+        for text in ("10.0.0.7", "10.0.0.7:", ":6789", "10.0.0.7:0", "10.0.0.7:65536", "10.0.0.7:²"):
+            self.assertIn("HOST:PORT", self.refusal(PUSH_ADVERTISE=text), text)
+        self.assertIn("empty", self.refusal(PUSH_DATA_DIR=" "))
+
+    def test_limits_must_go_together(self) -> None:
+        self.assertIn(
+            "--max-node-outbox-bytes", self.refusal("max_outbox_bytes = 100000\nmax_node_outbox_bytes = 70000")
+        )
+        self.assertIn("--max-body-bytes", self.refusal("max_body_bytes = 2000\nmax_body_before_open_bytes = 3000"))
+
+    def test_an_unknown_setting_in_the_file_is_named(self) -> None:
+        self.assertRegex(self.refusal("nodeid = 1"), r"^nodeid in .*no such setting")
+        self.assertRegex(self.refusal("[limits]\nx = 1"), r"^limits in ")
+
+    def test_values_that_no_setting_can_have_are_refused(self) -> None:
+        for toml in ("node_id = [1]", "node_id = 2026-11-23", "listen = [1]", "listen = [['x']]", "node_id = ['1']"):
+            self.assertIn("must be", self.refusal(toml))
+
+    def test_a_file_that_cannot_be_read_is_named_with_the_reason(self) -> None:
+        self.assertIn("No such file", str(self.assertRaises(SettingError, config.load, {}, {}, "/nowhere/push.toml")))
+        self.assertIn("directory", str(self.assertRaises(SettingError, config.load, {}, {}, os.curdir)))
+        self.assertIn("is not TOML", self.refusal("node_id 1"))
+        path = self.mktemp()
+        Path(path).write_bytes(b"node_id = '\xff'")
+        self.assertIn("is not TOML", str(self.assertRaises(SettingError, config.load, {}, {}, path)))
+
+    def test_a_wrong_key_is_not_repeated(self) -> None:
+        for text in ("hunter2secret", "backend:hunter2secret", f"backend:fly:{'a' * 64}", "backend:push:hunter2secret"):
+            for sentence in (
+                self.refusal(PUSH_API_KEYS=text),
+                self.refusal(options={"api_keys": [text]}),
+                self.refusal(f"api_keys = ['{text}']"),
+            ):
+                self.assertNotIn("hunter2", sentence)
+                self.assertIn("pushctl key", sentence)
+
+
+class ClosedByDefaultTests(LoadTestCase):
+    """What other machines can reach needs a credential."""
+
+    ELSEWHERE = ("tcp:7000", "tcp:7000:interface=0.0.0.0", r"tcp6:7000:interface=\:\:", "tcp:7000:10.0.0.7", "odd:7000")
+
+    def test_a_listener_for_other_machines_needs_credentials_of_clients(self) -> None:
+        for endpoint in self.ELSEWHERE:
+            listen = {"listen": [f"framed={endpoint}"]}
+            sentence = self.refusal(options=listen)
+            self.assertTrue(sentence.startswith(f"--listen: {endpoint} can be reached from other machines"), sentence)
+            self.assertIn("set --client-jwt-key-file", sentence)
+            self.load(options=listen, PUSH_CLIENT_JWT_KEY_FILE="/srv/key.pem")
+            self.load(options=listen, PUSH_ALLOW_ANONYMOUS_CLIENTS="yes")
+
+    def test_one_open_listener_among_local_ones_is_enough_to_refuse(self) -> None:
+        listen = ["framed=tcp:1:interface=127.0.0.1", "framed=tcp:2", "framed=tcp:3:interface=127.0.0.1"]
+        self.assertIn("tcp:2 ", self.refusal(options={"listen": listen}))
+
+    def test_an_api_for_other_machines_needs_keys(self) -> None:
+        for endpoint in self.ELSEWHERE:
+            sentence = self.refusal(PUSH_API=endpoint)
+            self.assertTrue(sentence.startswith(f"--api: {endpoint} can be reached from other machines"), sentence)
+            self.assertIn("set --api-key", sentence)
+            self.load(PUSH_API=endpoint, PUSH_API_KEYS=KEY)
+
+    def test_clients_credentials_do_not_open_the_api_nor_keys_the_listeners(self) -> None:
+        self.refusal(PUSH_API="tcp:1", PUSH_CLIENT_JWT_KEY_FILE="/srv/key.pem", PUSH_ALLOW_ANONYMOUS_CLIENTS="yes")
+        self.refusal(PUSH_LISTEN="framed=tcp:1", PUSH_API_KEYS=KEY)
