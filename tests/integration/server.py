@@ -133,7 +133,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self._twistd = list(twistd)
         self.mark = uuid.uuid4().hex
-        self._variables = dict(variables or {})
+        self.variables = dict(variables or {})
 
     @property
     def pid(self) -> int:
@@ -156,7 +156,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(),
                 cwd=self.directory,
-                env=environment(**self._variables, **{_MARK: self.mark}),
+                env=environment(**self.variables, **{_MARK: self.mark}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,117 @@
+"""What lies in packaging/: the systemd unit and the example of a configuration file."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from configparser import RawConfigParser
+from dataclasses import fields
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from push import config
+from push.config import Config
+from tests.integration.client import WireClient
+from tests.integration.server import HOST, ROOT, Server, running
+
+PACKAGING = ROOT / "packaging"
+PUSH_SERVER = "import ctypes; ctypes.CDLL(None).prctl(1, 9); from push.tap import main; main()"
+SETTING = re.compile(r"^#(\w+ = .*)$", re.MULTILINE)
+
+
+class ExampleTests(SynchronousTestCase):
+    """packaging/push.toml."""
+
+    def setUp(self) -> None:
+        self.text = (PACKAGING / "push.toml").read_text()
+
+    def load(self, text: str) -> Config:
+        """The settings of a file with this text."""
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return config.load({}, {}, str(path))
+
+    def test_as_it_is_it_sets_nothing(self) -> None:
+        self.assertEqual(self.load(self.text), Config())
+        for line in self.text.splitlines():
+            self.assertTrue(not line or line.startswith("#"), line)
+
+    def test_it_shows_every_setting_once_with_its_default(self) -> None:
+        shown = [setting.split(" = ")[0] for setting in SETTING.findall(self.text)]
+        self.assertEqual(sorted(shown), sorted(setting.name for setting in fields(Config)))
+        self.assertEqual(self.load(SETTING.sub(r"\1", self.text)), Config())
+
+    def test_its_examples_are_good(self) -> None:
+        examples = dict(re.findall(r"^# e\.g\..*?([\[\"].*)\n#(\w+) = ", self.text, re.MULTILINE))
+        self.assertGreater(len(examples), 3)
+        settings = self.load("\n".join(f"{name} = {value}" for value, name in examples.items()))
+        for name in examples.values():
+            self.assertNotEqual(getattr(settings, name), getattr(Config(), name), name)
+
+
+class UnitServer(Server):
+    """A server that is started as the unit says, with the unit's paths moved to here."""
+
+    unit: RawConfigParser
+
+    def command(self) -> list[str]:
+        """ExecStart."""
+        line = self.unit["Service"]["ExecStart"]
+        for there, here in (("${STATE_DIRECTORY}", f"{self.directory}/state"), ("/etc/push/", f"{self.directory}/")):
+            line = line.replace(there, here)
+        program, *arguments = shlex.split(line)
+        assert program == "/opt/push/bin/push-server", program
+        return [sys.executable, "-c", PUSH_SERVER, *arguments]
+
+
+class UnitTests(SynchronousTestCase):
+    """packaging/push.service."""
+
+    def setUp(self) -> None:
+        self.path = PACKAGING / "push.service"
+        self.unit = RawConfigParser(comment_prefixes=("#",))
+        self.unit.optionxform = str  # type: ignore[assignment,method-assign]
+        self.unit.read_string(self.path.read_text())
+
+    def test_what_it_starts_serves_and_ends_cleanly_at_its_kill_signal(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        shutil.copy(PACKAGING / "push.toml", directory)
+        server = UnitServer(directory)
+        server.unit = self.unit
+        # As its EnvironmentFile would.
+        server.variables["PUSH_LISTEN"] = f"framed=tcp:{server.port}:interface={HOST}"
+        server.variables["PUSH_API"] = f"tcp:{server.api.port}:interface={HOST}"
+        with running(server), WireClient(server.start().port) as client:
+            client.open()
+            server.api.send({"token": client.token}, "hello")
+            self.assertEqual(client.message(), b"hello")
+            self.assertTrue((directory / "state" / "push.sqlite3").exists())
+            number = getattr(signal, self.unit["Service"]["KillSignal"])
+            assert server.process is not None
+            server.process.send_signal(number)
+            self.assertEqual(client.disconnected().code, 3000)
+            client.close()
+            self.assertEqual(server.ended(), 0)
+
+    def test_the_end_has_the_time_that_the_settings_allow_it(self) -> None:
+        settings = Config()
+        needed_s = settings.stop_timeout_s + settings.close_timeout_s
+        self.assertGreater(int(self.unit["Service"]["TimeoutStopSec"]), needed_s)
+
+    def test_systemd_finds_nothing_wrong_with_it(self) -> None:
+        analyze = shutil.which("systemd-analyze")
+        if analyze is None:
+            raise SkipTest("systemd-analyze is not installed here")
+        copy = Path(self.mktemp()).resolve()
+        copy.mkdir()
+        unit = copy / "push.service"
+        unit.write_text(self.path.read_text().replace("/opt/push/bin/push-server", sys.executable))
+        checked = subprocess.run(
+            [analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60, check=False
+        )
+        complaints = [line for line in checked.stderr.splitlines() if "push.service" in line]
+        self.assertEqual((checked.returncode, complaints), (0, []), checked.stderr)
