@@ -114,6 +114,8 @@ class Server:
         directory: where it runs and keeps its data.
         options: for `twistd push`, beside those of places.
         twistd: for twistd itself.
+        start_with: what runs `twistd push`, or something that takes the same options; else, twistd by this
+            interpreter, as the script of a virtual environment may not be on the PATH.
         variables: for its environment.
     """
 
@@ -123,6 +125,7 @@ class Server:
         options: Sequence[str] = (),
         *,
         twistd: Sequence[str] = ("--nodaemon", "--pidfile="),
+        start_with: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory.resolve()
@@ -131,7 +134,8 @@ class Server:
         self.api = Api(free_port())
         self.log = self.directory / f"output-{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
-        self._twistd = list(twistd)
+        self._is_daemon = "--nodaemon" not in twistd
+        self._start_with = list(start_with) or [sys.executable, "-c", TWISTD, *twistd, "push"]
         self.mark = uuid.uuid4().hex
         self.variables = dict(variables or {})
 
@@ -142,13 +146,13 @@ class Server:
         return self.process.pid
 
     def command(self) -> list[str]:
-        """What is run; by this interpreter, as the twistd script of a virtual environment may not be on the PATH."""
+        """What is run."""
         places = [
             f"--listen=framed=tcp:{self.port}:interface={HOST}:backlog=1024",
             f"--api=tcp:{self.api.port}:interface={HOST}:backlog=1024",
             f"--data-dir={self.directory / 'data'}",
         ]
-        return [sys.executable, "-c", TWISTD, *self._twistd, "push", *places, *self.options]
+        return [*self._start_with, *places, *self.options]
 
     def spawn(self) -> None:
         """Start the process, and wait for nothing."""
@@ -222,7 +226,7 @@ class Server:
     def _is_ready(self) -> bool:
         assert self.process is not None
         code = self.process.poll()
-        if code is not None and (code or "--nodaemon" in self._twistd):
+        if code is not None and (code or not self._is_daemon):
             raise AssertionError(f"the server ended with exit code {code}:\n{self.output()}")
         try:
             return self.api.get("/readyz").status == 200
