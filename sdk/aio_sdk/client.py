@@ -8,7 +8,6 @@ import inspect
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -130,7 +129,7 @@ class PushClient:
             raise RuntimeError("a client is used once: make a new one")
         if self._token_path is not None and self._request.token is None:
             self._stored_token = await asyncio.to_thread(token_file.load, self._token_path)
-            self._request = replace(self._request, token=self._stored_token)
+            self._request = self._request._replace(token=self._stored_token)
         if self._is_tls and self._ssl_context is None:
             self._ssl_context = await asyncio.to_thread(ssl.create_default_context)
         self._task = asyncio.create_task(self._run(), name="aio_sdk.PushClient")
@@ -238,10 +237,10 @@ class PushClient:
         credential = self._auth()
         if inspect.isawaitable(credential):
             credential = await credential
-        return _checked(replace(self._request, auth=credential))
+        return _checked(self._request._replace(auth=credential))
 
     async def _keep(self, opened: Opened) -> None:
-        self._request = replace(self._request, token=opened.token)
+        self._request = self._request._replace(token=opened.token)
         if self._token_path is not None and self._stored_token != opened.token:
             await asyncio.to_thread(token_file.save, self._token_path, opened.token)
             self._stored_token = opened.token

@@ -9,7 +9,7 @@ Source: docs/protocol.md, sections "Opening a session", "PING", "CONTACT", "CONN
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from push.protocols.wire.signals import CloseCode
 
@@ -32,8 +32,7 @@ class BodyError(ValueError):
     """A body that the protocol does not allow; `str()` is a sentence fit for the peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubRequest:
+class SubRequest(NamedTuple):
     """What a client asked for when opening a session; None where it said nothing.
 
     Attributes:
@@ -77,13 +76,18 @@ def default_retry(code: int) -> str:
     return RETRY_NO if CloseCode.REPLACED <= code <= 3999 else RETRY_BACKOFF
 
 
-def write_json(value: object) -> bytes:
-    """Encode compactly, in UTF-8, without escaping what need not be."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def _refuse_constant(name: str) -> None:
     raise BodyError(f"{name} is not JSON")
+
+
+# Made once: json.loads and json.dumps would make new ones at every call with these options.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def write_json(value: object) -> bytes:
+    """Encode compactly, in UTF-8, without escaping what need not be."""
+    return _ENCODER.encode(value).encode()
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -101,8 +105,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        # Decoded here because json.loads would also accept UTF-16 and encoded surrogates.
-        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        # Decoded strictly: json.loads would take UTF-16, a byte order mark and encoded surrogates too.
+        value = _DECODER.decode(body.decode())
     except UnicodeDecodeError:
         raise BodyError("the body is not UTF-8") from None
     except RecursionError:

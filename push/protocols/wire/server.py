@@ -165,8 +165,9 @@ class ServerSession:
         self.token = token
         self.interval_ms = interval_ms
         self.state = State.OPEN
-        fields = {"status": 200, "token": token, "interval": interval_ms, "server_time": server_time_ms}
-        return self._answer_opening(frame, 200, fields)
+        # A token has only characters that JSON takes as they are.
+        body = f'{{"status":200,"token":"{token}","interval":{interval_ms},"server_time":{server_time_ms}}}'
+        return self._answer_opening(frame, 200, body.encode())
 
     def refuse(self, status: int, reason: str, retry_after_s: float | None = None) -> Sequence[Event]:
         """Refuse the session that was asked for; the client may try again on this connection, a few times.
@@ -184,11 +185,12 @@ class ServerSession:
         fields: dict[str, object] = {"status": status, "reason": reason}
         if retry_after_s is not None:
             fields["retry_after"] = retry_after_s
+        body = write_json(fields)
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             self._held = None
-            return (*self._answer_opening(frame, status, fields), *self._fail("too many refused SUBs"))
-        return self._answer_opening(frame, status, fields)
+            return (*self._answer_opening(frame, status, body), *self._fail("too many refused SUBs"))
+        return self._answer_opening(frame, status, body)
 
     def may_push(self, message_id: int, window: int) -> bool:
         """Count a message as on its way to this client.
@@ -234,7 +236,7 @@ class ServerSession:
         self._opening = None
         return opening
 
-    def _answer_opening(self, frame: Frame, status: int, fields: dict[str, object]) -> Sequence[Event]:
+    def _answer_opening(self, frame: Frame, status: int, body: bytes) -> Sequence[Event]:
         subsignal = 0
         signal = Signal.SUB
         if frame.signal == Signal.CONNECT:
@@ -244,7 +246,7 @@ class ServerSession:
                 if status == 200
                 else _REFUSALS.get(status, SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE)
             )
-        events: list[Event] = [Reply(Frame(signal, subsignal, frame.message_id, write_json(fields)))]
+        events: list[Event] = [Reply(Frame(signal, subsignal, frame.message_id, body))]
         held, self._held = self._held, None
         for later in held or ():
             events += self.receive(later)
