@@ -5,6 +5,8 @@ server's own session table.
 """
 
 import asyncio
+import functools
+import inspect
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -214,8 +216,26 @@ class ScriptedServer:
             writer.close()
 
 
+def guarded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """A test that fails instead of waiting for ever."""
+
+    @functools.wraps(test)
+    async def run(self: Any) -> None:
+        async with asyncio.timeout(3 * GUARD_S):
+            await test(self)
+
+    return run
+
+
 class SdkCase:
     """What every test of the SDK has; mixed into IsolatedAsyncioTestCase."""
+
+    def __init_subclass__(cls) -> None:
+        """Guard every test."""
+        super().__init_subclass__()
+        for name, value in list(vars(cls).items()):
+            if name.startswith("test") and inspect.iscoroutinefunction(value):
+                setattr(cls, name, guarded(value))
 
     async def asyncSetUp(self) -> None:
         """Begin with a clock and without statuses."""
