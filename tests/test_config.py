@@ -37,7 +37,7 @@ def good(name: str) -> tuple[str, Any]:
     """A good value of a setting, as text and parsed."""
     if name in GOOD:
         return GOOD[name]
-    kind = type(next(each.default for each in fields(Config) if each.name == name))
+    kind = type(getattr(Config(), name))
     text = "500" if name.endswith("_s") and "per" not in name else OTHERS
     return text, kind(text)
 

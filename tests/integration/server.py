@@ -130,6 +130,7 @@ class Server:
     ) -> None:
         self.directory = directory.resolve()
         self.options = list(options)
+        self.interface = HOST
         self.port = free_port()
         self.api = Api(free_port())
         self.log = self.directory / f"output-{self.port}"
@@ -148,8 +149,8 @@ class Server:
     def command(self) -> list[str]:
         """What is run."""
         places = [
-            f"--listen=framed=tcp:{self.port}:interface={HOST}:backlog=1024",
-            f"--api=tcp:{self.api.port}:interface={HOST}:backlog=1024",
+            f"--listen=framed=tcp:{self.port}:interface={self.interface}:backlog=1024",
+            f"--api=tcp:{self.api.port}:interface={self.interface}:backlog=1024",
             f"--data-dir={self.directory / 'data'}",
         ]
         return [*self._start_with, *places, *self.options]

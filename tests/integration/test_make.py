@@ -70,7 +70,7 @@ class MakeTests(SynchronousTestCase):
         return subprocess.run(
             [self.make, *arguments],
             cwd=self.tree,
-            env=mine | variables,
+            env={**mine, **variables},
             capture_output=True,
             text=True,
             timeout=120,

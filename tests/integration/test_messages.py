@@ -1,14 +1,20 @@
 """From an HTTP request to a message at a client, through a real process and real sockets."""
 
 import asyncio
+import json
+import time
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import jwt
 from twisted.trial.unittest import SynchronousTestCase
 
 from aio_sdk import PushClient
-from push.protocols.wire.client import PongReceived
+from push.protocols.wire.client import Event, Opened, PongReceived, Refused
+from push.protocols.wire.messages import SubRequest
 from tests.integration.client import WireClient
-from tests.integration.server import HOST, Server, started
+from tests.integration.server import HOST, Answer, Server, running, started
 from tests.integration.waiting import wait_until
 
 TEXT = "schöne Grüße, 你好"
@@ -43,7 +49,7 @@ class TargetTests(SynchronousTestCase):
                 self._counts(send({"connector": HOST}, "at this address")),
                 self._counts(send({"all": True}, "everybody")),
             ]
-            json = '{"n":[1,null,"ü"]}'
+            as_json = '{"n":[1,null,"ü"]}'
             got_one = [payload.decode() for payload in one.messages(8)]
             got_two = [payload.decode() for payload in two.messages(7)]
         self.assertEqual(
@@ -60,8 +66,10 @@ class TargetTests(SynchronousTestCase):
                 (2, 2, []),
             ],
         )
-        self.assertEqual(got_one, [TEXT, json, "to alice", "to both", "any", "here", "at this address", "everybody"])
-        self.assertEqual(got_two, [json, "to alice", "to both", "all but beta", "here", "at this address", "everybody"])
+        self.assertEqual(got_one, [TEXT, as_json, "to alice", "to both", "any", "here", "at this address", "everybody"])
+        self.assertEqual(
+            got_two, [as_json, "to alice", "to both", "all but beta", "here", "at this address", "everybody"]
+        )
 
     def test_what_cannot_be_delivered_is_said(self) -> None:
         with started(self.mktemp()) as server, WireClient(server.port) as client:
@@ -196,3 +204,76 @@ class AsyncioClientTests(SynchronousTestCase):
         with started(self.mktemp()) as server:
             self.assertEqual(asyncio.run(listen(server)), [str(n) for n in range(300)])
             self.assertGreaterEqual(server.api.sample("push_acknowledged_total"), 299)
+
+
+class SecuredTests(SynchronousTestCase):
+    """Listening for other machines, which takes credentials on both sides."""
+
+    SECRET = "a secret of clients that is long enough"
+    KEY = "a-key-of-the-api-that-nobody-else-has"
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        secret = directory.resolve() / "secret"
+        secret.write_text(self.SECRET)
+        self.server = Server(directory)
+        self.server.interface = "0.0.0.0"
+        self.server.options += [f"--advertise={HOST}:{self.server.port}", f"--client-jwt-key-file={secret}"]
+        # As `pushctl key` makes it.
+        self.server.options += [f"--api-key=backend:push:{sha256(self.KEY.encode()).hexdigest()}"]
+
+    def jwt(self, uid: str) -> str:
+        """A credential of a user."""
+        return jwt.encode({"sub": uid, "exp": int(time.time()) + 3600}, self.SECRET, "HS256")
+
+    def sub(self, **request: str) -> tuple[Event | None, WireClient]:
+        """Ask for a session; the answer, and the client that has it."""
+        client = WireClient(self.server.port)
+        client.send(client.session.sub(SubRequest(**request)))  # type: ignore[arg-type]
+        return client.next(), client
+
+    def push(self, uid: str, **headers: str) -> Answer:
+        """Push to a user."""
+        body = json.dumps({"target": {"uid": uid}, "message": {"data": "x"}}).encode()
+        return self.server.api.request("POST", "/v1/messages:send", body, **headers)
+
+    def test_both_sides_must_show_who_they_are(self) -> None:
+        good = {"Authorization": f"Bearer {self.KEY}"}
+        with running(self.server):
+            self.server.start()
+            opened, alice = self.sub(auth=self.jwt("alice"))
+            self.assertIsInstance(opened, Opened)
+            for status, request in (
+                (401, {}),
+                (401, {"uid": "alice"}),
+                (401, {"auth": "x.y.z"}),
+                (401, {"auth": jwt.encode({"sub": "alice"}, "another secret, which is just as long", "HS256")}),
+                (403, {"auth": self.jwt("bob"), "uid": "alice"}),
+                (403, {"auth": self.jwt("bob"), "token": alice.token}),
+            ):
+                refused, client = self.sub(**request)
+                client.close()
+                self.assertIsInstance(refused, Refused)
+                self.assertEqual(refused and refused.status, status)  # type: ignore[union-attr]
+            self.assertEqual(self.push("alice").status, 401)
+            self.assertEqual(self.push("alice", Authorization="Bearer guess").status, 401)
+            self.assertEqual(self.push("alice", **good).status, 200)
+            self.assertEqual(self.server.api.request("GET", "/v1/nodes", None, **good).status, 403)
+            self.assertEqual(alice.message(), b"x")
+            alice.close()
+            self.assertEqual(self.server.stop(), 0)
+            log = self.server.output()
+            for secret in (self.SECRET, self.KEY, "guess", alice.token, "Traceback"):
+                self.assertNotIn(secret, log)
+
+    def test_without_them_it_does_not_start(self) -> None:
+        for missing, part in (("--client-jwt", "set --client-jwt-key-file"), ("--api-key", "set --api-key")):
+            server = Server(self.server.directory)
+            server.interface = self.server.interface
+            server.options = [option for option in self.server.options if not option.startswith(missing)]
+            with running(server):
+                code, output = server.run()
+            self.assertEqual(code, 1)
+            self.assertEqual(len(output.splitlines()), 1)
+            self.assertIn(part, output)

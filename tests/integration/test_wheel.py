@@ -152,6 +152,6 @@ class WheelTests(SynchronousTestCase):
             with running(server):
                 server.start()
                 self.assertEqual(server.api.get("/docs").status, 200)
-                pushctl = [home.bin / "pushctl", "send", "--all", "hello"]
-                execute(pushctl, elsewhere, PUSH_API_URL=f"http://{HOST}:{server.api.port}")
+                send = (home.bin / "pushctl", "send", "--all", "hello")
+                execute(send, elsewhere, PUSH_API_URL=f"http://{HOST}:{server.api.port}")
                 self.assertEqual(server.stop(), 0)
