@@ -74,7 +74,7 @@ class LeanParser:
     prefix = "lean"
 
     def parseStreamServer(  # type: ignore[override]  # each parser has arguments of its own
-        self, reactor: Any, port: str, interface: str = "", backlog: str = "1024", reusePort: str = "0"
+        self, reactor: Any, port: str = "", interface: str = "", backlog: str = "1024", reusePort: str = "0"
     ) -> LeanServerEndpoint:
         """Build the endpoint that a description means.
 
@@ -85,8 +85,16 @@ class LeanParser:
             raise ValueError("lean: needs Linux: use tcp: here")
         if not (IReactorFDSet.providedBy(reactor) and IReactorTime.providedBy(reactor)):
             raise ValueError("lean: needs a reactor that polls descriptors")
-        if not (port.isascii() and port.isdigit() and int(port) < 65536):
-            raise ValueError(f"{port} is no TCP port")
         return LeanServerEndpoint(
-            reactor, int(port), interface=interface, backlog=int(backlog), reuse_port=reusePort == "1"
+            reactor,
+            _number(port, "the port", 0, 65535),
+            interface=interface,
+            backlog=_number(backlog, "backlog", 1, 2**31 - 1),
+            reuse_port=bool(_number(reusePort, "reusePort", 0, 1)),
         )
+
+
+def _number(text: str, what: str, least: int, most: int) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
+        return int(text)
+    raise ValueError(f"lean: {what} must be a number from {least} to {most}, not {text or 'nothing'}")

@@ -8,9 +8,10 @@ from inside write() or loseConnection(), connectionLost exactly once. Knows no p
 import os
 import select
 import socket
-import struct
+from collections import deque
 from collections.abc import Iterable
-from errno import ECONNABORTED, ECONNRESET, EPIPE
+from errno import ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT
+from itertools import islice
 from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -27,15 +28,28 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-READ = select.EPOLLIN | select.EPOLLRDHUP
+from push.transports import descriptor as bare
+
+# What a connection is polled for (epoll's own bits), and beside it all else that is yes or no: one number
+# for one slot, and no object of its own, because CPython keeps a single copy of each number up to 256.
+READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+_POLLED = READ | WRITE
+_PULLS = 0x02  # the producer wants to be asked for each piece
+_ENDS_WRITING = 0x08  # loseWriteConnection has been called
+_ENDED_WRITING = 0x80  # and done
+_HEARD_END = 0x10  # the peer has ended its side, and the protocol knows
+_DISCONNECTING = 0x20  # loseConnection has been called
+_PEER_GONE = 0x40  # a send has found the connection broken
+
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
+# Reported, once, even for a descriptor that is polled for nothing else; without it, all the time.
+_SILENT = select.EPOLLONESHOT
 
 # How many buffers one writev takes: IOV_MAX of Linux.
 _MAX_BUFFERS = 1024
-# SO_LINGER on, no seconds: close() sends RST and drops what is queued.
-_NO_LINGER = struct.pack("ii", 1, 0)
-_PEER_LEFT = frozenset({ECONNABORTED, ECONNRESET, EPIPE})
+# After these the kernel lets what had arrived be read, and then reports the end.
+_PEER_LEFT = frozenset({ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT})
 
 
 class Poll(Protocol):
@@ -56,54 +70,49 @@ class LeanConnection:
     """The server's end of one connection.
 
     Args:
-        port: polls for it.
+        port: polls for it, for READ at first.
         descriptor: of a connected, non-blocking socket; owned from now on.
         peer_host: address of the other end.
         peer_port: its port.
 
     Attributes:
-        protocol: what is served.
-        disconnecting: whether loseConnection has been called.
+        protocol: what is served; None after connectionLost.
     """
 
     _log = Logger()
 
-    __slots__ = (
-        "_descriptor",
-        "_ends_writing",
-        "_interest",
-        "_peer_host",
-        "_peer_port",
-        "_pending",
-        "_port",
-        "_producer",
-        "_streams",
-        "disconnecting",
-        "protocol",
-    )
+    __slots__ = ("_descriptor", "_peer_host", "_peer_port", "_pending", "_port", "_producer", "_state", "protocol")
 
     def __init__(self, port: Poll, descriptor: int, peer_host: str, peer_port: int) -> None:
         self._port = port
         self._descriptor = descriptor
         self._peer_host = peer_host
         self._peer_port = peer_port
-        self._interest = READ
-        # What the kernel has not taken yet; None while it takes everything.
-        self._pending: list[bytes | memoryview] | None = None
+        self._state: int = READ
+        # What the kernel has not taken yet; None while it takes everything. A producer that is to be asked for
+        # each piece has a queue all the time: that it is sent and empty is when the next piece is asked for.
+        self._pending: deque[bytes | memoryview] | None = None
         self._producer: Any = None
-        self._streams = False
-        self._ends_writing = False
-        self.disconnecting = False
         self.protocol: IProtocol | None = None
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether loseConnection has been called."""
+        return bool(self._state & _DISCONNECTING)
 
     # ITransport
 
     def write(self, data: bytes) -> None:
-        """Send, at once if nothing waits."""
+        """Send, at once if nothing waits; nothing after the end.
+
+        Raises:
+            TypeError: the data is not bytes.
+        """
         pending = self._pending
         if pending is not None:
             if data:
-                pending.append(data)
+                pending.append(_unchanging(data))
+                self._watch(self._state | WRITE)
             return
         if self._descriptor < 0:
             return
@@ -112,12 +121,12 @@ class LeanConnection:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._fail(error)
+            self._refused(error)
             return
         if sent != len(data):
-            self._pending = [memoryview(data)[sent:]]
-            self._watch(self._interest | WRITE)
-            if self._producer is not None and self._streams:
+            self._pending = deque((memoryview(_unchanging(data))[sent:],))
+            self._watch(self._state | WRITE)
+            if self._producer is not None:
                 self._producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -125,92 +134,98 @@ class LeanConnection:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close when everything has been sent, and a streaming producer has gone."""
-        if self._descriptor < 0 or self.disconnecting:
+        """Close when everything has been sent; read no more.
+
+        A producer that is paused, or is asked for each piece, may finish first: until it is unregistered. One
+        that is not paused is not waited for, just as Twisted's own transport does it.
+        """
+        if self._state & _DISCONNECTING:
             return
-        self.disconnecting = True
-        if self._pending is None and self._producer is None:
-            self._bury(ConnectionDone())
+        if self._pending is None:
+            self._state |= _DISCONNECTING
+            self.give_up(ConnectionDone())
+        else:
+            self._watch(self._state & ~READ | _DISCONNECTING)
 
     def abortConnection(self) -> None:
         """Close at once; the other end sees a reset."""
-        if self._descriptor < 0:
-            return
-        with _Socket(self._port.family, self._descriptor) as end:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._pending = None
-        self._bury(ConnectionAborted())
+        if self._descriptor >= 0:
+            bare.reset_when_closed(self._port.family, self._descriptor)
+            self.give_up(ConnectionAborted())
 
     def loseWriteConnection(self) -> None:
-        """End our side when everything has been sent; the other end may go on."""
-        if self._descriptor >= 0:
-            self._ends_writing = True
-            if self._pending is None:
-                self._end_writing()
+        """End our side when everything has been sent, as for loseConnection; the other end may go on."""
+        if not self._state & _ENDED_WRITING:
+            self._state |= _ENDS_WRITING
+            self._close_if_done()
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        """The other end."""
-        kind = IPv6Address if self._port.family == socket.AF_INET6 else IPv4Address
-        return kind("TCP", self._peer_host, self._peer_port)
+        """The other end; known after the connection has gone, too."""
+        return bare.address(self._port.family, self._peer_host, self._peer_port)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """This end."""
-        kind = IPv6Address if self._port.family == socket.AF_INET6 else IPv4Address
-        if self._descriptor < 0:
-            return kind("TCP", "", 0)
-        with _Socket(self._port.family, self._descriptor) as end:
-            host, port = end.getsockname()[:2]
-        return kind("TCP", host, port)
+        """This end; "" and 0 after the connection has gone."""
+        family = self._port.family
+        return bare.address(family, "", 0) if self._descriptor < 0 else bare.local_address(family, self._descriptor)
 
     # ITCPTransport
 
     def getTcpNoDelay(self) -> bool:
         """Whether small writes leave at once; on from the start."""
-        return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY, None)
+        return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Switch Nagle's algorithm off or on."""
-        self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+        self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
         """Whether the kernel probes an idle connection."""
-        return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, None)
+        return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Switch the kernel's probes on or off."""
-        self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     # IConsumer
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Have a producer paused while bytes wait, and resumed (or asked for more) when none do."""
+        """Have a producer paused while bytes wait and resumed when none do; or asked for each piece.
+
+        Raises:
+            RuntimeError: there is one already.
+        """
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
         if self._descriptor < 0:
             producer.stopProducing()
             return
         self._producer = producer
-        self._streams = bool(streaming)
         if not streaming:
+            self._state |= _PULLS
+            if self._pending is None:
+                self._pending = deque()
             producer.resumeProducing()
         elif self._pending is not None:
             producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
-        """Forget the producer; a loseConnection that waited for it goes on."""
+        """Forget the producer; a loseConnection or loseWriteConnection that waited for it goes on."""
         self._producer = None
-        if self.disconnecting and self._pending is None and self._descriptor >= 0:
-            self._bury(ConnectionDone())
+        if self._state & _PULLS:
+            self._state &= ~_PULLS
+            self._pending = self._pending or None
+        self._close_if_done()
 
     # IPushProducer: our input, for protocols that cannot take it as fast as it comes
 
     def pauseProducing(self) -> None:
         """Read no more for now."""
-        self._watch(self._interest & ~READ)
+        self._watch(self._state & ~READ)
 
     def resumeProducing(self) -> None:
-        """Read again."""
-        self._watch(self._interest | READ)
+        """Read again, unless there is nothing to come."""
+        if not self._state & (_HEARD_END | _DISCONNECTING):
+            self._watch(self._state | READ)
 
     def stopProducing(self) -> None:
         """Close."""
@@ -223,36 +238,47 @@ class LeanConnection:
 
         Args:
             events: a mask of EPOLL* bits.
+
+        Raises:
+            BaseException: whatever the protocol or the producer raised; the port gives the connection up.
         """
         if events & WRITE:
-            self._send_pending()
+            self._send()
         if self._descriptor < 0:
             return
-        if self._interest & READ and events & (READ | _BROKEN):
-            self._receive()
-        elif events & _BROKEN:  # cannot be masked: would be reported for ever
-            self._bury(ConnectionLost())
+        state = self._state
+        if state & READ:
+            if events & (READ | _BROKEN):
+                self._receive()
+        elif events & _BROKEN:
+            if events & select.EPOLLERR or state & _PEER_GONE:
+                self.give_up(ConnectionLost())
+            elif state & (_HEARD_END | _DISCONNECTING):
+                self.give_up(ConnectionDone())
+            # Else reading is paused, and both sides have ended: what has come is read when it is resumed.
 
     def ended(self, reason: Failure) -> None:
         """The descriptor has been closed: tell producer and protocol."""
         producer, self._producer = self._producer, None
         protocol, self.protocol = self.protocol, None
-        self._pending = None
+        # BaseException, here and in the port, because a CancelledError must not end others' connections.
         try:
             if producer is not None:
                 producer.stopProducing()
-        except Exception:
+        except BaseException:
             self._log.failure("a producer could not be stopped")
         try:
             if protocol is not None:
                 protocol.connectionLost(reason)
-        except Exception:
+        except BaseException:
             self._log.failure("a protocol could not take the end of its connection")
 
     def give_up(self, reason: BaseException) -> None:
-        """Close, whatever waits."""
+        """Close, whatever waits; the protocol is told later. Nothing, if that has been done."""
         self._pending = None
-        self._bury(reason)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._port.bury(self, descriptor, Failure(reason))
 
     # Inside
 
@@ -263,96 +289,93 @@ class LeanConnection:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(error)
+            self.give_up(ConnectionLost(error.strerror))
             return
         protocol = self.protocol
         if protocol is None:
             return
-        try:
-            if received:
-                protocol.dataReceived(bytes(port.read_into[0][:received]))
-            elif IHalfCloseableProtocol.providedBy(protocol):
-                self._watch(self._interest & ~READ)
-                protocol.readConnectionLost()
-            else:
-                self._bury(ConnectionDone())
-        except Exception as error:
-            self._log.failure("a protocol raised; its connection is closed")
-            self._bury(error)
+        if received:
+            protocol.dataReceived(bytes(port.read_into[0][:received]))
+        elif self._state & _PEER_GONE:
+            self.give_up(ConnectionLost())
+        elif IHalfCloseableProtocol.providedBy(protocol):
+            self._watch(self._state & ~READ | _HEARD_END)
+            protocol.readConnectionLost()
+        else:
+            self.give_up(ConnectionDone())
 
-    def _send_pending(self) -> None:
+    def _send(self) -> None:
+        """Send what waits, then ask for more, or close."""
         pending = self._pending
-        if pending is None:
+        if pending:
+            try:
+                sent = os.writev(self._descriptor, tuple(islice(pending, _MAX_BUFFERS)))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._refused(error)
+                return
+            while pending and sent >= len(pending[0]):
+                sent -= len(pending.popleft())
+            if pending:
+                if sent:
+                    pending[0] = memoryview(pending[0])[sent:]
+                return
+        if pending is not None:
+            if not self._state & _PULLS:
+                self._pending = None
+            if self._producer is not None:
+                self._producer.resumeProducing()
+                if self._pending or self._descriptor < 0:
+                    return
+        self._watch(self._state & ~WRITE)
+        if pending is not None and self._producer is not None:
             return
-        try:
-            sent = os.writev(self._descriptor, pending[:_MAX_BUFFERS])
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(error)
-            return
-        done = 0
-        while done < len(pending) and sent >= len(pending[done]):
-            sent -= len(pending[done])
-            done += 1
-        if done < len(pending):
-            if sent:
-                pending[done] = memoryview(pending[done])[sent:]
-            del pending[:done]
-            return
-        self._pending = None
-        self._watch(self._interest & ~WRITE)
-        if self._producer is not None and not (self._streams and self.disconnecting):
-            self._producer.resumeProducing()
-        if self._pending is not None or self._descriptor < 0:
-            return
-        if self.disconnecting and self._producer is None:
-            self._bury(ConnectionDone())
-        elif self._ends_writing:
+        if self._state & _DISCONNECTING:
+            self.give_up(ConnectionDone())
+        elif self._state & _ENDS_WRITING:
             self._end_writing()
 
     def _end_writing(self) -> None:
-        with _Socket(self._port.family, self._descriptor) as end:
-            try:
-                end.shutdown(socket.SHUT_WR)
-            except OSError as error:
-                self._fail(error)
-                return
+        self._state = self._state & ~_ENDS_WRITING | _ENDED_WRITING
+        bare.end_writing(self._port.family, self._descriptor)
         protocol = self.protocol
         if protocol is not None and IHalfCloseableProtocol.providedBy(protocol):
             protocol.writeConnectionLost()
 
-    def _watch(self, interest: int) -> None:
-        if interest != self._interest and self._descriptor >= 0:
-            self._interest = interest
-            self._port.watch(self._descriptor, interest)
+    def _close_if_done(self) -> None:
+        """Close, or end our side, if that has been asked for and nothing has to be waited for."""
+        if self._pending is not None or self._descriptor < 0:
+            return
+        if self._state & _DISCONNECTING:
+            self.give_up(ConnectionDone())
+        elif self._state & _ENDS_WRITING:
+            self._watch(self._state | WRITE)  # the protocol may be told from the poll, but not from here
 
-    def _fail(self, error: OSError) -> None:
+    def _refused(self, error: OSError) -> None:
+        """The kernel does not take what is sent."""
         self._pending = None
-        self._bury(ConnectionLost(error.errno) if error.errno in _PEER_LEFT else error)
+        if self._state & _ENDED_WRITING and error.errno == EPIPE:
+            self._watch(self._state & ~WRITE)  # it was asked for
+        elif self._state & READ and error.errno in _PEER_LEFT:
+            # What the peer had sent before it left is read first: the poll leads to the end soon enough.
+            self._watch(self._state & ~WRITE | _PEER_GONE)
+        else:
+            self.give_up(ConnectionLost(error.strerror))
 
-    def _bury(self, reason: BaseException) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            self._port.bury(self, descriptor, Failure(reason))
+    def _watch(self, state: int) -> None:
+        changed, self._state = self._state ^ state, state
+        if changed & _POLLED and self._descriptor >= 0:
+            self._port.watch(self._descriptor, state & _POLLED or _SILENT)
 
-    def _option(self, level: int, name: int, value: bool | None) -> bool:
-        if self._descriptor < 0:
-            return False
-        with _Socket(self._port.family, self._descriptor) as end:
-            if value is not None:
-                end.setsockopt(level, name, int(value))
-            return bool(end.getsockopt(level, name))
+    def _option(self, level: int, name: int) -> bool:
+        return self._descriptor >= 0 and bare.option(self._port.family, self._descriptor, level, name)
+
+    def _set_option(self, level: int, name: int, enabled: bool) -> None:
+        if self._descriptor >= 0:
+            bare.set_option(self._port.family, self._descriptor, level, name, enabled)
 
 
-class _Socket:
-    """A socket object for a moment, around a descriptor that stays open."""
-
-    def __init__(self, family: int, descriptor: int) -> None:
-        self._socket = socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor)
-
-    def __enter__(self) -> socket.socket:
-        return self._socket
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.detach()
+def _unchanging(data: bytes) -> bytes:
+    """Bytes that may be kept; what is like bytes but may change is copied."""
+    return data if isinstance(data, bytes) else bytes(memoryview(data))

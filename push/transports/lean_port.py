@@ -9,17 +9,18 @@ import os
 import select
 import socket
 import sys
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ConnectionLost
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocol, IProtocolFactory, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from push.transports import descriptor as bare
 from push.transports.lean_connection import READ, LeanConnection
 
 # How many connections are served, and how many accepted, before the reactor's other work has its turn.
@@ -28,7 +29,8 @@ MAX_ACCEPTS = 64
 READ_BYTES = 65_536
 # How long no connection is accepted after the process, or the machine, has run out of something.
 EXHAUSTED_PAUSE_S = 0.5
-_EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+# ENOSPC: epoll's limit on watched descriptors (fs.epoll.max_user_watches).
+_EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC})
 
 
 @implementer(IListeningPort, IReadDescriptor)
@@ -76,6 +78,7 @@ class LeanPort:
         self._buried: list[tuple[LeanConnection, int, Failure]] = []
         self._will_close_buried = False
         self._is_exhausted = False
+        self._retry: IDelayedCall | None = None
 
     # IListeningPort
 
@@ -87,46 +90,36 @@ class LeanPort:
         """
         listening = socket.socket(self.family, socket.SOCK_STREAM)
         try:
-            listening.setblocking(False)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self._reuse_port:
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if self.family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # Inherited by what is accepted (Linux): one call less for each connection.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listening.bind((self._interface, self._port))
-            listening.listen(self._backlog)
-        except OSError as error:
+            self._bind(listening)
+            epoll = self._epoll or select.epoll()
+            epoll.register(listening, select.EPOLLIN)
+        except (OSError, OverflowError, ValueError) as error:
             listening.close()
             raise CannotListenError(self._interface, self._port, error) from None
         self._socket = listening
-        self._factory.doStart()
         if self._epoll is None:
-            self._epoll = select.epoll()
+            self._epoll = epoll
             self._reactor.addReader(self)
-        self._epoll.register(listening.fileno(), select.EPOLLIN)
+        self._factory.doStart()
 
     def stopListening(self) -> "Deferred[None]":
         """Accept no more; connections live on. Fires when the port is free, which is at once."""
-        done: Deferred[None] = Deferred()
         listening, self._socket = self._socket, None
-        if listening is not None:
-            if self._epoll is not None:
-                self._epoll.unregister(listening.fileno())
+        if listening is not None and self._epoll is not None:
+            retry, self._retry = self._retry, None
+            if retry is not None:
+                retry.cancel()
+            self._epoll.unregister(listening)
             listening.close()
-            self._factory.doStop()
             self._close_if_unused()
-        done.callback(None)
-        return done
+            self._factory.doStop()
+        return succeed(None)
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Where it listens."""
-        kind = IPv6Address if self.family == socket.AF_INET6 else IPv4Address
         if self._socket is None:
-            return kind("TCP", self._interface, self._port)
-        host, port = self._socket.getsockname()[:2]
-        return kind("TCP", host, port)
+            return bare.address(self.family, self._interface, self._port)
+        return bare.local_address(self.family, self._socket.fileno())
 
     # IReadDescriptor
 
@@ -144,19 +137,24 @@ class LeanPort:
             return
         connections = self._connections
         listening = -1 if self._socket is None else self._socket.fileno()
+        self._will_close_buried = True
         for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
             if descriptor == listening:
                 self._accept()
-            else:
-                connection = connections[descriptor]
-                if connection is not None:
+                continue
+            connection = connections[descriptor]
+            if connection is not None:
+                try:
                     connection.ready(events)
-        if self._buried:
-            self._close_buried()
+                except BaseException as error:
+                    self._log.failure("a protocol raised; its connection is closed")
+                    connection.give_up(error)
+        self._close_buried()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor stops: so does everything here."""
         self.stopListening()
+        self._will_close_buried = True
         for connection in self._connections:
             if connection is not None:
                 connection.give_up(reason.value or ConnectionLost())
@@ -172,7 +170,6 @@ class LeanPort:
     def bury(self, connection: LeanConnection, descriptor: int, reason: Failure) -> None:
         """Close the descriptor and tell the protocol, soon but not now."""
         self._connections[descriptor] = None
-        self._count -= 1
         self._buried.append((connection, descriptor, reason))
         if not self._will_close_buried:
             self._will_close_buried = True
@@ -180,35 +177,52 @@ class LeanPort:
 
     # Inside
 
+    def _bind(self, listening: socket.socket) -> None:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._reuse_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Inherited by what is accepted (Linux): one call less for each connection.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        found = socket.getaddrinfo(
+            self._interface or None, self._port, self.family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening.bind(found[0][4])
+        listening.listen(self._backlog)
+
     def _accept(self) -> None:
         listening = self._socket
         for _ in range(MAX_ACCEPTS):
-            if listening is None or self._socket is not listening:
+            if listening is None or self._socket is not listening or self._retry is not None:
                 return
             try:
                 accepted, peer = listening.accept()
             except BlockingIOError:
+                self._is_exhausted = False
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._rest(error)
-                    return
                 continue  # this one has gone again; the next may be there
-            self._is_exhausted = False
             self._serve(accepted, peer[0], peer[1])
 
     def _serve(self, accepted: socket.socket, host: str, port: int) -> None:
         epoll = self._epoll
-        kind = IPv6Address if self.family == socket.AF_INET6 else IPv4Address
-        try:
-            protocol = self._factory.buildProtocol(kind("TCP", host, port))
-        except Exception:
-            self._log.failure("a factory could not build a protocol")
-            protocol = None
-        if protocol is None or epoll is None:
-            accepted.close()
+        if epoll is None:  # cannot be: the listening socket was in it
             return
         accepted.setblocking(False)
+        try:
+            epoll.register(accepted, READ)
+        except OSError as error:
+            accepted.close()
+            self._rest(error)
+            return
+        self._count += 1  # from here on the poll set stays, even if the factory stops the listening
+        protocol = self._build(host, port)
+        if protocol is None:
+            self._count -= 1
+            accepted.close()
+            return
         descriptor = accepted.detach()
         # Thousands of connections come from few addresses: they share the text.
         connection = LeanConnection(self, descriptor, sys.intern(host), port)
@@ -216,14 +230,19 @@ class LeanPort:
         while len(connections) <= descriptor:
             connections.append(None)
         connections[descriptor] = connection
-        self._count += 1
-        epoll.register(descriptor, READ)
         connection.protocol = protocol
         try:
             protocol.makeConnection(connection)
-        except Exception as error:
+        except BaseException as error:
             self._log.failure("a protocol could not take its connection")
             connection.give_up(error)
+
+    def _build(self, host: str, port: int) -> IProtocol | None:
+        try:
+            return self._factory.buildProtocol(bare.address(self.family, host, port))
+        except BaseException:
+            self._log.failure("a factory could not build a protocol")
+            return None
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors or memory: those who wait are accepted when there is room again."""
@@ -232,25 +251,30 @@ class LeanPort:
         if not self._is_exhausted:
             self._log.error("cannot accept connections now: {reason}", reason=error.strerror)
             self._is_exhausted = True
-        self._epoll.modify(self._socket.fileno(), 0)
-        self._reactor.callLater(EXHAUSTED_PAUSE_S, self._try_again)
+        self._epoll.modify(self._socket, 0)
+        self._retry = self._reactor.callLater(EXHAUSTED_PAUSE_S, self._try_again)
 
     def _try_again(self) -> None:
+        self._retry = None
         if self._socket is not None and self._epoll is not None:
-            self._epoll.modify(self._socket.fileno(), select.EPOLLIN)
+            self._epoll.modify(self._socket, select.EPOLLIN)
 
     def _close_buried(self) -> None:
-        self._will_close_buried = False
-        while self._buried:
+        epoll = self._epoll
+        while self._buried and epoll is not None:
             buried, self._buried = self._buried, []
             for connection, descriptor, reason in buried:
-                os.close(descriptor)  # leaves the poll set by that
+                # Closing would do, were there no child process that holds a copy for a while.
+                epoll.unregister(descriptor)
+                os.close(descriptor)
+                self._count -= 1
                 connection.ended(reason)
+        self._will_close_buried = False
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
         epoll = self._epoll
-        if epoll is not None and self._socket is None and self._count == 0 and not self._buried:
+        if epoll is not None and self._socket is None and self._count == 0:
             self._reactor.removeReader(self)
             self._epoll = None
             epoll.close()
