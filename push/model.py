@@ -28,15 +28,19 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
         token: the client's token.
         uid: its user, or None.
         connector: address "host:port" of the connector that holds the connection.
-        epoch: grows with each session of the token; what names an older epoch may not undo a newer one.
-        since_ms: when it opened, milliseconds since 1970.
+        epoch: grows with each session of the token; what names an older epoch may not undo a newer one. In
+            microseconds since 1970, give or take what it takes to grow.
     """
 
     token: str
     uid: str | None
     connector: str
     epoch: int
-    since_ms: int
+
+    @property
+    def since_ms(self) -> int:
+        """When it opened, milliseconds since 1970."""
+        return self.epoch // 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _MANY_FILES = 1_048_576
 _log = Logger()
 
 # Allocations before a young collection, young ones before a middle one, middle ones before a full one.
-_COLLECT_EVERY = (20_000, 20, 20)
+_COLLECT_EVERY = (5_000, 20, 20)
 
 
 class Options(usage.Options):

@@ -69,8 +69,8 @@ class FramedProtocol:
         "_decoder",
         "_host",
         "_in_transport_bytes",
-        "_outbox",
         "_paused",
+        "_queued",
         "_session",
         "_unwelcome",
         "broadcast_number",
@@ -84,7 +84,9 @@ class FramedProtocol:
         self._host = host
         self._session = ServerSession(host.now_s())
         self._decoder = FrameDecoder(host.limits.max_body_before_open_bytes)
-        self._outbox = Outbox()
+        # What waits to be written: nothing, one part, or an Outbox of several. Most writes are of one part, and most
+        # connections have nothing to write, so neither pays for a queue.
+        self._queued: bytes | Outbox | None = None
         self._paused = False
         self._closing = False
         # Bytes of the write that made the transport pause us: counted as queued until it resumes us.
@@ -142,17 +144,23 @@ class FramedProtocol:
     # IPushProducer
 
     def pauseProducing(self) -> None:
-        """The transport is full: let the outbox fill."""
-        self._paused = True
+        """The transport is full: let the outbox fill. What is queued waits for it from now on, and counts."""
+        if not self._paused:
+            self._paused = True
+            if self._queued is not None:
+                self._host.outbox_grew(len(self._queued))
 
     def resumeProducing(self) -> None:
         """The transport has room."""
+        if not self._paused:
+            return
         self._paused = False
         if self._in_transport_bytes:
             self._host.outbox_grew(-self._in_transport_bytes)
             self._in_transport_bytes = 0
-        if self._outbox.size_bytes:
-            self._host.outbox_grew(-self._outbox.size_bytes)
+        queued = self._queued
+        if queued is not None:
+            self._host.outbox_grew(-len(queued))
             self.flush()
 
     def stopProducing(self) -> None:
@@ -199,8 +207,10 @@ class FramedProtocol:
         """See IConnection."""
         if self._paused or self.transport is None:
             return
-        data = self._outbox.take()
-        if data:
+        queued = self._queued
+        if queued is not None:
+            self._queued = None
+            data = queued if type(queued) is bytes else queued.joined()  # type: ignore[union-attr]
             self.transport.write(data)
             if self._paused:
                 self._in_transport_bytes = len(data)
@@ -250,29 +260,30 @@ class FramedProtocol:
 
     def _queue(self, data: bytes, messages: int) -> bool:
         """Queue behind the rest; False where the peer reads too slowly and has been closed for it."""
-        outbox = self._outbox
-        if outbox.parts is None and not self._paused:
-            outbox.append(data, messages)
+        if self._queued is None and not self._paused and messages == 1:
+            self._queued = data
             self._host.mark_dirty(self)
             return True
         return self._queue_more(data, messages)
 
     def _queue_more(self, data: bytes, messages: int) -> bool:
         """Queue where something waits already, or the transport takes nothing: look at the limits."""
-        outbox = self._outbox
         limits = self._host.limits
-        size_bytes = len(data)
+        queued = self._queued
+        outbox = queued if isinstance(queued, Outbox) else Outbox(queued)
         if not outbox.has_room(
-            size_bytes, messages, max_bytes=limits.max_outbox_bytes, max_messages=limits.max_outbox_messages
+            len(data), messages, max_bytes=limits.max_outbox_bytes, max_messages=limits.max_outbox_messages
         ):
             self.flush()  # many messages in one turn are no backlog while the transport takes them
-            if outbox.size_bytes:
+            if self._queued is not None:
                 self._finish_slow(CloseCode.SLOW_CONSUMER, "this client reads more slowly than messages come")
                 return False
-        if outbox.parts is None and not self._paused:
+            outbox = Outbox(None)
+        if self._queued is None and not self._paused:
             self._host.mark_dirty(self)
         outbox.append(data, messages)
-        if self._paused and not self._host.outbox_grew(size_bytes):
+        self._queued = outbox
+        if self._paused and not self._host.outbox_grew(len(data)):
             self._finish_slow(CloseCode.OVERLOAD, "the node's outboxes are full and this client has a backlog")
             return False
         return True
@@ -281,8 +292,14 @@ class FramedProtocol:
         self._drop_queue()
         self._finish(Disconnect(code, reason, "backoff", _RETRY_AFTER_S), say_so=True)
 
+    def _take(self) -> bytes:
+        queued, self._queued = self._queued, None
+        if queued is None:
+            return b""
+        return queued.joined() if isinstance(queued, Outbox) else queued
+
     def _drop_queue(self) -> None:
-        dropped_bytes = len(self._outbox.take())
+        dropped_bytes = len(self._take())
         if self._paused and dropped_bytes:
             self._host.outbox_grew(-dropped_bytes)
         if self._in_transport_bytes:
@@ -296,10 +313,9 @@ class FramedProtocol:
             return
         self._session.close()
         self._closing = True
-        queued = self._outbox.size_bytes
-        last = self._outbox.take()
-        if self._paused and queued:
-            self._host.outbox_grew(-queued)
+        last = self._take()
+        if self._paused and last:
+            self._host.outbox_grew(-len(last))
         if say_so:
             goodbye = ServerSession.goodbye(reason)
             last += encode(goodbye.signal, goodbye.body)

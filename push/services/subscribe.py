@@ -155,5 +155,5 @@ class Subscribe:
     def _put_online(self, token: str, uid: str | None, connector: str) -> Registration:
         now_ms = self._now_ms()
         self._last_epoch = max(self._last_epoch + 1, now_ms * _EPOCHS_PER_MS)
-        registration = self._online[token] = Registration(token, uid, connector, self._last_epoch, now_ms)
+        registration = self._online[token] = Registration(token, uid, connector, self._last_epoch)
         return registration

@@ -309,6 +309,21 @@ class SlowConsumers(ConnectorCase):
         leaves.hang_up()
         self.assertEqual(self.outbox_bytes(), 0)
 
+    def test_what_was_queued_before_the_transport_was_full_is_counted_too(self) -> None:
+        client, token = self.online()
+        self.deliver_without_turn(token)
+        client.stop_reading()
+        self.assertEqual(self.outbox_bytes(), 11)
+        client.stop_reading()  # saying so twice changes nothing
+        client.read_on()
+        client.read_on()
+        self.assertEqual(self.outbox_bytes(), 0)
+        self.assertEqual(client.pushes(), [b"x"])
+
+    def deliver_without_turn(self, token: str) -> None:
+        """Queue one message; the turn does not end."""
+        Deferred.fromCoroutine(self.connector.deliver([Delivery(1, b"x", [token])]))
+
     def outbox_bytes(self) -> object:
         """The gauge."""
         return next(s.value for s in self.connector.samples() if s.name == "push_outbox_bytes")

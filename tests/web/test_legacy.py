@@ -118,7 +118,7 @@ class LookTests(SynchronousTestCase):
         self.assertEqual(self.both("/monitor/onlinenum")["code"], 503)
 
     def test_whether_a_token_is_online(self) -> None:
-        self.world.subscribe.add("a", session=Registration("a", None, "10.0.0.1:6789", 1, 1))
+        self.world.subscribe.add("a", session=Registration("a", None, "10.0.0.1:6789", 1))
         self.world.subscribe.add("b")
         for token, online in (("a", True), ("b", False), ("nobody", False), ("a%20b", False)):
             found = self.both(f"/monitor/onlinestatus?token={token}")

@@ -25,7 +25,7 @@ class TokenTests(SynchronousTestCase):
 
     def online(self, token: str, uid: str | None = None) -> None:
         """Register a token that has a session."""
-        session = Registration(token, uid, self.world.connector.address, 1, 77)
+        session = Registration(token, uid, self.world.connector.address, 77_000)
         self.world.subscribe.add(token, uid=uid, session=session, device='{"platform":"ios","n":1.50}', tags=("x", "y"))
         self.world.connector.sessions.add(token)
 

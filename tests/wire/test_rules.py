@@ -20,9 +20,13 @@ class OutboxTests(SynchronousTestCase):
         outbox = Outbox()
         for part in parts:
             outbox.append(part)
-        self.assertEqual((outbox.size_bytes, outbox.messages), (sum(map(len, parts)), len(parts)))
-        self.assertEqual(outbox.take(), b"".join(parts))
-        self.assertEqual((outbox.size_bytes, outbox.messages, outbox.take()), (0, 0, b""))
+        self.assertEqual((len(outbox), outbox.messages), (sum(map(len, parts)), len(parts)))
+        self.assertEqual(outbox.joined(), b"".join(parts))
+
+    def test_it_may_begin_with_what_waits_already(self) -> None:
+        outbox = Outbox(b"ab")
+        outbox.append(b"c")
+        self.assertEqual((len(outbox), outbox.messages, outbox.joined()), (3, 2, b"abc"))
 
     def test_it_is_full_by_bytes_or_by_messages(self) -> None:
         outbox = Outbox()
