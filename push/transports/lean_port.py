@@ -184,10 +184,9 @@ class LeanPort:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # Inherited by what is accepted (Linux): one call less for each connection.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        found = socket.getaddrinfo(
-            self._interface or None, self._port, self.family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listening.bind(found[0][4])
+        found = socket.getaddrinfo(self._interface or None, 0, self.family, flags=socket.AI_PASSIVE)
+        host, _, *zone = found[0][4]
+        listening.bind((host, self._port, *zone))
         listening.listen(self._backlog)
 
     def _accept(self) -> None:
