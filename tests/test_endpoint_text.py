@@ -16,6 +16,8 @@ LOCAL = (
     r"ssl:443:privateKey=key.pem:interface=\:\:1",
     "ssl:443:key.pem:cert.pem:TLSv1:127.0.0.1",
     "unix:/run/push.sock",
+    "lean:6789:interface=127.0.0.1",
+    "lean:6789:127.0.0.1",
 )
 OPEN = (
     "",
@@ -35,6 +37,7 @@ OPEN = (
     "systemd:domain=INET:index=0",
     "haproxy:tcp:8080",
     "unknown:interface=127.0.0.1",
+    "lean:6789",
     "unixx:/run/push.sock",
 )
 

@@ -73,7 +73,7 @@ class OptionsTests(SynchronousTestCase):
             ("--bogus",): "option --bogus not recognized",
             ("--listen",): "option --listen requires argument",
             ("--allow-anonymous-clients=maybe",): "must not have an argument",
-            ("extra",): "arguments",
+            ("extra",): "argument",
             ("--node-id=x",): "--node-id: must be a whole number",
             ("--config=/nowhere.toml",): "cannot read /nowhere.toml",
             ("--role=cache",): "not in this version yet",

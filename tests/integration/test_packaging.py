@@ -18,7 +18,8 @@ from tests.integration.client import WireClient
 from tests.integration.server import HOST, ROOT, Server, running
 
 PACKAGING = ROOT / "packaging"
-PUSH_SERVER = "import ctypes; ctypes.CDLL(None).prctl(1, 9); from push.tap import main; main()"
+# What the script of that name does; PR_SET_PDEATHSIG as in server.py.
+PUSH_SERVER = "import ctypes; ctypes.CDLL(None).prctl(1, 9); from {module} import {function}; {function}()"
 SETTING = re.compile(r"^#(\w+ = .*)$", re.MULTILINE)
 
 
@@ -64,7 +65,12 @@ class UnitServer(Server):
             line = line.replace(there, here)
         program, *arguments = shlex.split(line)
         assert program == "/opt/push/bin/push-server", program
-        return [sys.executable, "-c", PUSH_SERVER, *arguments]
+        project = RawConfigParser()
+        project.read(ROOT / "setup.cfg")
+        scripts = project["options.entry_points"]["console_scripts"]
+        (script,) = re.findall(r"^push-server = (?P<module>[\w.]+):(?P<function>\w+)$", scripts, re.MULTILINE)
+        module, function = script
+        return [sys.executable, "-c", PUSH_SERVER.format(module=module, function=function), *arguments]
 
 
 class UnitTests(SynchronousTestCase):
