@@ -42,10 +42,15 @@ def _number(least: float, most: float, whole: bool = True) -> Parse:
         except ValueError:
             raise SettingError(f"must be a {'whole ' if whole else ''}number, not {raw!r}") from None
         if not least <= value <= most:
-            raise SettingError(f"must be {least:g} to {most:g}, not {raw}")
+            raise SettingError(f"must be {_plain(least)} to {_plain(most)}, not {raw}")
         return value
 
     return parse
+
+
+def _plain(number: float) -> str:
+    """A number in full: 16777216, not 1.67772e+07."""
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def _flag(raw: str) -> bool:
@@ -149,48 +154,66 @@ class Config:
     )
 
     max_connections: int = _setting(
-        0, "Client connections; 0: as many as the limit on open files allows.", _number(0, 10_000_000)
+        0, "Most client connections; 0: as many as the limit on open files allows.", _number(0, 10_000_000)
     )
-    max_connections_per_address: int = _setting(5_000, "Connections from one address.", _number(1, 10_000_000))
-    max_subs_per_s: float = _setting(10_000.0, "Sessions opened in a second.", _number(0.001, 1e9, whole=False))
-    max_tokens: int = _setting(10_000_000, "Tokens kept.", _number(1, 1_000_000_000))
-    max_body_bytes: int = _setting(65_536, "Body of a client's frame.", _number(1_024, 16_777_216))
-    max_body_before_open_bytes: int = _setting(4_096, "The same before its session is open.", _number(256, 16_777_216))
-    handshake_timeout_s: float = _setting(20.0, "Time to open a session in.", _number(0.01, 3_600, whole=False))
+    max_connections_per_address: int = _setting(5_000, "Most connections from one address.", _number(1, 10_000_000))
+    max_subs_per_s: float = _setting(10_000.0, "Most sessions opened in a second.", _number(0.001, 1e9, whole=False))
+    max_tokens: int = _setting(
+        10_000_000, "Most tokens kept; with more, no new ones are issued.", _number(1, 1_000_000_000)
+    )
+    max_body_bytes: int = _setting(65_536, "Largest body of a client's frame, in bytes.", _number(1_024, 16_777_216))
+    max_body_before_open_bytes: int = _setting(
+        4_096, "Largest body of a client's frame before its session is open, in bytes.", _number(256, 16_777_216)
+    )
+    handshake_timeout_s: float = _setting(
+        20.0, "How long a connection may take to open a session, in seconds.", _number(0.01, 3_600, whole=False)
+    )
     default_interval_s: float = _setting(
-        300.0, "Heartbeat that clients are held to which promise none.", _number(10, 1_800, whole=False)
+        300.0, "Heartbeat interval of clients that promise none, in seconds.", _number(10, 1_800, whole=False)
     )
-    idle_grace_s: float = _setting(60.0, "How late a heartbeat may be.", _number(0.01, 3_600, whole=False))
+    idle_grace_s: float = _setting(60.0, "How late a heartbeat may be, in seconds.", _number(0.01, 3_600, whole=False))
     max_outbox_bytes: int = _setting(
-        1_048_576, "Bytes that wait for one client to read them.", _number(1_024, 1_073_741_824)
+        1_048_576, "Most bytes that may wait for one client to read them.", _number(1_024, 1_073_741_824)
     )
-    max_outbox_messages: int = _setting(1_024, "Messages that wait for one client.", _number(1, 1_000_000))
+    max_outbox_messages: int = _setting(
+        1_024, "Most messages that may wait for one client to read them.", _number(1, 1_000_000)
+    )
     max_node_outbox_bytes: int = _setting(
-        268_435_456, "Bytes that wait for all clients together.", _number(65_536, 1_099_511_627_776)
+        268_435_456, "Most bytes that may wait for all clients together.", _number(65_536, 1_099_511_627_776)
     )
-    ack_window: int = _setting(256, "Unacknowledged messages on one connection.", _number(1, 65_536))
+    ack_window: int = _setting(256, "Most unacknowledged messages on one connection.", _number(1, 65_536))
     close_timeout_s: float = _setting(
-        5.0, "How long a closing connection may take before it is cut.", _number(0.01, 600, whole=False)
+        5.0, "How long a closing connection may take before it is cut, in seconds.", _number(0.01, 600, whole=False)
     )
     stop_timeout_s: float = _setting(
-        10.0, "How long stopping may take before what is not written is dropped.", _number(0, 600, whole=False)
+        10.0,
+        "How long stopping may take before what is not written is dropped, in seconds.",
+        _number(0, 600, whole=False),
     )
     stop_spread_s: float = _setting(
-        10.0, "When stopping: over how long clients are asked to spread their return.", _number(0, 3_600, whole=False)
+        10.0,
+        "When stopping: over how many seconds clients are asked to spread their return.",
+        _number(0, 3_600, whole=False),
     )
 
-    api_max_body_bytes: int = _setting(8_388_608, "Body of an HTTP request.", _number(1_024, 1_073_741_824))
-    api_max_batch: int = _setting(10_000, "Entries of one batchSend.", _number(1, 1_000_000))
-    api_max_targets: int = _setting(100_000, "Tokens or uids that one message may name.", _number(1, 10_000_000))
-    api_requests_per_s: float = _setting(
-        10_000.0, "Requests in a second with one key (or, without keys, from one address).", _number(0.001, 1e9, False)
+    api_max_body_bytes: int = _setting(
+        8_388_608, "Largest body of an HTTP request, in bytes.", _number(1_024, 1_073_741_824)
     )
-    api_timeout_s: float = _setting(30.0, "How long an HTTP request may take to arrive.", _number(0.1, 3_600, False))
+    api_max_batch: int = _setting(10_000, "Most entries of one batchSend.", _number(1, 1_000_000))
+    api_max_targets: int = _setting(100_000, "Most tokens or uids that one message may name.", _number(1, 10_000_000))
+    api_requests_per_s: float = _setting(
+        10_000.0,
+        "Most requests in a second with one key (or, without keys, from one address).",
+        _number(0.001, 1e9, False),
+    )
+    api_timeout_s: float = _setting(
+        30.0, "How long an HTTP request may take to arrive, in seconds.", _number(0.1, 3_600, False)
+    )
 
     log_format: str = _setting(
         "text", "text for people, json for machines: one object a line.", _one_of("text", "json")
     )
-    log_level: str = _setting("info", "The least that is logged.", _one_of("debug", "info", "warn", "error"))
+    log_level: str = _setting("info", "The least level that is logged.", _one_of("debug", "info", "warn", "error"))
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -216,7 +239,7 @@ def default_text(setting: "Field[Any]") -> str:
         return "false" if not value else "true"
     if isinstance(value, tuple):
         return " ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _plain(value) if isinstance(value, float) else str(value)
 
 
 def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, str], file: str | None) -> Config:
@@ -300,7 +323,7 @@ def _check_together(config: Config) -> None:
     missing = [role for role in ROLES if role not in config.roles]
     if missing:
         raise SettingError(
-            f"--role: {', '.join(missing)} must run in the same process: this version links no processes yet"
+            f"--role: {', '.join(missing)} must run in the same process: no processes are linked yet: use --role all"
         )
     if not config.listen:
         raise SettingError("--listen: name at least one listener")

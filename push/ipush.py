@@ -68,8 +68,14 @@ class IConnection(Interface):
     form: IPushForm = Attribute("How pushes to it are written.")
     broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
 
-    def opened(registration: Registration, interval_ms: int, server_time_ms: int) -> None:
-        """The session that was asked for is open: answer so. Nothing is pushed before that answer."""
+    def opened(registration: Registration, interval_ms: int | None, server_time_ms: int) -> None:
+        """The session that was asked for is open: answer so. Nothing is pushed before that answer.
+
+        Args:
+            registration: what it is known as.
+            interval_ms: the heartbeat that the client is held to; None: as before, when a session is renewed.
+            server_time_ms: milliseconds since 1970.
+        """
 
     def refused(status: int, reason: str, retry_after_s: float | None) -> None:
         """The session that was asked for is refused: answer so."""

@@ -35,6 +35,7 @@ from push.services.nodes import LocalNodes
 from push.services.ordered import OpenClose, OrderedServices
 from push.services.readiness import Readiness
 from push.services.router import Router
+from push.services.store_check import StoreCheck
 from push.services.subscribe import Subscribe
 from push.services.tasks import Tasks
 from push.stores.sqlite.database import Database
@@ -168,7 +169,8 @@ def router_role(house: House) -> IService:
     house.router = router
     house.measured.append(router)
     house.checks.append(lambda: [Check("message ids", ids.is_ready, "" if ids.is_ready else "not loaded yet")])
-    house.readiness = Readiness(house.checks, [canary])
+    store_check = StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)
+    house.readiness = Readiness(house.checks, [store_check, canary])
     return services
 
 

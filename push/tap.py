@@ -61,6 +61,11 @@ class Options(usage.Options):
         except SettingError as error:
             raise SystemExit(f"push: {error}") from None
 
+    def parseArgs(self, *arguments: str) -> None:
+        """Take nothing but options."""
+        if arguments:
+            raise usage.UsageError(f"unexpected argument {arguments[0]!r}")
+
     def opt_version(self) -> None:
         """Print the version and exit."""
         print(f"push {__version__}")
@@ -261,11 +266,3 @@ def makeService(options: Options) -> MultiService:
     for child in children:
         child.setServiceParent(service)
     return service
-
-
-def main() -> None:
-    """The console script `push-server`: twistd in the foreground, without a pid file."""
-    from twisted.scripts.twistd import run
-
-    sys.argv = ["twistd", "--nodaemon", "--pidfile=", "push", *sys.argv[1:]]
-    run()

@@ -108,14 +108,14 @@ class ProtocolRules(SynchronousTestCase):
         body = b'{"token":null,"uid":null,"auth":null,"ack":null,"interval":null,"device":null,"tags":null}'
         self.assertEqual(parse_sub(body), SubRequest())
 
-    def test_a_renewal_without_ack_ends_the_acknowledging(self) -> None:
+    def test_a_renewal_without_ack_goes_on_acknowledging(self) -> None:
         session = new_session()
         session.receive(Frame(Signal.SUB, 0, 1, b'{"ack":true}'))
         accept(session)
         self.assertEqual(session.unacknowledged, set())
         session.receive(Frame(Signal.SUB, 0, 2, b""))
         accept(session)
-        self.assertIsNone(session.unacknowledged)
+        self.assertEqual(session.unacknowledged, set())
 
     def test_a_ping_before_the_session_is_open_does_not_decide_its_interval(self) -> None:
         session = new_session()

@@ -79,7 +79,12 @@ def pushctl() -> None:
 @click.option("--all", "everybody", is_flag=True, help="To every session.")
 @click.option("--json-data", is_flag=True, help="The text is JSON; it is sent in its compact form.")
 @click.option("--file", "file", type=click.File("rb"), help="Send the bytes of this file, - for standard input.")
-@click.option("--ttl", type=click.IntRange(min=0), metavar="SECONDS", help="How long to keep it for who is away.")
+@click.option(
+    "--ttl",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="How long it is worth keeping; this version's server keeps none.",
+)
 @click.option("--validate-only", is_flag=True, help="Count the receivers, but send nothing.")
 @_speaks_http
 def send(
@@ -150,7 +155,11 @@ def stats(api: Api, as_json: bool) -> None:
               show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
 @click.option("--uid", metavar="U", help="Be a device of this user.")
 @click.option("--token", metavar="T", help="Be this device.")
-@click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="Keep the token in this file.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the token here; else every run is a new device.",
+)
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Be addressed by this tag; may be repeated.")
 @click.option("--auth", envvar="PUSH_AUTH", show_envvar=True, metavar="JWT", help="The credential, where demanded.")
 @click.option("--json", "as_json", is_flag=True, help="Print each message as one JSON object.")

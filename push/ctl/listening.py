@@ -45,6 +45,11 @@ async def listen(
     Raises:
         ClientError: the server will not have this client.
     """
+
+    def say(status: aio_sdk.Status) -> None:
+        if not isinstance(status, aio_sdk.Ended):  # what ends it is said by whoever called this
+            tell(status_line(status))
+
     told = asyncio.current_task()
     assert told is not None
     loop = asyncio.get_running_loop()
@@ -52,6 +57,6 @@ async def listen(
         loop.add_signal_handler(number, told.cancel)
     # Cancelled by a signal, which is the way to end this.
     with contextlib.suppress(asyncio.CancelledError):
-        async with make_client(lambda status: tell(status_line(status))) as client:
+        async with make_client(say) as client:
             async for message in client:
                 show(message_line(message, as_json=as_json))

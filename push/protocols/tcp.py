@@ -168,7 +168,7 @@ class FramedProtocol:
 
     # IConnection
 
-    def opened(self, registration: Registration, interval_ms: int, server_time_ms: int) -> None:
+    def opened(self, registration: Registration, interval_ms: int | None, server_time_ms: int) -> None:
         """Answer the client's SUB or CONNECT with 200."""
         self.registration = registration
         self._decoder.max_body_bytes = self._host.limits.max_body_bytes

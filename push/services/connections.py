@@ -94,19 +94,24 @@ class Connections:
         self._forget_session(connection)
         return registration
 
-    def remove(self, connection: IConnection) -> None:
-        """Forget a connection whose session has been taken away."""
+    def remove(self, connection: IConnection) -> bool:
+        """Forget a connection whose session has been taken away.
+
+        Returns:
+            Whether it was known.
+        """
         if connection in self._unwelcome:
             self._unwelcome.discard(connection)
-            return
+            return True
         if self._all.pop(connection, self) is self:
-            return
+            return False
         address = connection.peer_host
         here = self._by_address[address] - 1
         if here:
             self._by_address[address] = here
         else:
             del self._by_address[address]
+        return True
 
     def _forget_session(self, connection: IConnection) -> None:
         if connection in self._all:

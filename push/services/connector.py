@@ -80,8 +80,8 @@ class Connector:
         self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
         # Sessions that are being opened; a connection that ends meanwhile leaves, and is not opened.
         self._opening: set[IConnection] = set()
-        # Connections that are over, and when to abort what is left of them.
-        self._closing: dict[IConnection, float] = {}
+        # Connections that are over: when to abort what is left of them, and why they ended.
+        self._closing: dict[IConnection, tuple[float, str]] = {}
         self._outbox_bytes = 0
         self._is_draining = False
 
@@ -124,14 +124,25 @@ class Connector:
     def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
         """See IConnectionHost."""
         self.measures.closed(int(reason.code), by_peer)
+        deadline_s = self._clock.seconds() + self.limits.close_timeout_s
+        self._closing[connection] = (deadline_s, f"{int(reason.code)} {reason.reason}" if not by_peer else "by client")
         self._end_session(connection)
-        self._closing[connection] = self._clock.seconds() + self.limits.close_timeout_s
 
     def lost(self, connection: IConnection) -> None:
         """See IConnectionHost."""
         self._end_session(connection)
-        self.connections.remove(connection)
-        self._closing.pop(connection, None)
+        _, why = self._closing.pop(connection, (0.0, ""))
+        if self.connections.remove(connection):
+            if not why:
+                why = "the connection was lost"
+                self.measures.closed(0, by_peer=True)
+            registration = connection.registration
+            self._log.debug(
+                "{peer} ended: {why}; session {token}",
+                peer=connection.peer_host,
+                why=why,
+                token="none" if registration is None else registration.token[:8] + "…",
+            )
 
     # IConnector
 
@@ -172,10 +183,11 @@ class Connector:
 
     # For the services around it
 
-    def attach(self, connection: IConnection, registration: Registration, interval_ms: int) -> None:
+    def attach(self, connection: IConnection, registration: Registration, interval_ms: int | None) -> None:
         """Give a connection the session that was opened for it, and close the one that had it before."""
         replaced = self.connections.bind(connection, registration.token)
-        connection.broadcast_number = self._broadcaster.latest
+        if connection.registration is None:  # a session that is only renewed still lacks what it lacked
+            connection.broadcast_number = self._broadcaster.latest
         connection.opened(registration, interval_ms, self._now_ms())
         if replaced is not None:
             replaced.disconnect(_REPLACED)
@@ -183,7 +195,7 @@ class Connector:
     def sweep(self) -> None:
         """Close what has been silent for too long, abort what does not close."""
         now_s = self._clock.seconds()
-        for connection in [each for each, deadline_s in self._closing.items() if deadline_s <= now_s]:
+        for connection in [each for each, (deadline_s, _) in self._closing.items() if deadline_s <= now_s]:
             connection.abort()
         for connection in self.connections:
             if connection not in self._closing and connection.deadline_s() <= now_s:
@@ -207,10 +219,12 @@ class Connector:
     # Inside
 
     async def _open(self, connection: IConnection, request: SubRequest) -> None:
-        interval_ms = held_interval_ms(request.interval_ms, self.limits.default_interval_ms)
+        interval_ms: int | None = held_interval_ms(request.interval_ms, self.limits.default_interval_ms)
         had = connection.registration
-        if had is not None:  # the session is open: the client changes its uid, tags or interval
-            request = SubRequest(had.token, request.uid, request.auth, request.ack, None, request.device, request.tags)
+        if had is not None:  # the session is open: the client changes what it says now, and keeps the rest
+            if request.interval_ms is None:
+                interval_ms = None
+            request = request._replace(token=had.token)
         try:
             registration = await self._subscribe.open(request, self.address)
         except PushError as error:

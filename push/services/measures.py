@@ -60,7 +60,7 @@ class ConnectorMeasures:
         self._closes: dict[tuple[int, bool], int] = {}
 
     def closed(self, code: int, by_peer: bool) -> None:
-        """Count the end of a connection; codes that are not ours are counted together."""
+        """Count the end of a connection; those without a code, or with one that is not ours, as code 0."""
         key = (code if 3000 <= code <= 3999 else 0, by_peer)
         if key not in self._closes and len(self._closes) > 64:  # a peer may say any code
             key = (0, by_peer)

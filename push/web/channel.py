@@ -151,6 +151,7 @@ class ApiSite(Site):
         refused: told of what was refused before it came to a route.
     """
 
+    noisy = False
     requestFactory = ApiRequest
     displayTracebacks = False
 

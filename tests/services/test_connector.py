@@ -132,6 +132,26 @@ class Sessions(ConnectorCase):
         (push,) = client.frames()
         self.assertEqual((push.subsignal, push.body), (SubSignal.MN, ID.pack(5) + b"x"))
 
+    def test_a_renewed_session_keeps_its_interval_unless_it_promises_another(self) -> None:
+        client, _ = self.online(interval=60_000)
+        self.assertEqual(client.sub(tags=["a"])["interval"], 60_000)
+        self.assertEqual(client.sub(interval=90_000)["interval"], 90_000)
+
+    def test_a_session_that_is_renewed_during_a_broadcast_still_gets_it(self) -> None:
+        client, _ = self.online()
+        self.broadcast(1, b"x")
+        client.send(Signal.SUB)
+        self.assertEqual(client.pushes(), [b"x"])
+
+    def test_every_end_is_counted_once(self) -> None:
+        client, token = self.online()
+        client.hang_up()
+        client, token = self.online()
+        Deferred.fromCoroutine(self.connector.kick(token, Disconnect(CloseCode.KICKED, "out")))
+        client.hang_up()
+        closes = {s.labels: s.value for s in self.connector.samples() if s.name == "push_closes_total"}
+        self.assertEqual(closes, {(("code", "0"), ("by", "client")): 1, (("code", "3504"), ("by", "server")): 1})
+
     def test_acknowledgements_are_counted(self) -> None:
         client, token = self.online(ack=True)
         self.deliver((5, b"x", [token]), (6, b"y", [token]))

@@ -190,6 +190,16 @@ class Opening(SessionCase):
         self.assertEqual(session.unacknowledged, set())
         self.assertEqual(session.interval_ms, 30_000)
 
+    def test_what_a_renewing_sub_does_not_say_stays_as_it_is(self) -> None:
+        session = opened(b'{"ack":true}')
+        session.may_push(1, 256)
+        session.receive(SUB)
+        fields = self.assertReplies(session.accept(token=TOKEN, interval_ms=None, server_time_ms=1), Signal.SUB)
+        self.assertEqual((fields["interval"], session.unacknowledged), (60_000, {1}))
+        session.receive(Frame(Signal.SUB, 0, 0, b'{"ack":false}'))
+        session.accept(token=TOKEN, interval_ms=None, server_time_ms=1)
+        self.assertIsNone(session.unacknowledged)
+
     def test_a_second_sub_with_another_token_is_refused_and_the_session_stays_open(self) -> None:
         session = opened()
         fields = self.assertReplies(session.receive(Frame(Signal.SUB, 0, 0, b'{"token":"other"}')), Signal.SUB)

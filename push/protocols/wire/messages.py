@@ -39,7 +39,7 @@ class SubRequest(NamedTuple):
         token: the token that it brings, well-formed.
         uid: the user that the device belongs to, 1-128 characters.
         auth: its credential, a JWT where the server demands one.
-        ack: whether it acknowledges.
+        ack: whether it acknowledges; None: it did not say.
         interval_ms: the heartbeat that it promises, as sent.
         device: its free-form description as compact JSON text, at most 1 KiB.
         tags: at most 32 strings of 1-64 characters, without repetition.
@@ -48,7 +48,7 @@ class SubRequest(NamedTuple):
     token: str | None = None
     uid: str | None = None
     auth: str | None = None
-    ack: bool = False
+    ack: bool | None = None
     interval_ms: int | None = None
     device: str | None = None
     tags: tuple[str, ...] | None = None
@@ -210,14 +210,14 @@ def parse_sub(body: bytes) -> SubRequest:
     if not body:
         return SubRequest()
     fields = parse_object(body)
-    ack = fields.get("ack", False)
-    if not isinstance(ack, bool) and ack is not None:
+    ack = fields.get("ack")
+    if ack is not None and not isinstance(ack, bool):
         raise BodyError("ack must be true or false")
     return SubRequest(
         token=_token(fields, "token"),
         uid=_text(fields, "uid", MAX_UID_CHARS) if fields.get("uid") != "" else None,
         auth=_text(fields, "auth", MAX_AUTH_CHARS),
-        ack=bool(ack),
+        ack=ack,
         interval_ms=parse_interval(fields),
         device=_device(fields),
         tags=_tags(fields),
@@ -251,8 +251,8 @@ def write_sub(request: SubRequest) -> bytes:
         fields["uid"] = request.uid
     if request.auth is not None:
         fields["auth"] = request.auth
-    if request.ack:
-        fields["ack"] = True
+    if request.ack is not None:
+        fields["ack"] = request.ack
     if request.interval_ms is not None:
         fields["interval"] = request.interval_ms
     if request.device is not None:

@@ -144,29 +144,28 @@ class ServerSession:
         except BodyError as error:
             return self._fail(f"{Signal(frame.signal).name}: {error}")
 
-    def accept(self, *, token: str, interval_ms: int, server_time_ms: int, ack: bool | None = None) -> Sequence[Event]:
+    def accept(self, *, token: str, interval_ms: int | None, server_time_ms: int) -> Sequence[Event]:
         """Open the session that was asked for.
 
         Args:
             token: the client's token from now on.
-            interval_ms: the heartbeat that it will be held to.
+            interval_ms: the heartbeat that it will be held to; None: the one that it is held to already.
             server_time_ms: milliseconds since 1970.
-            ack: whether the client acknowledges; None: as it asked.
 
         Returns:
             The answer, then what the frames held meanwhile bring about.
         """
         frame, request = self._take_opening()
-        acknowledges = request.ack if ack is None else ack
-        if not acknowledges:
+        if request.ack is False:
             self.unacknowledged = None
-        elif self.unacknowledged is None:
+        elif request.ack and self.unacknowledged is None:
             self.unacknowledged = set()
         self.token = token
-        self.interval_ms = interval_ms
+        if interval_ms is not None:
+            self.interval_ms = interval_ms
         self.state = State.OPEN
         # A token has only characters that JSON takes as they are.
-        body = f'{{"status":200,"token":"{token}","interval":{interval_ms},"server_time":{server_time_ms}}}'
+        body = f'{{"status":200,"token":"{token}","interval":{self.interval_ms},"server_time":{server_time_ms}}}'
         return self._answer_opening(frame, 200, body.encode())
 
     def refuse(self, status: int, reason: str, retry_after_s: float | None = None) -> Sequence[Event]:
