@@ -1,14 +1,16 @@
 """From the bytes of a request body to the values of push.model. No HTTP, no Deferred.
 
-A batch is decoded in one go; only when that fails is each entry looked at by itself, so that a bad one
-spoils no other.
+Nearly all messages are text to one token. Those are decoded by a schema of their own, which leaves nothing to be
+looked at afterwards; what it does not accept is decoded by the full schema, which knows what is wrong where
+something is. A batch is decoded in one go; only when that fails is each entry looked at by itself, so that a bad
+one spoils no other.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from push.errors import FieldViolation, InvalidRequest, PushError, TooLarge
 from push.model import PushRequest, TagQuery, Target, ToAll, ToConnector, ToTags, ToTokens, ToUids
@@ -21,11 +23,32 @@ _TARGETS = schemas.Target.__struct_fields__
 _ALL_BUT_ONE = len(_TARGETS) - 1
 _fields_of = msgspec.structs.astuple
 _compact = msgspec.json.format
-# About 3 ms of work (measured 2026-11-23: 2.1 us an entry).
+# 0.7 to 3 ms of work (measured 2026-11-23: 0.7 us for text to one token, 3 us for text to a user).
 SLICE_ENTRIES = 1_000
 
 _QUOTE = b'"'
 _BACKSLASH = b"\\"
+
+
+class _LoneTarget(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    token: schemas.Token
+
+
+class _Text(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    data: str
+
+
+class _Plain(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The SendRequest that is text to one token, without options."""
+
+    target: _LoneTarget
+    message: _Text
+
+
+class _PlainBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A BatchSendRequest of nothing else."""
+
+    requests: tuple[_Plain, ...]
 
 
 def invalid(field: str, message: str) -> InvalidRequest:
@@ -73,7 +96,9 @@ class MessageReader:
         self._max_batch = settings.max_batch
         self._max_targets = settings.max_targets
         self._max_payload_bytes = settings.max_payload_bytes
+        self._plain = msgspec.json.Decoder(_Plain)
         self._send = msgspec.json.Decoder(schemas.SendRequest)
+        self._plain_batch = msgspec.json.Decoder(_PlainBatch)
         self._batch = msgspec.json.Decoder(schemas.BatchSendRequest)
         self._entries = msgspec.json.Decoder(schemas.BatchEntries)
         self._text = msgspec.json.Decoder(str)
@@ -86,7 +111,7 @@ class MessageReader:
             TooLarge: the message, or the number of targets, is over its limit.
         """
         check_utf8(body)
-        return self._request(decode(self._send, body))
+        return self._entry(body)
 
     def batch(self, body: bytes) -> Iterator[list[PushRequest | PushError]]:
         """Read the body of :batchSend, in slices short enough to let others run between them.
@@ -99,24 +124,69 @@ class MessageReader:
             TooLarge: it has too many entries.
         """
         check_utf8(body)
-        try:
-            entries: Sequence[schemas.SendRequest | msgspec.Raw] = self._batch.decode(body).requests
-        except (msgspec.DecodeError, RecursionError):
-            entries = decode(self._entries, body).requests
+        read, entries = self._parsed(body)
         if len(entries) > self._max_batch:
             raise TooLarge(
                 f"A batch has at most {self._max_batch} entries, this one has {len(entries)}.",
                 violations=(FieldViolation("requests", f"more than {self._max_batch} entries"),),
             )
         for start in range(0, len(entries), SLICE_ENTRIES):
-            requests: list[PushRequest | PushError] = []
-            for entry in entries[start : start + SLICE_ENTRIES]:
-                try:
-                    sent = entry if isinstance(entry, schemas.SendRequest) else decode(self._send, entry)
-                    requests.append(self._request(sent))
-                except PushError as error:
-                    requests.append(error)
-            yield requests
+            yield read(entries[start : start + SLICE_ENTRIES])
+
+    def _parsed(self, body: bytes) -> tuple[Callable[[Any], list[PushRequest | PushError]], Sequence[Any]]:
+        """Decode a batch as strictly as it can be, and say what reads the entries that were found."""
+        try:
+            return self._all_plain, self._plain_batch.decode(body).requests
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        try:
+            return self._all_sent, self._batch.decode(body).requests
+        except (msgspec.DecodeError, RecursionError):
+            return self.entries, decode(self._entries, body).requests
+
+    def entries(self, entries: Iterable[bytes | msgspec.Raw]) -> list[PushRequest | PushError]:
+        """Read entries, each by itself.
+
+        Args:
+            entries: JSON; UTF-8 as far as check_utf8 has looked.
+
+        Returns:
+            For each the request, or what is wrong with it.
+        """
+        found: list[PushRequest | PushError] = []
+        for entry in entries:
+            try:
+                found.append(self._entry(entry))
+            except PushError as error:
+                found.append(error)
+        return found
+
+    def _all_plain(self, entries: Iterable[_Plain]) -> list[PushRequest | PushError]:
+        max_bytes = self._max_payload_bytes
+        found: list[PushRequest | PushError] = []
+        for entry in entries:
+            payload = entry.message.data.encode()
+            if len(payload) <= max_bytes:
+                found.append(PushRequest(ToTokens((entry.target.token,), True), payload))
+            else:
+                found.append(self._too_large(payload))
+        return found
+
+    def _all_sent(self, entries: Iterable[schemas.SendRequest]) -> list[PushRequest | PushError]:
+        found: list[PushRequest | PushError] = []
+        for entry in entries:
+            try:
+                found.append(self._request(entry))
+            except PushError as error:
+                found.append(error)
+        return found
+
+    def _entry(self, entry: bytes | msgspec.Raw) -> PushRequest:
+        try:
+            plain = self._plain.decode(entry)
+        except (msgspec.DecodeError, RecursionError):
+            return self._request(decode(self._send, entry))
+        return PushRequest(ToTokens((plain.target.token,), True), self.checked(plain.message.data.encode()))
 
     def _request(self, sent: schemas.SendRequest) -> PushRequest:
         options = sent.options
@@ -141,9 +211,7 @@ class MessageReader:
                 payload = self._text.decode(payload).encode()
             else:  # between its quotes it is what it says; that it is UTF-8 and JSON has been checked
                 payload = payload[1:-1]
-        if len(payload) > self._max_payload_bytes:
-            self.checked(payload)
-        return payload
+        return self.checked(payload)
 
     def checked(self, payload: bytes) -> bytes:
         """Check the size of a message.
@@ -155,11 +223,14 @@ class MessageReader:
             TooLarge: it is over the limit.
         """
         if len(payload) > self._max_payload_bytes:
-            raise TooLarge(
-                f"A message has at most {self._max_payload_bytes} bytes, this one has {len(payload)}.",
-                violations=(FieldViolation("message", f"more than {self._max_payload_bytes} bytes"),),
-            )
+            raise self._too_large(payload)
         return payload
+
+    def _too_large(self, payload: bytes) -> TooLarge:
+        return TooLarge(
+            f"A message has at most {self._max_payload_bytes} bytes, this one has {len(payload)}.",
+            violations=(FieldViolation("message", f"more than {self._max_payload_bytes} bytes"),),
+        )
 
     def _target(self, target: schemas.Target) -> Target:
         if _fields_of(target).count(UNSET) != _ALL_BUT_ONE:

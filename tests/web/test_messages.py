@@ -291,6 +291,18 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual([request.payload for request in call], [b"1", b"1", b"3"])
         self.assertEqual(reply.json["results"][5]["error"]["field_violations"][0]["field"], "extra")
 
+    def test_text_to_one_token_is_read_alike_whatever_stands_beside_it(self) -> None:
+        texts = ["", "hi", 'a "quoted" \\ line\n', "grüße 🦊", "\x00", "x" * 65_529]
+        entries = [message(text) for text in texts]
+        others: list[Any] = [[], [message(validate_only=True)], [{"target": {"token": "a"}, "message": {}}]]
+        for beside in others:
+            self.world = World()
+            results = self.send(*entries, *beside).json["results"][: len(texts)]
+            found = [result.get("error", {}).get("reason", "ok") for result in results]
+            self.assertEqual(found, ["ok"] * 5 + ["TOO_LARGE"])
+            requests = self.world.router.requests[:5]
+            self.assertEqual(requests, [PushRequest(ToTokens(("a",), True), text.encode()) for text in texts[:5]])
+
     def test_a_batch_without_a_good_entry_does_not_reach_the_router(self) -> None:
         self.assertEqual(self.send(1, 2).status, 200)
         self.assertEqual(self.world.router.calls, [])
