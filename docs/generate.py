@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from push.config import Config, default_text, environment_name, option_name
-from push.protocols.tcp import AckForm, PlainForm
+from push.protocols.forms import AckForm, PlainForm
 from push.protocols.wire.client import ClientSession, Received
 from push.protocols.wire.frames import HEADER, Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect, SubRequest

@@ -7,213 +7,138 @@ nothing of Twisted, so that it can be read and tested alone.
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from push.endpoint_text import is_local
-
-ROLES = ("subscribe", "connector", "router", "api")
-LATER_ROLES = ("cache", "group")
-RIGHTS = ("push", "read", "manage")
-
-
-class SettingError(ValueError):
-    """A setting that cannot be used; `str()` names it and the fix."""
-
-
-Parse = Callable[[str], Any]
-
-
-def _text(raw: str) -> str:
-    return raw
-
-
-def _filled(raw: str) -> str:
-    if not raw.strip():
-        raise SettingError("must not be empty")
-    return raw
-
-
-def _number(least: float, most: float, whole: bool = True) -> Parse:
-    def parse(raw: str) -> float:
-        try:
-            value: float = int(raw) if whole else float(raw)
-        except ValueError:
-            raise SettingError(f"must be a {'whole ' if whole else ''}number, not {raw!r}") from None
-        if not least <= value <= most:
-            raise SettingError(f"must be {_plain(least)} to {_plain(most)}, not {raw}")
-        return value
-
-    return parse
-
-
-def _plain(number: float) -> str:
-    """A number in full: 16777216, not 1.67772e+07."""
-    return str(int(number)) if number == int(number) else str(number)
-
-
-def _flag(raw: str) -> bool:
-    word = raw.strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off", ""):
-        return False
-    raise SettingError(f"must be true or false, not {raw!r}")
-
-
-def _one_of(*words: str) -> Parse:
-    def parse(raw: str) -> str:
-        if raw not in words:
-            raise SettingError(f"must be one of {', '.join(words)}, not {raw!r}")
-        return raw
-
-    return parse
-
-
-def _role(raw: str) -> str:
-    if raw in LATER_ROLES:
-        raise SettingError(f"role {raw!r} is not in this version yet: the roles are {', '.join(ROLES)} and all")
-    return str(_one_of(*ROLES, "all")(raw))
-
-
-def _listener(raw: str) -> str:
-    name, equals, endpoint = raw.partition("=")
-    if not equals or not name.isidentifier() or ":" not in endpoint:
-        raise SettingError(f"must be PROTOCOL=ENDPOINT, such as framed=tcp:6789:interface=127.0.0.1, not {raw!r}")
-    return raw
-
-
-def _endpoint(raw: str) -> str:
-    if ":" not in raw:
-        raise SettingError(f"must be an ENDPOINT, such as tcp:8080:interface=127.0.0.1, not {raw!r}")
-    return raw
-
-
-def _api_key(raw: str) -> str:
-    name, _, rest = raw.partition(":")
-    rights, _, digest = rest.partition(":")
-    wrong = [right for right in rights.split("+") if right not in RIGHTS]
-    # The value is not repeated: somebody may have put the key itself there.
-    if not name or wrong or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise SettingError("must be NAME:RIGHTS:SHA256, as `pushctl key` prints it, e.g. backend:push+read:3f…")
-    return raw
-
-
-def _address(raw: str) -> str:
-    host, _, port = raw.rpartition(":")
-    if raw and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise SettingError(f"must be HOST:PORT, such as 10.0.0.7:6789, not {raw!r}")
-    return raw
-
-
-def _setting(
-    default: Any, help: str, parse: Parse = _text, *, many: bool = False, split: str | None = None, value: str = ""
-) -> Any:
-    metadata = {"help": help, "parse": parse, "many": many, "split": split, "value": value}
-    return field(default=default, metadata=metadata)
+from push.settings import (
+    ROLES,
+    Parse,
+    SettingError,
+    address,
+    api_key,
+    endpoint,
+    filled,
+    flag,
+    listener,
+    number,
+    one_of,
+    plain,
+    role,
+    setting,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings, checked one by one and together."""
 
-    role: tuple[str, ...] = _setting(
-        ("all",), f"What runs here: one or more of {', '.join(ROLES)}, all.", _role, many=True, split=",", value="ROLE"
+    role: tuple[str, ...] = setting(
+        ("all",),
+        f"What runs here: one or more of {', '.join(ROLES)}, all.",
+        role,
+        many=True,
+        split=",",
+        value="ROLE",
     )
-    listen: tuple[str, ...] = _setting(
+    listen: tuple[str, ...] = setting(
         ("framed=tcp:6789:interface=127.0.0.1",),
         "Where clients connect, by which protocol.",
-        _listener,
+        listener,
         many=True,
         value="PROTOCOL=ENDPOINT",
     )
-    advertise: str = _setting(
-        "", "host:port that clients and nodes reach this connector at; default: its first listener.", _address
+    advertise: str = setting(
+        "", "host:port that clients and nodes reach this connector at; default: its first listener.", address
     )
-    api: str = _setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", _endpoint, value="ENDPOINT")
-    data_dir: str = _setting("push-data", "Directory of everything that must survive a restart.", _filled, value="DIR")
-    node_id: int = _setting(0, "Number of this node in message ids; no two nodes may share one.", _number(0, 1023))
+    api: str = setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", endpoint, value="ENDPOINT")
+    data_dir: str = setting("push-data", "Directory of everything that must survive a restart.", filled, value="DIR")
+    node_id: int = setting(0, "Number of this node in message ids; no two nodes may share one.", number(0, 1023))
 
-    api_keys: tuple[str, ...] = _setting(
+    api_keys: tuple[str, ...] = setting(
         (),
         "A key of the HTTP API, as printed by `pushctl key`. Without any, the API is open to this machine.",
-        _api_key,
+        api_key,
         many=True,
         split=",",
         value="NAME:RIGHTS:SHA256",
     )
-    client_jwt_key_file: str = _setting(
+    client_jwt_key_file: str = setting(
         "",
         "Clients must show a JWT, signed with this secret (32 bytes or more) or for this PEM public key.",
         value="FILE",
     )
-    client_jwt_audience: str = _setting("", "The audience that clients' JWTs must name.", value="TEXT")
-    allow_anonymous_clients: bool = _setting(
-        False, "Let clients without JWT connect from other machines too: a token is then all that protects it.", _flag
+    client_jwt_audience: str = setting("", "The audience that clients' JWTs must name.", value="TEXT")
+    allow_anonymous_clients: bool = setting(
+        False,
+        "Let clients without JWT connect from other machines too: a token is then all that protects it.",
+        flag,
     )
 
-    max_connections: int = _setting(
-        0, "Most client connections; 0: as many as the limit on open files allows.", _number(0, 10_000_000)
+    max_connections: int = setting(
+        0, "Most client connections; 0: as many as the limit on open files allows.", number(0, 10_000_000)
     )
-    max_connections_per_address: int = _setting(5_000, "Most connections from one address.", _number(1, 10_000_000))
-    max_subs_per_s: float = _setting(10_000.0, "Most sessions opened in a second.", _number(0.001, 1e9, whole=False))
-    max_tokens: int = _setting(
-        10_000_000, "Most tokens kept; with more, no new ones are issued.", _number(1, 1_000_000_000)
+    max_connections_per_address: int = setting(5_000, "Most connections from one address.", number(1, 10_000_000))
+    max_subs_per_s: float = setting(10_000.0, "Most sessions opened in a second.", number(0.001, 1e9, whole=False))
+    max_tokens: int = setting(
+        10_000_000, "Most tokens kept; with more, no new ones are issued.", number(1, 1_000_000_000)
     )
-    max_body_bytes: int = _setting(65_536, "Largest body of a client's frame, in bytes.", _number(1_024, 16_777_216))
-    max_body_before_open_bytes: int = _setting(
-        4_096, "Largest body of a client's frame before its session is open, in bytes.", _number(256, 16_777_216)
+    max_body_bytes: int = setting(65_536, "Largest body of a client's frame, in bytes.", number(1_024, 16_777_216))
+    max_body_before_open_bytes: int = setting(
+        4_096,
+        "Largest body of a client's frame before its session is open, in bytes.",
+        number(256, 16_777_216),
     )
-    handshake_timeout_s: float = _setting(
-        20.0, "How long a connection may take to open a session, in seconds.", _number(0.01, 3_600, whole=False)
+    handshake_timeout_s: float = setting(
+        20.0, "How long a connection may take to open a session, in seconds.", number(0.01, 3_600, whole=False)
     )
-    default_interval_s: float = _setting(
-        300.0, "Heartbeat interval of clients that promise none, in seconds.", _number(10, 1_800, whole=False)
+    default_interval_s: float = setting(
+        300.0, "Heartbeat interval of clients that promise none, in seconds.", number(10, 1_800, whole=False)
     )
-    idle_grace_s: float = _setting(60.0, "How late a heartbeat may be, in seconds.", _number(0.01, 3_600, whole=False))
-    max_outbox_bytes: int = _setting(
-        1_048_576, "Most bytes that may wait for one client to read them.", _number(1_024, 1_073_741_824)
+    idle_grace_s: float = setting(60.0, "How late a heartbeat may be, in seconds.", number(0.01, 3_600, whole=False))
+    max_outbox_bytes: int = setting(
+        1_048_576, "Most bytes that may wait for one client to read them.", number(1_024, 1_073_741_824)
     )
-    max_outbox_messages: int = _setting(
-        1_024, "Most messages that may wait for one client to read them.", _number(1, 1_000_000)
+    max_outbox_messages: int = setting(
+        1_024, "Most messages that may wait for one client to read them.", number(1, 1_000_000)
     )
-    max_node_outbox_bytes: int = _setting(
-        268_435_456, "Most bytes that may wait for all clients together.", _number(65_536, 1_099_511_627_776)
+    max_node_outbox_bytes: int = setting(
+        268_435_456, "Most bytes that may wait for all clients together.", number(65_536, 1_099_511_627_776)
     )
-    ack_window: int = _setting(256, "Most unacknowledged messages on one connection.", _number(1, 65_536))
-    close_timeout_s: float = _setting(
-        5.0, "How long a closing connection may take before it is cut, in seconds.", _number(0.01, 600, whole=False)
+    ack_window: int = setting(256, "Most unacknowledged messages on one connection.", number(1, 65_536))
+    close_timeout_s: float = setting(
+        5.0,
+        "How long a closing connection may take before it is cut, in seconds.",
+        number(0.01, 600, whole=False),
     )
-    stop_timeout_s: float = _setting(
+    stop_timeout_s: float = setting(
         10.0,
         "How long stopping may take before what is not written is dropped, in seconds.",
-        _number(0, 600, whole=False),
+        number(0, 600, whole=False),
     )
-    stop_spread_s: float = _setting(
+    stop_spread_s: float = setting(
         10.0,
         "When stopping: over how many seconds clients are asked to spread their return.",
-        _number(0, 3_600, whole=False),
+        number(0, 3_600, whole=False),
     )
 
-    api_max_body_bytes: int = _setting(
-        8_388_608, "Largest body of an HTTP request, in bytes.", _number(1_024, 1_073_741_824)
+    api_max_body_bytes: int = setting(
+        8_388_608, "Largest body of an HTTP request, in bytes.", number(1_024, 1_073_741_824)
     )
-    api_max_batch: int = _setting(10_000, "Most entries of one batchSend.", _number(1, 1_000_000))
-    api_max_targets: int = _setting(100_000, "Most tokens or uids that one message may name.", _number(1, 10_000_000))
-    api_requests_per_s: float = _setting(
+    api_max_batch: int = setting(10_000, "Most entries of one batchSend.", number(1, 1_000_000))
+    api_max_targets: int = setting(100_000, "Most tokens or uids that one message may name.", number(1, 10_000_000))
+    api_requests_per_s: float = setting(
         10_000.0,
         "Most requests in a second with one key (or, without keys, from one address).",
-        _number(0.001, 1e9, False),
+        number(0.001, 1e9, False),
     )
-    api_timeout_s: float = _setting(
-        30.0, "How long an HTTP request may take to arrive, in seconds.", _number(0.1, 3_600, False)
+    api_timeout_s: float = setting(
+        30.0, "How long an HTTP request may take to arrive, in seconds.", number(0.1, 3_600, False)
     )
 
-    log_format: str = _setting(
-        "text", "text for people, json for machines: one object a line.", _one_of("text", "json")
-    )
-    log_level: str = _setting("info", "The least level that is logged.", _one_of("debug", "info", "warn", "error"))
+    log_format: str = setting("text", "text for people, json for machines: one object a line.", one_of("text", "json"))
+    log_level: str = setting("info", "The least level that is logged.", one_of("debug", "info", "warn", "error"))
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -239,7 +164,7 @@ def default_text(setting: "Field[Any]") -> str:
         return "false" if not value else "true"
     if isinstance(value, tuple):
         return " ".join(value)
-    return _plain(value) if isinstance(value, float) else str(value)
+    return plain(value) if isinstance(value, float) else str(value)
 
 
 def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, str], file: str | None) -> Config:
@@ -263,18 +188,18 @@ def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, s
         if name not in known:
             raise SettingError(f"{name} in {file}: there is no such setting; docs/configuration.md lists them")
     values: dict[str, Any] = {}
-    for setting in fields(Config):
-        name = setting.name
+    for each in fields(Config):
+        name = each.name
         if name in options:
-            source, raw = f"--{option_name(setting)}", options[name]
-        elif environment_name(setting) in environment:
-            source, raw = environment_name(setting), environment[environment_name(setting)]
+            source, raw = f"--{option_name(each)}", options[name]
+        elif environment_name(each) in environment:
+            source, raw = environment_name(each), environment[environment_name(each)]
         elif name in from_file:
             source, raw = f"{name} in {file}", from_file[name]
         else:
             continue
         try:
-            values[name] = _parse(setting, raw)
+            values[name] = _parse(each, raw)
         except SettingError as error:
             raise SettingError(f"{source}: {error}") from None
     config = Config(**values)

@@ -1,7 +1,7 @@
 """The composition root: a role is a function that builds its services, wired through the interfaces.
 
 The only module that names concrete classes of more than one room. Roles are called in the order of
-push.config.ROLES; each finds in the House what earlier ones put there.
+push.settings.ROLES; each finds in the House what earlier ones put there.
 """
 
 import random
@@ -19,10 +19,10 @@ from twisted.plugin import getPlugins
 from twisted.python.threadpool import ThreadPool
 
 from push import __version__, endpoint_text
-from push.config import Config, SettingError
+from push.config import Config
 from push.ipush import IAuthenticator, IFloorStore, IMeasured, IReadiness, IRouter, ISubscribe, IWireProtocol
 from push.model import ApiKey, Check, ConnectionLimits
-from push.protocols.tcp import FramedFactory
+from push.protocols.framed import FramedFactory
 from push.protocols.wire.frames import ID_BYTES
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
@@ -38,6 +38,7 @@ from push.services.router import Router
 from push.services.store_check import StoreCheck
 from push.services.subscribe import Subscribe
 from push.services.tasks import Tasks
+from push.settings import SettingError
 from push.stores.sqlite.database import Database
 from push.stores.sqlite.floors import FloorStore
 from push.stores.sqlite.tokens import TokenStore

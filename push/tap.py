@@ -15,9 +15,10 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from push import __version__, logs
-from push.config import Config, SettingError, default_text, from_environment, option_name
+from push.config import Config, default_text, from_environment, option_name
 from push.errors import StartError
 from push.services.ordered import OrderedServices
+from push.settings import SettingError
 
 # Where the limit on open files is infinite; Linux, the usual place to run this, has none that is (fs.nr_open).
 _MANY_FILES = 1_048_576

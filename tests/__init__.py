@@ -1,1 +1,1 @@
-"""Tests, in the folders of what they test. Run with: python -m twisted.trial tests"""
+"""Tests, in the folders of what they test. `python -m twisted.trial tests` runs them."""

@@ -8,7 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from push import config
-from push.config import Config, SettingError
+from push.config import Config
+from push.settings import SettingError
 
 KEY = "backend:push+read:" + "a1" * 32
 OTHER_KEY = "ops:manage:" + "b2" * 32

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.interfaces import (
-    IAddress,
+    IHalfCloseableProtocol,
     IProtocol,
-    IProtocolFactory,
     IPushProducer,
     ISSLTransport,
     ITCPTransport,
@@ -19,44 +18,21 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from push.ipush import IConnection, IConnectionHost, IPushForm, IPushRun, IWireProtocol
+from push.ipush import IConnection, IConnectionHost, IPushForm, IPushRun
 from push.model import Outcome, Registration
-from push.protocols.wire.frames import HEADER, ID, Frame, FrameDecoder, encode
+from push.protocols.forms import ACK_FORM, PLAIN_FORM
+from push.protocols.wire.frames import Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect
 from push.protocols.wire.outbox import Outbox
-from push.protocols.wire.server import Acknowledged, Event, OpenRequested, Reply, ServerSession
-from push.protocols.wire.signals import MAGIC, VERSION, CloseCode, Signal, SubSignal
+from push.protocols.wire.server import Acknowledged, Event, OpenRequested, Reply, ServerSession, State
+from push.protocols.wire.signals import CloseCode
 
 _RETRY_AFTER_S = 5.0
 # Looking a member up in its class costs more than a local name, once for each message.
 _SENT = Outcome.SENT
 
 
-@implementer(IPushForm)
-class PlainForm:
-    """PUSH to a client that does not acknowledge: the payload alone."""
-
-    def encode_push(self, message_id: int, payload: bytes) -> bytes:
-        """Encode one PUSH; the id is not sent."""
-        return HEADER.pack(MAGIC, VERSION, Signal.PUSH, len(payload), 0, 0) + payload
-
-
-@implementer(IPushForm)
-class AckForm:
-    """PUSH to a client that acknowledges: the message id, then the payload."""
-
-    def encode_push(self, message_id: int, payload: bytes) -> bytes:
-        """Encode one PUSH/MN."""
-        header = HEADER.pack(MAGIC, VERSION, Signal.PUSH, len(payload) + ID.size, SubSignal.MN, 0)
-        return header + ID.pack(message_id) + payload
-
-
-# One of each, so that connections of a kind share what is encoded for them.
-PLAIN_FORM = PlainForm()
-ACK_FORM = AckForm()
-
-
-@implementer(IProtocol, IPushProducer, IConnection)
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer, IConnection)
 class FramedProtocol:
     """One client over TCP or TLS.
 
@@ -67,6 +43,7 @@ class FramedProtocol:
     __slots__ = (
         "_closing",
         "_decoder",
+        "_has_ended",
         "_host",
         "_in_transport_bytes",
         "_paused",
@@ -89,6 +66,7 @@ class FramedProtocol:
         self._queued: bytes | Outbox | None = None
         self._paused = False
         self._closing = False
+        self._has_ended = False
         # Bytes of the write that made the transport pause us: counted as queued until it resumes us.
         self._in_transport_bytes = 0
         self._unwelcome: Disconnect | None = None
@@ -137,6 +115,17 @@ class FramedProtocol:
         self.registration = None
         self.transport = None
 
+    def readConnectionLost(self) -> None:
+        """The client will send no more, but still reads: answer what it has asked, and close."""
+        self._has_ended = True
+        if self._closing and self.transport is not None:
+            self.transport.loseConnection()  # both sides have ended
+        else:
+            self._end_if_answered()
+
+    def writeConnectionLost(self) -> None:
+        """Our side has ended, as disconnect() wanted."""
+
     def logPrefix(self) -> str:
         """How log lines of the transport are headed."""
         return "framed"
@@ -177,10 +166,12 @@ class FramedProtocol:
         session.heard(self._host.now_s())
         self.form = PLAIN_FORM if session.unacknowledged is None else ACK_FORM
         self._act(events)
+        self._end_if_answered()
 
     def refused(self, status: int, reason: str, retry_after_s: float | None) -> None:
         """Answer the client's SUB or CONNECT with another status."""
         self._act(self._session.refuse(status, reason, retry_after_s))
+        self._end_if_answered()
 
     def push(self, message_id: int, frame: bytes) -> Outcome:
         """See IConnection."""
@@ -249,6 +240,10 @@ class FramedProtocol:
                 self._finish(event.disconnect, say_so=not event.by_peer, by_peer=event.by_peer)
             if self._closing:
                 return
+
+    def _end_if_answered(self) -> None:
+        if self._has_ended and self._session.state is not State.OPENING:
+            self._finish(Disconnect(0, "the client has ended its side"), say_so=False, by_peer=True)
 
     def _turn_away(self, reason: Disconnect) -> None:
         self.refused(503, reason.reason, reason.retry_after_s)
@@ -329,34 +324,3 @@ class FramedProtocol:
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
-
-
-@implementer(IProtocolFactory)
-class FramedFactory:
-    """Builds FramedProtocols for one host."""
-
-    noisy = False
-
-    def __init__(self, host: IConnectionHost) -> None:
-        self._host = host
-
-    def buildProtocol(self, addr: IAddress) -> FramedProtocol:
-        """Build one; whether it is welcome is decided when it is connected."""
-        return FramedProtocol(self._host)
-
-    def doStart(self) -> None:
-        """Nothing to prepare."""
-
-    def doStop(self) -> None:
-        """Nothing to release."""
-
-
-@implementer(IWireProtocol)
-class FramedWireProtocol:
-    """The plug-in that `--listen framed=ENDPOINT` names."""
-
-    name = "framed"
-
-    def factory(self, host: IConnectionHost) -> FramedFactory:
-        """See IWireProtocol."""
-        return FramedFactory(host)

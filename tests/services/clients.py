@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from push.model import ConnectionLimits
-from push.protocols.tcp import FramedFactory, FramedProtocol
+from push.protocols.framed import FramedFactory
+from push.protocols.tcp import FramedProtocol
 from push.protocols.wire.frames import Frame, FrameDecoder, encode
 from push.protocols.wire.signals import Signal
 from push.services.client_auth import OpenDoor

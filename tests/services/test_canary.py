@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from push.ipush import IReadiness
 from push.model import Check, PushRequest, ToAll
-from push.protocols.tcp import FramedFactory
+from push.protocols.framed import FramedFactory
 from push.services.canary import CHECK_TIMEOUT_S, Canary
 from push.services.ids import MessageIds
 from push.services.nodes import LocalNodes

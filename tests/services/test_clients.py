@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import StartError
 from push.model import Delivery
-from push.protocols.tcp import FramedFactory
+from push.protocols.framed import FramedFactory
 from push.protocols.wire.signals import Signal
 from push.services.clients import Clients
 from push.services.listening import Listener

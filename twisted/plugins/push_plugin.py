@@ -6,5 +6,5 @@ from push.protocols.plugin import LazyWireProtocol
 from push.transports.lean import LeanParser
 
 push = ServiceMaker("push", "push.tap", "A push and messaging server.", "push")
-framed = LazyWireProtocol("framed", "push.protocols.tcp:FramedWireProtocol")
+framed = LazyWireProtocol("framed", "push.protocols.framed:FramedWireProtocol")
 lean = LeanParser()

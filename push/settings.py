@@ -1,0 +1,130 @@
+"""How one setting is read from text: parsers that return the value or say what would be right.
+
+Knows no setting in particular; those are in push.config. Imports nothing of Twisted.
+"""
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+ROLES = ("subscribe", "connector", "router", "api")
+LATER_ROLES = ("cache", "group")
+RIGHTS = ("push", "read", "manage")
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; `str()` names it and the fix."""
+
+
+Parse = Callable[[str], Any]
+
+
+def text(raw: str) -> str:
+    """Any text."""
+    return raw
+
+
+def filled(raw: str) -> str:
+    """A text that is not empty."""
+    if not raw.strip():
+        raise SettingError("must not be empty")
+    return raw
+
+
+def number(least: float, most: float, whole: bool = True) -> Parse:
+    """A number within bounds, both included."""
+
+    def parse(raw: str) -> float:
+        try:
+            value: float = int(raw) if whole else float(raw)
+        except ValueError:
+            raise SettingError(f"must be a {'whole ' if whole else ''}number, not {raw!r}") from None
+        if not least <= value <= most:
+            raise SettingError(f"must be {plain(least)} to {plain(most)}, not {raw}")
+        return value
+
+    return parse
+
+
+def plain(number: float) -> str:
+    """A number in full: 16777216, not 1.67772e+07."""
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def flag(raw: str) -> bool:
+    """True or false, in the words that people use."""
+    word = raw.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise SettingError(f"must be true or false, not {raw!r}")
+
+
+def one_of(*words: str) -> Parse:
+    """One of a few words."""
+
+    def parse(raw: str) -> str:
+        if raw not in words:
+            raise SettingError(f"must be one of {', '.join(words)}, not {raw!r}")
+        return raw
+
+    return parse
+
+
+def role(raw: str) -> str:
+    """The name of a role that exists."""
+    if raw in LATER_ROLES:
+        raise SettingError(f"role {raw!r} is not in this version yet: the roles are {', '.join(ROLES)} and all")
+    return str(one_of(*ROLES, "all")(raw))
+
+
+def listener(raw: str) -> str:
+    """PROTOCOL=ENDPOINT."""
+    name, equals, endpoint = raw.partition("=")
+    if not equals or not name.isidentifier() or ":" not in endpoint:
+        raise SettingError(f"must be PROTOCOL=ENDPOINT, such as framed=tcp:6789:interface=127.0.0.1, not {raw!r}")
+    return raw
+
+
+def endpoint(raw: str) -> str:
+    """Something that looks like Twisted's endpoint descriptions."""
+    if ":" not in raw:
+        raise SettingError(f"must be an ENDPOINT, such as tcp:8080:interface=127.0.0.1, not {raw!r}")
+    return raw
+
+
+def api_key(raw: str) -> str:
+    """NAME:RIGHTS:SHA256."""
+    name, _, rest = raw.partition(":")
+    rights, _, digest = rest.partition(":")
+    wrong = [right for right in rights.split("+") if right not in RIGHTS]
+    # The value is not repeated: somebody may have put the key itself there.
+    if not name or wrong or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise SettingError("must be NAME:RIGHTS:SHA256, as `pushctl key` prints it, e.g. backend:push+read:3f…")
+    return raw
+
+
+def address(raw: str) -> str:
+    """HOST:PORT, or nothing."""
+    host, _, port = raw.rpartition(":")
+    if raw and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise SettingError(f"must be HOST:PORT, such as 10.0.0.7:6789, not {raw!r}")
+    return raw
+
+
+def setting(
+    default: Any, help: str, parse: Parse = text, *, many: bool = False, split: str | None = None, value: str = ""
+) -> Any:
+    """A field of push.config.Config.
+
+    Args:
+        default: what it is where nobody says.
+        help: one sentence; units belong into it.
+        parse: reads one value.
+        many: whether it is a list of values.
+        split: what separates values within one text, besides white space.
+        value: how help calls a value.
+    """
+    metadata = {"help": help, "parse": parse, "many": many, "split": split, "value": value}
+    return field(default=default, metadata=metadata)

@@ -1,0 +1,1 @@
+"""Tests of the protocol adapters over real sockets."""
