@@ -43,7 +43,7 @@ class Config:
         value="ROLE",
     )
     listen: tuple[str, ...] = setting(
-        ("framed=tcp:6789:interface=127.0.0.1",),
+        ("framed=lean:6789:interface=127.0.0.1",),
         "Where clients connect, by which protocol.",
         listener,
         many=True,

@@ -83,7 +83,7 @@ def listener(raw: str) -> str:
     """PROTOCOL=ENDPOINT."""
     name, equals, endpoint = raw.partition("=")
     if not equals or not name.isidentifier() or ":" not in endpoint:
-        raise SettingError(f"must be PROTOCOL=ENDPOINT, such as framed=tcp:6789:interface=127.0.0.1, not {raw!r}")
+        raise SettingError(f"must be PROTOCOL=ENDPOINT, such as framed=lean:6789:interface=127.0.0.1, not {raw!r}")
     return raw
 
 

@@ -75,23 +75,27 @@ class LeanParser:
 
     def parseStreamServer(  # type: ignore[override]  # each parser has arguments of its own
         self, reactor: Any, port: str = "", interface: str = "", backlog: str = "1024", reusePort: str = "0"
-    ) -> LeanServerEndpoint:
+    ) -> IStreamServerEndpoint:
         """Build the endpoint that a description means.
 
+        Returns:
+            A lean one; where the system has no epoll, or the reactor polls no descriptors, Twisted's own for TCP.
+
         Raises:
-            ValueError: a part of it is wrong, or this system or reactor has no epoll.
+            ValueError: a part of the description is wrong.
         """
-        if not IS_AVAILABLE:
-            raise ValueError("lean: needs Linux: use tcp: here")
-        if not (IReactorFDSet.providedBy(reactor) and IReactorTime.providedBy(reactor)):
-            raise ValueError("lean: needs a reactor that polls descriptors")
-        return LeanServerEndpoint(
-            reactor,
-            _number(port, "the port", 0, 65535),
-            interface=interface,
-            backlog=_number(backlog, "backlog", 1, 2**31 - 1),
-            reuse_port=bool(_number(reusePort, "reusePort", 0, 1)),
-        )
+        number = _number(port, "the port", 0, 65535)
+        waiting = _number(backlog, "backlog", 1, 2**31 - 1)
+        reuse_port = bool(_number(reusePort, "reusePort", 0, 1))
+        if IS_AVAILABLE and IReactorFDSet.providedBy(reactor) and IReactorTime.providedBy(reactor):
+            return LeanServerEndpoint(reactor, number, interface=interface, backlog=waiting, reuse_port=reuse_port)
+        if reuse_port:
+            raise ValueError("lean: reusePort needs Linux")
+        # Imported here: twistd reads this module at every start, whatever it runs.
+        from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
+
+        kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
+        return kind(reactor, number, waiting, interface)
 
 
 def _number(text: str, what: str, least: int, most: int) -> int:
