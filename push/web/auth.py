@@ -4,6 +4,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _HOST = re.compile(r"\A(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::[0-9]*)?\Z")
 _CONFIGURE = "To let others in, make a key with `pushctl key`, set it with --api-key, and send it as a Bearer token."
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a Host header names this host to itself: localhost, a name under it, or a loopback address.
 

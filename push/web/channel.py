@@ -5,7 +5,7 @@ empty 400. Here a request is refused as soon as that can be known: its body is n
 comes is dropped until the client has had time to read the answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
@@ -144,6 +144,7 @@ class ApiSite(Site):
 
     Args:
         resource: what answers.
+        fixed: (method, path) → what answers there, tried before the resource.
         clock: for timeouts.
         settings: the limits.
         admission: knows who is known.
@@ -159,6 +160,7 @@ class ApiSite(Site):
         self,
         resource: IResource,
         *,
+        fixed: Mapping[tuple[bytes, bytes], Callable[[ApiRequest], None]],
         clock: IReactorTime,
         settings: ApiSettings,
         admission: Admission,
@@ -166,6 +168,7 @@ class ApiSite(Site):
         refused: Callable[[PushError], None],
     ) -> None:
         super().__init__(resource, timeout=settings.request_timeout_s, reactor=clock, parsePOSTFormSubmission=False)
+        self.fixed = fixed
         self.settings = settings
         self.new_request_id = new_request_id
         self.refused = refused

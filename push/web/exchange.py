@@ -1,6 +1,7 @@
 """One HTTP request and its answer: what every route reads from the one, and what every other has in common."""
 
 import re
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from push.web.channel import ApiChannel
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~-]{1,64}\Z")
+JSON = b"application/json"
+# What all answers have.
+COMMON_HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
+_COMMON_LINES = b"".join([b"%s: %s\r\n" % item for item in COMMON_HEADERS.items()])
 _LEGACY = (b"/push/", b"/monitor/", b"/manager/")
 
 
@@ -30,7 +35,6 @@ class ApiRequest(Request):
     channel: "ApiChannel"
     content: BytesIO | None
     request_id = ""
-    defaultContentType = b"application/json"
     _log = Logger()
     _room_bytes = 0
     _size_bytes = 0
@@ -98,11 +102,10 @@ class ApiRequest(Request):
     def process(self) -> None:
         """The request is complete: answer it."""
         self.site = self.channel.site
-        set_header = self.responseHeaders.setRawHeaders
-        set_header(b"Date", [datetimeToString()])
-        set_header(b"X-Request-Id", [self.request_id.encode()])
-        set_header(b"X-Content-Type-Options", [b"nosniff"])
-        set_header(b"Cache-Control", [b"no-store"])
+        serve = self.site.fixed.get((self.method, self.path))
+        if serve is not None:
+            serve(self)
+            return
         self.prepath = []
         if not self.path.startswith(b"/"):  # "*", or a URL as proxies get it
             self.fail(NotFound("There is nothing but paths here."))
@@ -119,31 +122,64 @@ class ApiRequest(Request):
         except Exception:
             self.processingFailed(Failure())
 
-    def describe(self, error: PushError) -> bytes:
-        """Set the status and headers of a failure.
+    def answer(self, body: bytes, content_type: bytes = JSON, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Write the whole answer, with the status that was set. What is left to do is to call `done`.
 
-        Returns:
-            Its body.
+        twisted would take the headers one by one, which costs a fifth of a short request (measured 2026-11-23).
+
+        Args:
+            body: that a HEAD request does not get.
+            content_type: what it is.
+            headers: further ones, names and values well-formed; of those that all answers have, other values.
         """
+        if self._disconnected:
+            return
+        self.startedWriting = 1
+        head = b"%s %d %s\r\nDate: %s\r\nX-Request-Id: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n" % (
+            self.clientproto,
+            self.code,
+            self.code_message,
+            datetimeToString(),
+            self.request_id.encode(),
+            content_type,
+            len(body),
+        )
+        if headers:
+            given = {**COMMON_HEADERS, **dict(headers)}
+            head += b"".join([b"%s: %s\r\n" % item for item in given.items()])
+        else:
+            head += _COMMON_LINES
+        if not self.channel.persistent:
+            head += b"Connection: close\r\n"
+        self.channel.write(b"%s\r\n%s" % (head, b"" if self.method == b"HEAD" else body))
+
+    def answer_failure(self, error: PushError) -> None:
+        """Write the whole answer of a failure."""
         self.setResponseCode(error.status)
-        for name, value in errors.headers(error):
-            self.responseHeaders.setRawHeaders(name, [value])
-        return errors.body(error, self.request_id, legacy=self.is_legacy)
+        body = errors.body(error, self.request_id, legacy=self.is_legacy)
+        self.answer(body, headers=errors.headers(error))
+
+    def done(self) -> None:
+        """The answer is written: be done, unless the client has gone away meanwhile."""
+        if not self._disconnected:
+            self.finish()
 
     def fail(self, error: PushError) -> None:
-        """Answer with a failure."""
-        body = self.describe(error)
-        self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-        self.write(body)
-        self.finish()
+        """Answer with a failure and be done."""
+        self.answer_failure(error)
+        self.done()
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Something unexpected was raised on the way to a route or back."""
+        self.unexpected(reason)
+        return reason
+
+    def unexpected(self, reason: Failure) -> None:
+        """Log what should not have been raised, and answer so, or close where an answer has begun."""
         self._log.failure("Unexpected failure in request {request_id}", failure=reason, request_id=self.request_id)
         if self._disconnected:
-            return reason
+            return
         if self.startedWriting:
             self.loseConnection()
         else:
             self.fail(errors.Internal())
-        return reason

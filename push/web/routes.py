@@ -21,10 +21,9 @@ from werkzeug.routing import BaseConverter
 from push.errors import NotFound, PushError
 from push.web import errors
 from push.web.auth import Admission
-from push.web.exchange import ApiRequest
+from push.web.exchange import JSON, ApiRequest
 from push.web.measure import RequestMeasure
 
-JSON = b"application/json"
 LEGACY = "older paths"
 
 
@@ -145,45 +144,56 @@ class Api:
         app.handle_errors(HTTPException)(no_route)
         return app
 
-    def _serve(self, route: Route) -> Callable[..., "bytes | Deferred[bytes]"]:
-        def serve(request: ApiRequest, **path: str) -> "bytes | Deferred[bytes]":
-            answer: Deferred[bytes] = Deferred.fromCoroutine(self._answer(route, request, path))
-            if answer.called and not answer.paused and isinstance(answer.result, bytes):
-                return answer.result
+    def fixed(self, routes: Sequence[Route]) -> dict[tuple[bytes, bytes], Callable[[ApiRequest], None]]:
+        """The same routes, as far as their paths have no parameters: (method, path) → what serves it.
+
+        Klein and werkzeug take about as long to find a route as all else takes together (measured 2026-11-23).
+        """
+        return {
+            (method.encode(), route.path.encode()): self._serve_fixed(route)
+            for route in routes
+            if "{" not in route.path
+            for method in route.methods
+        }
+
+    def _serve_fixed(self, route: Route) -> Callable[[ApiRequest], None]:
+        async def answer(request: ApiRequest) -> None:
+            await self._answer(route, request, {})
+            request.done()
+
+        def serve(request: ApiRequest) -> None:
+            Deferred.fromCoroutine(answer(request)).addErrback(request.unexpected)
+
+        return serve
+
+    def _serve(self, route: Route) -> Callable[..., "Deferred[None]"]:
+        def serve(request: ApiRequest, **path: str) -> "Deferred[None]":
+            answer: Deferred[None] = Deferred.fromCoroutine(self._answer(route, request, path))
             # Klein cancels what it was given when the client goes away; what has been begun is finished all the same.
-            shown: Deferred[bytes] = Deferred()
+            shown: Deferred[None] = Deferred()
             answer.addBoth(shown.callback)
             return shown
 
         return serve
 
-    async def _answer(self, route: Route, request: ApiRequest, path: dict[str, str]) -> bytes:
+    async def _answer(self, route: Route, request: ApiRequest, path: dict[str, str]) -> None:
         begun_s = self._clock.seconds()
-        content_type = JSON
         try:
             self._admission.admit(request, route.right)
             reply = await route.call(request, **path)
-            if type(reply) is bytes:
-                body = reply
-            elif isinstance(reply, Page):
-                body, content_type = reply.body, reply.content_type
+            if type(reply) is Page:
                 request.setResponseCode(reply.status)
-                for name, value in reply.headers:
-                    request.responseHeaders.setRawHeaders(name, [value])
+                request.answer(reply.body, reply.content_type, reply.headers)
             else:
-                body = msgspec.json.encode(reply)
+                request.answer(reply if type(reply) is bytes else msgspec.json.encode(reply))
         except PushError as error:
-            body = request.describe(error)
+            request.answer_failure(error)
         except Exception:
             self._log.failure("Unexpected failure in request {request_id}", request_id=request.request_id)
-            body = request.describe(errors.Internal())
-        set_header = request.responseHeaders.setRawHeaders
-        set_header(b"Content-Type", [content_type])
-        set_header(b"Content-Length", [b"%d" % len(body)])
+            request.answer_failure(errors.Internal())
         self._measure.answered(route.path, request.code, self._clock.seconds() - begun_s)
-        return body
 
-    def _no_route(self, request: ApiRequest, failure: Failure) -> bytes:
+    def _no_route(self, request: ApiRequest, failure: Failure) -> None:
         raised = failure.value
         error: PushError
         if isinstance(raised, NoSuchMethod):
@@ -191,7 +201,5 @@ class Api:
             error = errors.NoSuchMethodHere(request.method.decode("ascii", "replace"), allowed)
         else:
             error = NotFound("There is nothing at this path. GET /docs lists what there is.")
-        body = request.describe(error)
-        request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        request.answer_failure(error)
         self._measure.answered("none", error.status, 0.0)
-        return body

@@ -73,6 +73,7 @@ def build_site(
 
     return ApiSite(
         api.klein(routes).resource(),
+        fixed=api.fixed(routes),
         clock=clock,
         settings=settings,
         admission=admission,

@@ -213,6 +213,19 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((reply.status, reply.body), (200, b""))
         self.assertEqual(reply.headers["Content-Length"], str(len(self.world.call("GET", "/healthz").body)))
 
+    def test_a_path_spelt_with_percent_signs_is_the_same_path(self) -> None:
+        for path in ("/v1/messages:send", "/v1/messages%3Asend", "/v1/%6dessages:send?x=y"):
+            self.assertEqual(self.world.call("POST", path, MESSAGE).status, 200, path)
+
+    def test_the_connection_is_closed_after_the_answer_where_it_was_asked_for(self) -> None:
+        for head in (b"GET %s HTTP/1.1\r\nConnection: close\r\n\r\n", b"GET %s HTTP/1.0\r\n\r\n"):
+            for path in (b"/healthz", b"/nothing"):
+                connection = self.world.connect()
+                connection.send(head % path)
+                (reply,) = connection.received()
+                self.assertEqual(reply.headers.get_all("Connection"), ["close"])
+                self.assertTrue(connection.transport.disconnecting)
+
     def test_requests_in_a_row_are_answered_in_a_row(self) -> None:
         connection = self.world.connect()
         connection.send(
