@@ -58,6 +58,26 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return buckets
 
 
+# What /v1/stats shows in front, and the samples that say it.
+_SUMMARY = {
+    "push_connections": "connections",
+    "push_sessions": "sessions",
+    "push_tokens": "tokens",
+    "push_outbox_bytes": "outbox_bytes",
+    "push_delivered_total": "delivered",
+}
+
+
+def _summary(samples: Sequence[Sample]) -> dict[str, int]:
+    """The numbers in front; samples that differ only in their labels are added up."""
+    found: dict[str, int] = {}
+    for sample in samples:
+        name = _SUMMARY.get(sample.name)
+        if name is not None and not isinstance(sample.value, Histogram):
+            found[name] = found.get(name, 0) + int(sample.value)
+    return found
+
+
 def _entry(sample: Sample) -> schemas.SampleEntry:
     value = sample.value
     return schemas.SampleEntry(
@@ -114,10 +134,12 @@ class MetricRoutes:
 
     async def stats(self, request: ApiRequest) -> schemas.StatsReply:
         """Answer with all samples."""
+        samples = [sample for source in self._measured for sample in source.samples()]
         return schemas.StatsReply(
             version=self._settings.version,
             uptime_s=round(max(0.0, self._clock.seconds() - self._settings.started_s), 3),
-            samples=[_entry(sample) for source in self._measured for sample in source.samples()],
+            samples=[_entry(sample) for sample in samples],
+            **_summary(samples),
         )
 
     async def metrics(self, request: ApiRequest) -> Page:

@@ -228,11 +228,16 @@ class SampleEntry(Struct, frozen=True):
     value: float | HistogramValue
 
 
-class StatsReply(Struct, frozen=True):
-    """What this process has measured."""
+class StatsReply(Struct, frozen=True, kw_only=True):
+    """What this process has measured. Numbers of roles that do not run here are left out."""
 
     version: str
     uptime_s: float
+    connections: Annotated[int, Meta(description="Open connections of clients.")] | UnsetType = UNSET
+    sessions: Annotated[int, Meta(description="Open sessions.")] | UnsetType = UNSET
+    tokens: Annotated[int, Meta(description="Registered tokens.")] | UnsetType = UNSET
+    outbox_bytes: Annotated[int, Meta(description="Bytes that wait for clients to read.")] | UnsetType = UNSET
+    delivered: Annotated[int, Meta(description="Messages handed to one connection.")] | UnsetType = UNSET
     samples: list[SampleEntry]
 
 

@@ -238,6 +238,17 @@ class NumberTests(SynchronousTestCase):
         value = next(sample["value"] for sample in found["samples"] if sample["name"] == "push_delivery_seconds")
         self.assertEqual(value, {"bounds_s": [0.1, 1.0], "counts": [3, 2, 1], "total_s": 4.5})
 
+    def test_stats_begin_with_a_summary_of_what_is_measured_here(self) -> None:
+        found = self.world.call("GET", "/v1/stats").json
+        self.assertEqual(list(found), ["version", "uptime_s", "connections", "samples"])
+        self.assertEqual(found["connections"], 7)
+        names = ("push_sessions", "push_tokens", "push_outbox_bytes", "push_delivered_total")
+        samples = [Sample(name, "gauge", "A number.", number) for number, name in enumerate(names)]
+        samples.append(Sample("push_delivered_total", "counter", "A number.", 10, (("way", "other"),)))
+        found = World(samples=tuple(samples)).call("GET", "/v1/stats").json
+        del found["version"], found["uptime_s"], found["samples"]
+        self.assertEqual(found, {"sessions": 0, "tokens": 1, "outbox_bytes": 2, "delivered": 13})
+
 
 class DescriptionTests(SynchronousTestCase):
     """/openapi.json, /docs, and docs/http-api.md."""
