@@ -111,6 +111,9 @@ class FramedProtocol:
         """Free everything."""
         self._closing = True
         self._drop_queue()
+        if self._in_transport_bytes:
+            self._host.outbox_grew(-self._in_transport_bytes)
+            self._in_transport_bytes = 0
         self._host.lost(self)
         self.registration = None
         self.transport = None
@@ -294,12 +297,10 @@ class FramedProtocol:
         return queued.joined() if isinstance(queued, Outbox) else queued
 
     def _drop_queue(self) -> None:
+        """Forget what is queued; what the transport holds still counts, until it is gone."""
         dropped_bytes = len(self._take())
         if self._paused and dropped_bytes:
             self._host.outbox_grew(-dropped_bytes)
-        if self._in_transport_bytes:
-            self._host.outbox_grew(-self._in_transport_bytes)
-            self._in_transport_bytes = 0
 
     def _finish(self, reason: Disconnect, *, say_so: bool, by_peer: bool = False) -> None:
         """Stop the session, write what is queued and why, and close; the host aborts what takes too long."""

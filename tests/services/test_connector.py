@@ -348,6 +348,23 @@ class SlowConsumers(ConnectorCase):
         """The gauge."""
         return next(s.value for s in self.connector.samples() if s.name == "push_outbox_bytes")
 
+    def test_what_the_transport_holds_of_a_closed_client_counts_until_it_is_gone(self) -> None:
+        client, token = self.online()
+        write = client.transport.write
+
+        def write_and_be_full(data: bytes) -> None:
+            write(data)
+            client.stop_reading()
+
+        self.patch(client.transport, "write", write_and_be_full)
+        self.deliver((1, bytes(990), [token]))
+        self.clock.advance(0)
+        self.assertEqual(self.outbox_bytes(), 1000)
+        Deferred.fromCoroutine(self.connector.kick(token, Disconnect(CloseCode.KICKED, "out")))
+        self.assertEqual(self.outbox_bytes(), 1000)
+        client.hang_up()
+        self.assertEqual(self.outbox_bytes(), 0)
+
     def test_a_client_that_never_hangs_up_is_cut_off(self) -> None:
         client, token = self.online()
         client.stop_reading()
