@@ -4,7 +4,7 @@ Methods that may have to cross to another process return awaitables and take and
 push.model. What they raise is of push.errors. Imports only push.model and the wire core.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import Attribute, Interface
@@ -127,6 +127,9 @@ class IConnectionHost(Interface):
 
     def acknowledged(connection: IConnection, message_ids: Sequence[int]) -> None:
         """The client has these messages."""
+
+    def next_turn(call: Callable[[], None]) -> None:
+        """Call something in the next turn of the reactor, when others have been served."""
 
     def mark_dirty(connection: IConnection) -> None:
         """Something is queued: flush it before this reactor turn ends."""

@@ -92,6 +92,9 @@ class _Host:
     def acknowledged(self, connection: IConnection, message_ids: Sequence[int]) -> None:
         """It does not acknowledge."""
 
+    def next_turn(self, call: Callable[[], None]) -> None:
+        self._connector.next_turn(call)
+
     def mark_dirty(self, connection: IConnection) -> None:
         self._connector.mark_dirty(connection)
 

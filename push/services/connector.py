@@ -116,6 +116,10 @@ class Connector:
         """See IConnectionHost."""
         self.measures.acknowledged += len(message_ids)
 
+    def next_turn(self, call: Callable[[], None]) -> None:
+        """See IConnectionHost."""
+        self._clock.callLater(0, call)
+
     def outbox_grew(self, size_bytes: int) -> bool:
         """See IConnectionHost."""
         self._outbox_bytes += size_bytes

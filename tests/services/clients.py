@@ -41,6 +41,7 @@ class Transport(StringTransport):
     """A string transport that can be full, and that can end its writing side alone."""
 
     half_closed = False
+    reading = True
     aborted = False
 
     def loseWriteConnection(self) -> None:
@@ -49,6 +50,14 @@ class Transport(StringTransport):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Nothing to delay."""
+
+    def pauseProducing(self) -> None:
+        """Read no more."""
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self.reading = True
 
     def abortConnection(self) -> None:
         """Drop everything."""

@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured
 from push.model import Delivery, DeliveryReport, Outcome
+from push.protocols.tcp import MAX_FRAMES_A_TURN
 from push.protocols.wire.frames import ID, encode
 from push.protocols.wire.messages import Disconnect
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
@@ -474,6 +475,29 @@ class BadInput(ConnectorCase):
         client = self.client()
         client.send(Signal.PUBLISH)
         self.assertEqual(client.goodbye()["code"], CloseCode.PROTOCOL_ERROR)
+
+    def test_a_flood_of_frames_is_served_in_turns_and_in_order(self) -> None:
+        flooding, _ = self.online()
+        count = 3 * MAX_FRAMES_A_TURN + 1
+        flooding.protocol.dataReceived(b"".join(encode(Signal.PING, message_id=n + 1) for n in range(count)))
+        self.assertFalse(flooding.transport.reading)
+        self.online()  # its turn comes before the flood is over
+        answered = [frame.message_id for frame in flooding.frames()]
+        self.assertEqual(answered, list(range(1, count + 1)))
+        self.assertTrue(flooding.transport.reading)
+
+    def test_a_flood_that_ends_in_garbage_is_answered_up_to_it(self) -> None:
+        client, _ = self.online()
+        client.protocol.dataReceived(encode(Signal.PING) * 300 + b"garbage")
+        signals = [frame.signal for frame in client.frames()]
+        self.assertEqual(signals, [Signal.PING] * 300 + [Signal.DISCONNECT])
+
+    def test_a_flood_of_a_client_that_leaves_is_dropped(self) -> None:
+        client, _ = self.online()
+        client.protocol.dataReceived(encode(Signal.PING) * 300)
+        client.hang_up()
+        self.clock.advance(0)
+        self.assertEqual(len(self.connector.connections), 0)
 
     def test_whatever_comes_after_the_end_is_ignored(self) -> None:
         client, _ = self.online()
