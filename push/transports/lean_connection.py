@@ -41,6 +41,7 @@ _ENDED_WRITING = 0x80  # and done
 _HEARD_END = 0x10  # the peer has ended its side, and the protocol knows
 _DISCONNECTING = 0x20  # loseConnection has been called
 _PEER_GONE = 0x40  # a send has found the connection broken
+_DELAYS = 0x100  # Nagle's algorithm has been switched on
 
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
 # Reported, once, even for a descriptor that is polled for nothing else; without it, all the time.
@@ -175,8 +176,10 @@ class LeanConnection:
         return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Switch Nagle's algorithm off or on."""
-        self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+        """Switch Nagle's algorithm off or on; to say once more that it is to be off costs nothing."""
+        if bool(enabled) == bool(self._state & _DELAYS):
+            self._state ^= _DELAYS
+            self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
         """Whether the kernel probes an idle connection."""

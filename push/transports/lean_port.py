@@ -71,7 +71,7 @@ class LeanPort:
         self.family: int = socket.AF_INET6 if ":" in interface else socket.AF_INET
         self.read_into: list[memoryview] = [memoryview(bytearray(READ_BYTES))]
         self._epoll: select.epoll | None = None
-        self._socket: socket.socket | None = None
+        self._socket: bare.ListeningSocket | None = None
         # By descriptor: these numbers are small and dense, so a list costs 8 bytes each.
         self._connections: list[LeanConnection | None] = []
         self._count = 0
@@ -88,7 +88,7 @@ class LeanPort:
         Raises:
             CannotListenError: the address cannot be had.
         """
-        listening = socket.socket(self.family, socket.SOCK_STREAM)
+        listening = bare.ListeningSocket(self.family, socket.SOCK_STREAM)
         try:
             self._bind(listening)
             epoll = self._epoll or select.epoll()
@@ -190,12 +190,12 @@ class LeanPort:
         listening.listen(self._backlog)
 
     def _accept(self) -> None:
-        listening = self._socket
+        listening, epoll = self._socket, self._epoll
         for _ in range(MAX_ACCEPTS):
-            if listening is None or self._socket is not listening or self._retry is not None:
+            if listening is None or epoll is None or self._socket is not listening or self._retry is not None:
                 return
             try:
-                accepted, peer = listening.accept()
+                descriptor, host, port = listening.accept_descriptor()
             except BlockingIOError:
                 self._is_exhausted = False
                 return
@@ -203,26 +203,21 @@ class LeanPort:
                 if error.errno in _EXHAUSTED:
                     self._rest(error)
                 continue  # this one has gone again; the next may be there
-            self._serve(accepted, peer[0], peer[1])
+            try:
+                epoll.register(descriptor, READ)
+            except OSError as error:
+                os.close(descriptor)
+                self._rest(error)
+                continue
+            self._serve(descriptor, host, port)
 
-    def _serve(self, accepted: socket.socket, host: str, port: int) -> None:
-        epoll = self._epoll
-        if epoll is None:  # cannot be: the listening socket was in it
-            return
-        accepted.setblocking(False)
-        try:
-            epoll.register(accepted, READ)
-        except OSError as error:
-            accepted.close()
-            self._rest(error)
-            return
+    def _serve(self, descriptor: int, host: str, port: int) -> None:
         self._count += 1  # from here on the poll set stays, even if the factory stops the listening
         protocol = self._build(host, port)
         if protocol is None:
             self._count -= 1
-            accepted.close()
+            self._close(descriptor)
             return
-        descriptor = accepted.detach()
         # Thousands of connections come from few addresses: they share the text.
         connection = LeanConnection(self, descriptor, sys.intern(host), port)
         connections = self._connections
@@ -259,17 +254,20 @@ class LeanPort:
             self._epoll.modify(self._socket, select.EPOLLIN)
 
     def _close_buried(self) -> None:
-        epoll = self._epoll
-        while self._buried and epoll is not None:
+        while self._buried:
             buried, self._buried = self._buried, []
             for connection, descriptor, reason in buried:
-                # Closing would do, were there no child process that holds a copy for a while.
-                epoll.unregister(descriptor)
-                os.close(descriptor)
+                self._close(descriptor)
                 self._count -= 1
                 connection.ended(reason)
         self._will_close_buried = False
         self._close_if_unused()
+
+    def _close(self, descriptor: int) -> None:
+        if self._epoll is not None:
+            # Closing would do, were there no child process that holds a copy for a while.
+            self._epoll.unregister(descriptor)
+        os.close(descriptor)
 
     def _close_if_unused(self) -> None:
         epoll = self._epoll

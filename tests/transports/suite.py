@@ -7,8 +7,7 @@ from tests.transports.suite_closing import ClosingSuite
 from tests.transports.suite_data import DataSuite
 from tests.transports.suite_listening import ListeningSuite
 from tests.transports.suite_producers import ProducersSuite
-from tests.transports.suite_random import RandomSuite
 
 
-class TransportSuite(DataSuite, ClosingSuite, ProducersSuite, ListeningSuite, RandomSuite):
+class TransportSuite(DataSuite, ClosingSuite, ProducersSuite, ListeningSuite):
     """Set `kind` to run it."""

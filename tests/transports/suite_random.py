@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 
 from tests.transports.surroundings import HalfRecorder, Notes, Peer, Recorder, TransportCase, turn, until
 
-LIVES = 150
+LIVES = 100
 
 
 class Life:

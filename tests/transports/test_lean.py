@@ -1,6 +1,7 @@
 """The lean transport does all that Twisted's does."""
 
 from tests.transports.suite import TransportSuite
+from tests.transports.suite_random import RandomSuite
 
 
 class LeanTests(TransportSuite):
@@ -9,4 +10,10 @@ class LeanTests(TransportSuite):
     kind = "lean"
 
 
-del TransportSuite
+class LeanRandomTests(RandomSuite):
+    """Random lives over `lean:`."""
+
+    kind = "lean"
+
+
+del RandomSuite, TransportSuite

@@ -1,6 +1,7 @@
 """Twisted's own transport, so that the suite is known to ask for nothing that it does not do."""
 
 from tests.transports.suite import TransportSuite
+from tests.transports.suite_random import RandomSuite
 
 
 class TcpTests(TransportSuite):
@@ -9,4 +10,10 @@ class TcpTests(TransportSuite):
     kind = "tcp"
 
 
-del TransportSuite
+class TcpRandomTests(RandomSuite):
+    """Random lives over `tcp:`."""
+
+    kind = "tcp"
+
+
+del RandomSuite, TransportSuite
