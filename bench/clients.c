@@ -48,7 +48,7 @@ static uint64_t get_hex(const char *in, unsigned digits)
 
 void payload_write(char *out, unsigned stream, uint32_t number, uint64_t at_ns, uint32_t client_index)
 {
-    out[0] = tally.broadcast ? 'B' : 'U';
+    out[0] = stream == UNICASTS ? 'U' : 'B';
     put_hex(out + AT_LOAD, 8, tally.load);
     put_hex(out + AT_STREAM, 2, stream);
     put_hex(out + AT_NUMBER, 8, number);
@@ -59,11 +59,11 @@ void payload_write(char *out, unsigned stream, uint32_t number, uint64_t at_ns, 
 
 /* ---- the check */
 
-void tally_begin(bool broadcast)
+void tally_begin(void)
 {
     struct samples latency = tally.latency;
     uint32_t load = tally.load + 1;
-    tally = (struct tally){.load = load, .broadcast = broadcast, .latency = latency};
+    tally = (struct tally){.load = load, .latency = latency};
     for (unsigned i = 0; i < client_count; i++) {
         clients[i]->posted = 0;
         memset(clients[i]->next, 0, sizeof clients[i]->next);
@@ -75,19 +75,43 @@ bool tally_clean(void)
     return tally.delivered == tally.expected && !tally.skipped && !tally.repeated && !tally.misdelivered && !tally.stray;
 }
 
+_Noreturn void tally_fail(const char *what)
+{
+    fail(1,
+         "%s: %llu deliveries expected, %llu came; %llu skipped, %llu repeated or late, %llu for another client, "
+         "%llu stray",
+         what, (unsigned long long)tally.expected, (unsigned long long)tally.delivered,
+         (unsigned long long)tally.skipped, (unsigned long long)tally.repeated, (unsigned long long)tally.misdelivered,
+         (unsigned long long)tally.stray);
+}
+
+/* Of broadcasts every client has the same story to tell: a sample of them is enough. */
+static bool is_witness(const struct client *client, unsigned stream)
+{
+    return stream == UNICASTS || client->index % 16 == 0;
+}
+
 void client_got(struct client *client, const char *payload, size_t bytes, uint64_t at_ns)
 {
     progress();
-    if (bytes != settings.payload_bytes || payload[0] != (tally.broadcast ? 'B' : 'U') ||
+    if (bytes != settings.payload_bytes || (payload[0] != 'B' && payload[0] != 'U') ||
         get_hex(payload + AT_LOAD, 8) != tally.load) {
         tally.stray++;
         return;
     }
-    unsigned stream = get_hex(payload + AT_STREAM, 2) % MAX_STREAMS;
+    unsigned stream = payload[0] == 'U' ? UNICASTS : get_hex(payload + AT_STREAM, 2) % MAX_STREAMS;
     uint32_t number = get_hex(payload + AT_NUMBER, 8);
-    if (!tally.broadcast && get_hex(payload + AT_CLIENT, 8) != client->index) {
+    if (stream == UNICASTS && get_hex(payload + AT_CLIENT, 8) != client->index) {
         tally.misdelivered++;
         return;
+    }
+    if (client->kind == CLIENT_STALLED) {
+        stalled_got(client, stream, number);
+        return;
+    }
+    if (client->kind == CLIENT_PASSING && stream != UNICASTS && !(client->joined & 1u << stream)) {
+        client->joined |= (uint16_t)(1u << stream); /* it has come in the middle of these */
+        client->next[stream] = number;
     }
     if (number < client->next[stream]) {
         tally.repeated++;
@@ -95,9 +119,13 @@ void client_got(struct client *client, const char *payload, size_t bytes, uint64
     }
     tally.skipped += number - client->next[stream];
     client->next[stream] = number + 1;
+    if (client->kind == CLIENT_PASSING) {
+        tally.passed++;
+        return;
+    }
     tally.delivered++;
     tally.last_ns = at_ns;
-    if (!tally.broadcast)
+    if (is_witness(client, stream))
         samples_add(&tally.latency, at_ns - get_hex(payload + AT_TIME, 16));
 }
 
@@ -126,10 +154,10 @@ static void client_read(struct client *client)
             continue;
         if (got < 0 && errno == EAGAIN)
             return;
-        if (got < 0)
-            fail(2, "client %u: reading: %s", client->index, strerror(errno));
-        if (got == 0)
-            fail(2, "client %u: the server closed the connection", client->index);
+        if (got <= 0) {
+            client_ended(client, got ? errno : 0);
+            return;
+        }
         size_t bytes = kept + (size_t)got;
         size_t taken = wire->parse(client, read_buffer, bytes, now_ns());
         if (kept || taken < bytes)
@@ -162,7 +190,7 @@ static void client_ready(struct source *source, uint32_t events)
         client_read(client);
 }
 
-static void client_connect(unsigned index)
+struct client *client_connect(unsigned index, enum client_kind kind, unsigned receive_bytes)
 {
     struct client *client = calloc(1, sizeof *client);
     if (!client)
@@ -170,6 +198,8 @@ static void client_connect(unsigned index)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     if (fd < 0)
         fail(2, "client %u: socket: %s (raise `ulimit -n`)", index, strerror(errno));
+    if (receive_bytes)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
     if (settings.source_addresses > 1) {
         /* Without it the port is chosen at bind, out of far fewer. */
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
@@ -178,8 +208,7 @@ static void client_connect(unsigned index)
         if (bind(fd, (struct sockaddr *)&from, sizeof from))
             fail(2, "client %u: bind: %s", index, strerror(errno));
     }
-    *client = (struct client){.source = {fd, client_ready}, .index = index, .began_ns = now_ns()};
-    clients[index] = client;
+    *client = (struct client){.source = {fd, client_ready}, .index = index, .kind = kind, .began_ns = now_ns()};
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(settings.wire_port)};
     inet_pton(AF_INET, settings.host, &to.sin_addr);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
@@ -187,9 +216,40 @@ static void client_connect(unsigned index)
     /* On one host the handshake is over when connect() returns, unless the server's backlog is full. */
     client_greet(client);
     watch(&client->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+    return client;
+}
+
+void client_free(struct client *client, bool reset)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    if (reset)
+        setsockopt(client->source.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(client->source.fd);
+    free(client->partial);
+    free(client);
+}
+
+void client_dismissed(struct client *client, unsigned code, const char *why, size_t bytes)
+{
+    if (client->kind != CLIENT_STALLED)
+        fail(2, "client %u: DISCONNECT %.*s", client->index, (int)bytes, why);
+    stalled_dismissed(client, code);
+}
+
+void client_ended(struct client *client, int error)
+{
+    if (client->kind != CLIENT_STALLED)
+        fail(2, "client %u: the server closed the connection: %s", client->index, error ? strerror(error) : "end of file");
+    stalled_ended(client, error);
 }
 
 /* ---- all of them */
+
+static void connect_next(void)
+{
+    clients[client_count] = client_connect(client_count, CLIENT_STEADY, 0);
+    client_count++;
+}
 
 void client_opened(struct client *client, const char *token, size_t token_bytes, uint64_t at_ns)
 {
@@ -199,11 +259,16 @@ void client_opened(struct client *client, const char *token, size_t token_bytes,
         fail(2, "client %u: a token of %zu bytes", client->index, token_bytes);
     memcpy(client->token, token, token_bytes);
     client->state = CLIENT_OPEN;
-    opened++;
+    client->opened_ns = at_ns;
     progress();
+    if (client->kind == CLIENT_STALLED)
+        stalled_opened(client);
+    if (client->kind != CLIENT_STEADY)
+        return;
+    opened++;
     samples_add(&opening, at_ns - client->began_ns);
     if (client_count < wanted)
-        client_connect(client_count++);
+        connect_next();
 }
 
 static bool all_open(void)
@@ -221,7 +286,7 @@ void clients_open(unsigned count, unsigned in_flight)
     double cpu_before_s = cpu_s();
     uint64_t began_ns = now_ns();
     while (client_count < wanted && client_count < before + in_flight)
-        client_connect(client_count++);
+        connect_next();
     if (!serve_until(all_open))
         fail(2, "only %u of %u sessions are open, and nothing happens any more", opened, wanted);
     double seconds = (double)(now_ns() - began_ns) / 1e9;
@@ -234,11 +299,8 @@ void clients_open(unsigned count, unsigned in_flight)
 void clients_close(void)
 {
     unsigned count = client_count;
-    for (unsigned i = 0; i < count; i++) {
-        close(clients[i]->source.fd);
-        free(clients[i]->partial);
-        free(clients[i]);
-    }
+    for (unsigned i = 0; i < count; i++)
+        client_free(clients[i], false);
     client_count = wanted = opened = 0;
     printf("{\"step\": \"close\", \"clients\": %u}\n", count);
 }

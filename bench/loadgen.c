@@ -9,6 +9,10 @@
  *   unicast MESSAGES ENTRIES CONNECTIONS           batches, each entry to another client
  *   lone MESSAGES                                  a single message at a time, each until it has arrived
  *   http MESSAGES CONNECTIONS                      single messages, one a request
+ *   echo MESSAGES CONNECTIONS                      the same requests, to a server that delivers nothing
+ *   stall CLIENTS RECEIVE_BYTES                    open sessions that read nothing
+ *   drain SECONDS                                  let these read at last, and see how they were closed
+ *   churn SECONDS ARRIVALS_PER_S LIFE_MS           broadcasts and unicasts while clients come and go
  *   close                                          close every client
  *
  * It ends with 0 at the end of its input, 1 as soon as a message is lost, repeated, out of order or with the
@@ -69,6 +73,12 @@ void watch(struct source *source, uint32_t events)
     struct epoll_event event = {.events = events, .data.ptr = source};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, source->fd, &event))
         fail(2, "watching a descriptor: %s", strerror(errno));
+}
+
+void unwatch(struct source *source)
+{
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_DEL, source->fd, NULL))
+        fail(2, "no longer watching a descriptor: %s", strerror(errno));
 }
 
 void progress(void)
@@ -133,25 +143,42 @@ static void run_load(const char *name, char **words)
     load.one_at_a_time = !strcmp(name, "serial") || !strcmp(name, "lone");
     if (!strcmp(name, "sustained") || !strcmp(name, "unicast"))
         load.entries = number(words, 1, 100000, "the number of entries");
+    load.only_answers = !strcmp(name, "echo");
     if (!load.one_at_a_time)
         load.connections = number(words, 1, load.broadcast ? MAX_STREAMS : MAX_CONNECTIONS, "the number of connections");
     load_run(load);
 }
 
+/* What is neither a load nor unknown. */
+static bool run_other(const char *name, char **words)
+{
+    if (!strcmp(name, "open")) {
+        unsigned count = number(words, 1, 1000000, "the number of clients");
+        clients_open(count, number(words, 1, 65535, "how many are in flight"));
+    } else if (!strcmp(name, "close")) {
+        clients_close();
+    } else if (!strcmp(name, "stall")) {
+        unsigned count = number(words, 1, 1000000, "the number of clients");
+        stalled_open(count, number(words, 0, 1 << 30, "bytes of the receive buffer"));
+    } else if (!strcmp(name, "drain")) {
+        stalled_drain(number(words, 1, 3600, "the number of seconds"));
+    } else if (!strcmp(name, "churn")) {
+        unsigned seconds = number(words, 1, 3600, "the number of seconds");
+        unsigned arrivals_per_s = number(words, 1, 100000, "arrivals a second");
+        churn_run(seconds, arrivals_per_s, number(words, 1, 60000, "the life of a connection"));
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void run_command(char *line)
 {
-    static const char *const LOADS[] = {"serial", "sustained", "unicast", "lone", "http"};
+    static const char *const LOADS[] = {"serial", "sustained", "unicast", "lone", "http", "echo"};
     char *words = NULL, *name = strtok_r(line, " \n", &words);
     if (!name)
         return;
-    if (!strcmp(name, "open")) {
-        unsigned count = number(&words, 1, 1000000, "the number of clients");
-        clients_open(count, number(&words, 1, 65535, "how many are in flight"));
-        fflush(stdout);
-        return;
-    }
-    if (!strcmp(name, "close")) {
-        clients_close();
+    if (run_other(name, &words)) {
         fflush(stdout);
         return;
     }
@@ -209,13 +236,32 @@ static void obey(void)
 
 /* ---- start */
 
+static void choose_speech(const char *name)
+{
+    static const struct {
+        const char *name;
+        const struct wire *wire;
+        const struct api *api;
+    } SPEECHES[] = {
+        {"push", &framed_wire, &http_api}, {"redis", &redis_wire, &redis_api}, {"mqtt", &mqtt_wire, &mqtt_api}};
+    for (size_t i = 0; i < sizeof SPEECHES / sizeof *SPEECHES; i++) {
+        if (!strcmp(name, SPEECHES[i].name)) {
+            wire = SPEECHES[i].wire;
+            api = SPEECHES[i].api;
+            return;
+        }
+    }
+    fail(2, "--speaks must be push, redis or mqtt");
+}
+
 static void read_options(int argc, char **argv)
 {
     static const struct option OPTIONS[] = {
         {"host", required_argument, NULL, 'h'},     {"port", required_argument, NULL, 'p'},
         {"api-port", required_argument, NULL, 'a'}, {"api-key", required_argument, NULL, 'k'},
         {"payload-bytes", required_argument, NULL, 'b'}, {"source-addresses", required_argument, NULL, 's'},
-        {"stall-s", required_argument, NULL, 't'},  {NULL, 0, NULL, 0}};
+        {"stall-s", required_argument, NULL, 't'},  {"speaks", required_argument, NULL, 'w'},
+        {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         unsigned value = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 0;
         switch (option) {
@@ -226,6 +272,7 @@ static void read_options(int argc, char **argv)
         case 'b': settings.payload_bytes = value; break;
         case 's': settings.source_addresses = value; break;
         case 't': settings.stall_s = value; break;
+        case 'w': choose_speech(optarg); break;
         default: exit(2);
         }
     }

@@ -55,7 +55,7 @@ static void poster_parse(struct poster *poster)
 {
     struct text *in = &poster->in;
     struct answer answer = {0};
-    size_t taken = api->answer(in->bytes, in->length, &answer);
+    size_t taken = api->answer(in->bytes, in->length, poster->entries, &answer);
     if (!taken)
         return;
     if (!poster->busy || taken != in->length)
@@ -105,6 +105,8 @@ void posters_open(unsigned count)
         if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to))
             fail(2, "connecting to the API: %s", strerror(errno));
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (api->hello)
+            api->hello(fd, poster_count);
         fcntl(fd, F_SETFL, O_NONBLOCK);
         poster->source = (struct source){fd, poster_ready};
         poster->number = poster_count;

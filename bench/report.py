@@ -10,7 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-Summary = dict[str, dict[str, dict[str, Any]]]
+from targets import TARGETS, Summary
+
+# Where a server has no such step, this one stands for it.
+ALTERNATIVES = {"http": "echo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +37,36 @@ class Measure:
 
 MEASURES = (
     Measure("accept", "accept + SUB, sessions/s", "open", ("opened_per_s",)),
+    Measure("accept", "accept + SUB, µs of the server's core a session", "open", ("server_us",), 1),
     Measure("idle", "memory of an idle session, bytes", "memory", ("bytes_per_session",)),
     Measure("idle", "process when ready, MB", "memory", ("ready_mb",), 1),
     Measure("idle", "process after all have left, MB", "memory", ("closed_mb",), 1),
     Measure("serial", "serial broadcast, last client, p50 ms", "serial", ("last_client_ms", "p50"), 1),
     Measure("serial", "serial broadcast, last client, p90 ms", "serial", ("last_client_ms", "p90"), 1),
     Measure("serial", "serial broadcast, last client, max ms", "serial", ("last_client_ms", "max"), 1),
+    Measure("serial", "serial broadcast, µs of the server's core a delivery", "serial", ("server_us",), 2),
     Measure("sustained", "sustained broadcast, deliveries/s", "sustained", ("deliveries_per_s",)),
+    Measure("sustained", "sustained broadcast, p50 ms", "sustained", ("latency_ms", "p50"), 1),
+    Measure("sustained", "sustained broadcast, µs of the server's core a delivery", "sustained", ("server_us",), 2),
     Measure("unicast", "unicast by batchSend, deliveries/s", "unicast", ("deliveries_per_s",)),
     Measure("unicast", "unicast by batchSend, p50 ms", "unicast", ("latency_ms", "p50"), 1),
     Measure("unicast", "unicast by batchSend, p99 ms", "unicast", ("latency_ms", "p99"), 1),
+    Measure("unicast", "unicast by batchSend, µs of the server's core a delivery", "unicast", ("server_us",), 2),
     Measure("lone", "lone unicast, p50 ms", "lone", ("latency_ms", "p50"), 3),
     Measure("lone", "lone unicast, p99 ms", "lone", ("latency_ms", "p99"), 3),
     Measure("http", "single sends over HTTP, requests/s", "http", ("posts_per_s",)),
+    Measure("http", "single sends over HTTP, µs of the server's core a request", "http", ("server_us",), 1),
     Measure("http", "single sends over HTTP, answer p50 ms", "http", ("answer_ms", "p50"), 2),
     Measure("http", "single sends over HTTP, answer p99 ms", "http", ("answer_ms", "p99"), 2),
 )
 
 
-def _value(steps: Sequence[Mapping[str, Any]], measure: Measure) -> float:
-    step: Any = next(step for step in steps if step["step"] == measure.step)
+def _value(steps: Sequence[Mapping[str, Any]], measure: Measure) -> float | None:
+    """The number of one round; None where this server has none."""
+    name = measure.step if any(step["step"] == measure.step for step in steps) else ALTERNATIVES.get(measure.step)
+    step: Any = next((step for step in steps if step["step"] == name), None)
+    if step is None:
+        return None
     if measure.step == "memory":
         step = {**step, "ready_mb": step["ready"]["pss"] / 1e6, "closed_mb": step["closed"]["pss"] / 1e6}
     for key in measure.path:
@@ -61,53 +74,86 @@ def _value(steps: Sequence[Mapping[str, Any]], measure: Measure) -> float:
     return float(step)
 
 
-def _busy(steps: Sequence[Mapping[str, Any]], measure: Measure, who: str) -> float | None:
-    return next((step.get(f"{who}_busy") for step in steps if step["step"] == measure.step), None)
+def _spread(values: Sequence[float], digits: int) -> dict[str, Any]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "digits": digits}
 
 
 def summarise(results: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], modes: Sequence[str]) -> Summary:
-    """Row title → server → median, least and greatest of the rounds, and how busy both sides were (medians)."""
+    """Row title → server → median, least and greatest of the rounds; how busy both sides were, and the ratio.
+
+    A ratio is of the first server to another, round by round: what else the machine did in a round hit both.
+    """
     summary: Summary = {}
     for measure in (measure for measure in MEASURES if measure.mode in modes):
         row = summary[measure.title] = {}
+        first: list[float | None] = []
         for name, rounds in results.items():
             values = [_value(steps, measure) for steps in rounds]
-            row[name] = {
-                "median": statistics.median(values),
-                "min": min(values),
-                "max": max(values),
-                "digits": measure.digits,
-            }
+            first = first or values
+            known = [value for value in values if value is not None]
+            if not known:
+                continue
+            row[name] = _spread(known, measure.digits)
+            ratios = [a / b for a, b in zip(first, values, strict=True) if a is not None and b]
+            if first is not values and ratios:
+                row[name]["ratio"] = _spread(ratios, 2)
             for who in ("server", "generator"):
-                busy = [part for steps in rounds if (part := _busy(steps, measure, who)) is not None]
+                busy = [
+                    step[f"{who}_busy"]
+                    for steps in rounds
+                    for step in steps
+                    if step["step"] == measure.step and f"{who}_busy" in step
+                ]
                 if busy:
                     row[name][f"{who}_busy"] = round(statistics.median(busy), 2)
     return summary
 
 
-def _cell(numbers: Mapping[str, Any]) -> str:
+def _cell(numbers: Mapping[str, Any] | None) -> str:
+    if not numbers:
+        return "–"
     digits = numbers["digits"]
     median, least, greatest = (f"{numbers[key]:,.{digits}f}" for key in ("median", "min", "max"))
     return f"{median} ({least} … {greatest})"
 
 
-def table(summary: Summary, machine: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """The whole report as Markdown."""
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["", *(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))]
+
+
+def table(summary: Summary, machine: Mapping[str, Any], settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The measurements and the ratios as Markdown."""
     lines = [f"- {name}: {value}" for name, value in machine.items()]
     lines.append(f"- settings: {', '.join(f'{name} {_plain(value)}' for name, value in settings.items())}")
-    names = list(next(iter(summary.values()), {}))
-    peers = [name for name in names if name != names[0]]
-    head = ["median (least … greatest)", *names, *(f"{names[0]} / {peer}" for peer in peers), "busy: server, generator"]
-    lines += ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    rows = [[title, *(_cell(row.get(name)) for name in names)] for title, row in summary.items()]
+    lines += _table(["median (least … greatest)", *names], rows)
+    first, peers = names[0], names[1:]
+    rows = []
     for title, row in summary.items():
-        cells = [title, *(_cell(row[name]) for name in names)]
-        for peer in peers:
-            against = row[peer]["median"]
-            cells.append(f"{row[names[0]]['median'] / against:.2f}" if against > 0 else "–")
-        busy = [f"{row[names[0]][key]:.0%}" for key in ("server_busy", "generator_busy") if key in row[names[0]]]
-        cells.append(", ".join(busy) or "–")
-        lines.append(f"| {' | '.join(cells)} |")
+        own = row.get(first, {})
+        busy = [f"{own[key]:.0%}" for key in ("server_busy", "generator_busy") if key in own]
+        rows.append([title, *(_cell(row.get(peer, {}).get("ratio")) for peer in peers), ", ".join(busy) or "–"])
+    lines += _table(["ratio", *(f"{first} / {peer}" for peer in peers), f"busy: {first}, generator"], rows)
     return "\n".join(lines)
+
+
+def sweep_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a delivery costs, by number of clients."""
+    head = list(rows[0])
+    titles = [name.replace("_us", ", µs of the server's core a delivery") for name in head]
+    return "\n".join(_table(titles, [[f"{row[name]:,}" for name in head] for row in rows]))
+
+
+def targets_table(summary: Summary, trials: Mapping[str, Any], sweep: Sequence[Mapping[str, Any]], first: str) -> str:
+    """Each target that could be looked at, what was measured, and whether that is enough."""
+    rows = []
+    for target in TARGETS:
+        found = target.found(summary, trials, sweep, first)
+        if found is not None:
+            is_met = found <= target.limit if target.is_ceiling else found >= target.limit
+            limit = f"{'≤' if target.is_ceiling else '≥'} {target.limit:,g}"
+            rows.append([target.what, limit, f"{found:,.{target.digits}f}", "met" if is_met else "not met"])
+    return "\n".join(_table(["target", "limit", "measured", ""], rows)) if rows else ""
 
 
 def _plain(value: object) -> str:

@@ -41,6 +41,12 @@ static void sub_answered(struct client *client, const char *body, size_t bytes, 
     client_opened(client, token, strcspn(token, "\""), at_ns);
 }
 
+static void dismissed(struct client *client, const char *body, size_t bytes)
+{
+    const char *code = memmem(body, bytes, "\"code\":", 7);
+    client_dismissed(client, code ? (unsigned)strtoul(code + 7, NULL, 10) : 0, body, bytes);
+}
+
 static void take(struct client *client, unsigned signal, unsigned subsignal, const char *body, size_t bytes,
                  uint64_t at_ns)
 {
@@ -49,7 +55,7 @@ static void take(struct client *client, unsigned signal, unsigned subsignal, con
     else if (signal == SUB)
         sub_answered(client, body, bytes, at_ns);
     else if (signal == DISCONNECT)
-        fail(2, "client %u: DISCONNECT %.*s", client->index, (int)bytes, body);
+        dismissed(client, body, bytes);
     else if (signal != PING)
         fail(2, "client %u: an unexpected signal %u.%u", client->index, signal, subsignal);
 }

@@ -1,0 +1,211 @@
+"""Trials: what the server does where clients behave badly, come and go, or are many; each on servers of its own."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from generator import Generator, Step, generating
+from process import forget_most_rss, memory_bytes, most_rss_bytes
+from servers import BENCH, BenchError, Running, running, spawn, stop
+
+SETTLE_S = 2.0
+# Stalled clients hang up only when they are drained; until then the server must not cut them, or they would never
+# read why they were closed.
+CLOSE_TIMEOUT_S = 300
+STALLED_RECEIVE_BYTES = 2048
+# Linux takes more than 2 MB for a client that reads nothing before a send is refused (tcp_wmem, 6.18, 2026-11-23): with
+# messages of the usual size it would take minutes until the server has something to hold.
+SLOW_PAYLOAD_BYTES = 1024
+SLOW_BROADCASTS = 6_000
+# So that what waits for all the slow ones stays below the node's ceiling, and each is closed for its own backlog.
+SLOW_OUTBOX_BYTES = 131_072
+CEILING_BYTES = 268_435_456  # --max-node-outbox-bytes, its default
+TLS_CLIENTS = 1_000
+RETURNS = 10
+SWEEP_PARTS = ("serial", "sustained", "unicast")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large the trials are.
+
+    Attributes:
+        server: whose, of SERVERS.
+        cores: of the server and of the load generator.
+        payload_bytes: of each message.
+        clients: what "10,000 clients" means here: all of them for return, half of them for slow and churn.
+        effort: 1.0 for the full number of messages.
+    """
+
+    server: str
+    cores: tuple[int, int]
+    payload_bytes: int
+    clients: int
+    effort: float
+
+    def part(self, count: int, least: int = 1) -> int:
+        """A number of messages, or of seconds."""
+        return max(least, int(count * self.effort))
+
+
+def closes_by_code(server: Running) -> dict[str, int]:
+    """How many connections the server has closed, by code, as it says itself."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.place.api_port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    found = re.findall(r'push_closes_total\{by="server",code="(\d+)"\} ([0-9.e+]+)', text)
+    return {code: int(float(count)) for code, count in found}
+
+
+def _pressed(generator: Generator, server: Running, broadcasts: int) -> Step:
+    """Broadcasts at full speed, with the most memory that the server has had meanwhile."""
+    forget_most_rss(server.pid)
+    step = generator.run(f"sustained {broadcasts} 10 4")
+    return {
+        "deliveries_per_s": step["deliveries_per_s"],
+        "latency_p50_ms": step["latency_ms"]["p50"],
+        "latency_p99_ms": step["latency_ms"]["p99"],
+        "most_rss_mb": round(most_rss_bytes(server.pid) / 1e6, 1),
+    }
+
+
+def slow_readers(scale: Scale, outbox_bytes: int = SLOW_OUTBOX_BYTES) -> Step:
+    """A fifth of the clients read nothing during broadcasts at full speed; then they read what is left."""
+    slow = scale.clients // 10
+    readers = scale.clients // 2 - slow
+    settings = {"close-timeout-s": str(CLOSE_TIMEOUT_S), "max-outbox-bytes": str(outbox_bytes)}
+    with (
+        running(scale.server, scale.cores[0], settings) as server,
+        generating(server, scale.cores[1], SLOW_PAYLOAD_BYTES) as generator,
+    ):
+        generator.run(f"open {readers} 256")
+        without = _pressed(generator, server, SLOW_BROADCASTS // 4)
+        generator.run(f"stall {slow} {STALLED_RECEIVE_BYTES}")
+        pressed = _pressed(generator, server, SLOW_BROADCASTS)
+        closed = closes_by_code(server)
+        drained = generator.run("drain 60")
+        after = _pressed(generator, server, SLOW_BROADCASTS // 4)
+    ratios = {f"{part}_ratio": round(pressed[part] / without[part], 2) for part in ("latency_p50_ms", "latency_p99_ms")}
+    return {
+        "readers": readers,
+        "slow": slow,
+        "broadcasts": SLOW_BROADCASTS,
+        "payload_bytes": SLOW_PAYLOAD_BYTES,
+        "max_outbox_bytes": outbox_bytes,
+        "without_slow": without,
+        "with_slow": pressed,
+        "after_drain": after,
+        **ratios,
+        "closed_by_server": closed,
+        "closed_slow_part": closed.get("3003", 0) / slow,
+        "gained_of_ceiling": round((pressed["most_rss_mb"] - without["most_rss_mb"]) * 1e6 / CEILING_BYTES, 3),
+        "drained": drained,
+    }
+
+
+def churn(scale: Scale) -> Step:
+    """Broadcasts and unicasts at full speed while 1,000 clients a second come and go, half of them with a RST."""
+    with (
+        running(scale.server, scale.cores[0]) as server,
+        generating(server, scale.cores[1], scale.payload_bytes) as generator,
+    ):
+        generator.run(f"open {scale.clients // 2} 256")
+        step = generator.run(f"churn {scale.part(15, 3)} {scale.clients // 10} 300")
+        # The generator ends at the first that is wrong; that it has answered says that there was none.
+        return {**step, "wrong": step["lost"] + step["repeated"] + step["misdelivered"]}
+
+
+def come_and_go(scale: Scale) -> Step:
+    """All clients come and go, ten times; the memory after each."""
+    with (
+        running(scale.server, scale.cores[0]) as server,
+        generating(server, scale.cores[1], scale.payload_bytes) as generator,
+    ):
+        ready = memory_bytes(server.pid)["pss"]
+        pss = []
+        for _ in range(RETURNS):
+            generator.run(f"open {scale.clients} 256")
+            generator.run(f"unicast {scale.clients} 1000 4")
+            generator.run("close")
+            time.sleep(SETTLE_S)
+            pss.append(memory_bytes(server.pid)["pss"])
+    return {
+        "clients": scale.clients,
+        "ready_mb": round(ready / 1e6, 1),
+        "after_mb": [round(each / 1e6, 1) for each in pss],
+        # The first rounds fill the allocator's arenas; what grows after the second is a leak.
+        "growth_bytes_per_client": round((pss[-1] - pss[1]) / (scale.clients * (RETURNS - 2)), 1),
+    }
+
+
+def tls_memory(scale: Scale) -> Step:
+    """What a session over TLS holds, idle and after a broadcast."""
+    with running("push-tls", scale.cores[0]) as server:
+        command = [sys.executable, str(BENCH / "tls_clients.py"), str(server.place.port), str(TLS_CLIENTS)]
+        clients = spawn(command, scale.cores[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            ready = memory_bytes(server.pid)["pss"]
+            opened = _answer(clients, "open")
+            time.sleep(SETTLE_S)
+            held = memory_bytes(server.pid)["pss"]
+            body = json.dumps({"target": {"all": True}, "message": {"data": "x" * scale.payload_bytes}}).encode()
+            url = f"http://127.0.0.1:{server.place.api_port}/v1/messages:send"
+            headers = {"Content-Type": "application/json"}
+            urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30).close()
+            _answer(clients, f"receive {scale.payload_bytes}")
+            time.sleep(SETTLE_S)
+            used = memory_bytes(server.pid)["pss"]
+        finally:
+            stop(clients)
+    return {
+        "clients": TLS_CLIENTS,
+        "handshakes_per_s": opened["opened_per_s"],
+        "bytes_per_session": round((held - ready) / TLS_CLIENTS),
+        "bytes_per_session_after_broadcast": round((used - ready) / TLS_CLIENTS),
+    }
+
+
+def _answer(child: "subprocess.Popen[str]", command: str) -> Step:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(command + "\n")
+    child.stdin.flush()
+    line = child.stdout.readline()
+    if not line:
+        raise BenchError(f"the TLS clients ended at `{command}` ({child.wait()})")
+    answer: Step = json.loads(line)
+    return answer
+
+
+TRIALS: dict[str, Callable[[Scale], Step]] = {
+    "slow": slow_readers,
+    "churn": churn,
+    "return": come_and_go,
+    "tls": tls_memory,
+}
+
+
+def sweep(scale: Scale, counts: Sequence[int]) -> list[Step]:
+    """The time of the server's core for one delivery, by number of clients."""
+    rows = []
+    for count in counts:
+        commands = {
+            "serial": f"serial {scale.part(200_000 // count, 3)}",
+            "sustained": f"sustained {scale.part(2_000_000 // count, 40)} 10 4",
+            "unicast": f"unicast {scale.part(100_000, 4_000)} 1000 4",
+        }
+        with (
+            running(scale.server, scale.cores[0]) as server,
+            generating(server, scale.cores[1], scale.payload_bytes) as generator,
+        ):
+            generator.run(f"open {count} 256")
+            steps = {part: generator.run(commands[part]) for part in SWEEP_PARTS}
+        row: Step = {"clients": count}
+        row |= {f"{part}_us": steps[part]["server_us"] for part in SWEEP_PARTS}
+        rows.append(row)
+        print(f"sweep: {row}", file=sys.stderr)
+    return rows
