@@ -62,7 +62,7 @@ class ProducersSuite(TransportCase):
         port = await self.listen()
         peer, protocol = await self.connect(port, receive_buffer_bytes=4096)
         producer = Notes()
-        piece = b"y" * 16_000_000
+        piece = b"y" * 8_000_000
         left = [piece, piece]
 
         def resume() -> None:

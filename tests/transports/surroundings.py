@@ -253,7 +253,7 @@ class TransportCase(TestCase):
         Returns:
             What has been written.
         """
-        data = bytes(range(256)) * 65_536  # 16 MB: more than Linux lets the buffers of a connection grow to
+        data = bytes(range(256)) * 32_768  # 8 MB: more than Linux lets the buffers of a connection grow to
         protocol.transport.write(data)
         for _ in range(5):
             await turn()
