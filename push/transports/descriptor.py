@@ -18,7 +18,7 @@ class ListeningSocket(socket.socket):
     """A listening socket that accepts bare descriptors."""
 
     def accept_descriptor(self) -> tuple[int, str, int]:
-        """What accept() is made of, without the socket object: 6 microseconds instead of 10 (2026-11-24).
+        """What accept() is made of, without the socket object: 6 microseconds instead of 10 (2026-11-23).
 
         Returns:
             A non-blocking descriptor, and the peer's address and port.
@@ -26,7 +26,12 @@ class ListeningSocket(socket.socket):
         Raises:
             OSError: as accept() does.
         """
-        descriptor, (host, port, *_) = self._accept()  # type: ignore[attr-defined]  # undocumented, since 3.0
+        raw_accept = getattr(self, "_accept", None)  # CPython has it since 3.0, but does not document it
+        if raw_accept is None:
+            accepted, (host, port, *_) = self.accept()
+            descriptor = accepted.detach()
+        else:
+            descriptor, (host, port, *_) = raw_accept()
         os.set_blocking(descriptor, False)
         return descriptor, host, port
 
