@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from push.ipush import IConnection
 
-# A heartbeat or a new connection may have to wait this long behind a broadcast. Measured: a slice of 5 ms
-# costs a 10,000-client broadcast under 1 %.
+# A heartbeat or a new connection may have to wait this long behind a broadcast. An empty turn of the reactor costs
+# 4 to 6 µs (measured 2026-11-23), so dividing costs next to nothing.
 SLICE_S = 0.005
 
 
