@@ -96,12 +96,15 @@ class Admission:
                 found = key
         return found
 
-    def admit(self, request: "ApiRequest", right: str | None) -> None:
+    def admit(self, request: "ApiRequest", right: str | None) -> str:
         """Let a request to a route in, or not.
 
         Args:
             request: that came.
             right: that the route needs; None for a route that is open to everybody.
+
+        Returns:
+            Whose it is: the name of a key, or an address.
 
         Raises:
             Unauthenticated: a key is needed, and none or an unknown one was shown.
@@ -109,14 +112,23 @@ class Admission:
             RateLimited: the caller has called too often.
         """
         if right is None:
-            return
+            return request.peer_host
         if not self._keys:
             refuse_browsers(request)
             self._rates.take(request.peer_host)
-            return
+            return request.peer_host
         key = self.identify(request.authorization)
         if key is None:
             raise Unauthenticated("An API key is needed: send it as `Authorization: Bearer <key>`.")
         self._rates.take(key.name)
         if right not in key.rights:
             raise PermissionDenied(f"This API key has not the right to {right}.")
+        return key.name
+
+    def count(self, caller: str) -> None:
+        """Count a further request of somebody who was admitted.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        self._rates.take(caller)

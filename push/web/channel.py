@@ -5,24 +5,20 @@ empty 400. Here a request is refused as soon as that can be known: its body is n
 comes is dropped until the client has had time to read the answer.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
-from twisted.web.resource import IResource
-from twisted.web.server import Site
 
 from push.errors import InvalidRequest, PushError
 from push.web import errors
-from push.web.auth import Admission
-from push.web.exchange import ApiRequest
-from push.web.settings import ApiSettings
+from push.web.exchange import ApiRequest, BodyStream
 
-# What a client without a key may send before it has been told that it needs one.
-UNKNOWN_BODY_BYTES = 16 * 1024
+if TYPE_CHECKING:
+    from push.web.api_site import ApiSite
+
 # How long a refused client may take to read why, while what it sends is dropped.
 LINGER_S = 2.0
 
@@ -32,9 +28,12 @@ class ApiChannel(HTTPChannel):
 
     site: "ApiSite"
     transport: Any  # what HTTPChannel needs of it is more than ITransport
+    request_line = b""
     _begun_s: float | None = None
     _answering = False
     _refused = False
+    _streaming = False
+    _held = False
     _lingering: IDelayedCall | None = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -52,11 +51,15 @@ class ApiChannel(HTTPChannel):
                 self.refuse(errors.RequestTimeout("The request took too long to arrive."))
                 return
         super().dataReceived(data)
+        self._let_stream_work()
 
     def lineReceived(self, line: bytes) -> None:
         """A line of the head came; after a refusal, twisted may still hold some."""
-        if not self._refused:
-            super().lineReceived(line)
+        if self._refused:
+            return
+        if not self.requests:
+            self.request_line = line
+        super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line of the head is longer than twisted allows (16 KiB)."""
@@ -92,8 +95,69 @@ class ApiChannel(HTTPChannel):
 
     def requestDone(self, request: ApiRequest) -> None:
         """The answer has been written."""
-        self._answering = False
+        self._answering = self._streaming = False
+        if self._refused:
+            self.requests.remove(request)
+            self._linger()
+            return
         super().requestDone(request)
+        self._let_stream_work()
+
+    def stop(self) -> None:
+        """The server stops: close as soon as what is being answered is."""
+        if self._streaming:
+            self.refuse(errors.Stopping())
+        elif self._answering:
+            self.persistent = 0
+        elif self._begun_s is None:
+            self.loseConnection()
+
+    def stream_begins(self) -> None:
+        """The body that comes is read at once; it may take as long as it likes, but never be silent for long."""
+        self._answering = self._streaming = True
+        self._begun_s = None
+
+    def stream_ends(self) -> None:
+        """The body is complete; that its answer is read has a time limit, which twisted has just lifted."""
+        self._streaming = False
+        self.setTimeout(self.site.settings.request_timeout_s)
+
+    def read_on(self) -> None:
+        """Whoever reads the stream wants more."""
+        if self._held:
+            self._held = False
+            self.resetTimeout()
+            self.transport.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read. twisted reads on then, whoever is behind."""
+        super().resumeProducing()
+        if self._held:
+            self.transport.pauseProducing()
+
+    def timeoutConnection(self) -> None:
+        """Nothing came for too long."""
+        stream = self._stream
+        if stream is None:
+            super().timeoutConnection()
+        elif stream.waits_for_data:
+            self.refuse(errors.RequestTimeout("The stream was silent for too long."))
+        elif stream.waits_for_room:
+            self.transport.abortConnection()
+        else:  # it is the server that takes long
+            self.setTimeout(self.site.settings.request_timeout_s)
+
+    @property
+    def _stream(self) -> BodyStream | None:
+        return self.requests[-1].stream if self.requests else None
+
+    def _let_stream_work(self) -> None:
+        stream = self._stream
+        if stream is not None:
+            stream.arrived()
+            if stream.is_behind:
+                self._held = True
+                self.transport.pauseProducing()
 
     def refuse(self, error: PushError) -> None:
         """Answer and hear no more: drop what still comes, and close.
@@ -104,10 +168,19 @@ class ApiChannel(HTTPChannel):
         if self._refused:
             return
         self._refused = True
-        self.setTimeout(None)
+        stream = self._stream
+        if stream is not None:
+            self.persistent = 0
+            stream.ended(error)
+            return
         request_id = (self.requests[-1].request_id if self.requests else "") or self.site.new_request_id()
         self.transport.write(_whole_response(error, request_id))
         self.site.refused(error)
+        self._linger()
+
+    def _linger(self) -> None:
+        self.setTimeout(None)
+        self.read_on()
         self._lingering = self.site.reactor.callLater(LINGER_S, self.transport.abortConnection)
         if ITCPTransport.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport):
             self.transport.loseWriteConnection()
@@ -119,7 +192,7 @@ class ApiChannel(HTTPChannel):
         """The connection is gone."""
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
-        self.site.connection_closed()
+        self.site.connection_closed(self)
         super().connectionLost(reason)
 
 
@@ -137,73 +210,3 @@ def _whole_response(error: PushError, request_id: str) -> bytes:
         *(name + b": " + value for name, value in errors.headers(error)),
     ]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-class ApiSite(Site):
-    """All connections of the API.
-
-    Args:
-        resource: what answers.
-        fixed: (method, path) → what answers there, tried before the resource.
-        clock: for timeouts.
-        settings: the limits.
-        admission: knows who is known.
-        new_request_id: makes the ids of requests that bring none.
-        refused: told of what was refused before it came to a route.
-    """
-
-    noisy = False
-    requestFactory = ApiRequest
-    displayTracebacks = False
-
-    def __init__(
-        self,
-        resource: IResource,
-        *,
-        fixed: Mapping[tuple[bytes, bytes], Callable[[ApiRequest], None]],
-        clock: IReactorTime,
-        settings: ApiSettings,
-        admission: Admission,
-        new_request_id: Callable[[], str],
-        refused: Callable[[PushError], None],
-    ) -> None:
-        super().__init__(resource, timeout=settings.request_timeout_s, reactor=clock, parsePOSTFormSubmission=False)
-        self.fixed = fixed
-        self.settings = settings
-        self.new_request_id = new_request_id
-        self.refused = refused
-        self._admission = admission
-        self._open_connections = 0
-
-    protocol = ApiChannel  # type: ignore[assignment]
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Welcome a connection, or close it where there are too many."""
-        if self._open_connections >= self.settings.max_connections:
-            return None
-        self._open_connections += 1
-        return super().buildProtocol(addr)
-
-    def connection_closed(self) -> None:
-        """A connection is gone."""
-        self._open_connections -= 1
-
-    def body_room_bytes(self, authorization: bytes | None) -> int:
-        """How large a body may be, for who shows this Authorization."""
-        limit = self.settings.max_body_bytes
-        if self._admission.is_open or self._admission.identify(authorization) is not None:
-            return limit
-        return min(limit, UNKNOWN_BODY_BYTES)
-
-    def startFactory(self) -> None:
-        """Nothing: there is no access log, whose clock twisted would start here."""
-
-    def stopFactory(self) -> None:
-        """Nothing."""
-
-    def log(self, request: object) -> None:
-        """Nothing: a line for each request would cost more than the request."""
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only: twisted's HTTP/2 knows none of the limits above."""
-        return [b"http/1.1"]

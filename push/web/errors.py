@@ -5,7 +5,15 @@ import re
 
 import msgspec
 
-from push.errors import RETRY_BACKOFF, RETRY_NO, FieldViolation, InvalidRequest, MethodNotAllowed, PushError
+from push.errors import (
+    RETRY_BACKOFF,
+    RETRY_NO,
+    FieldViolation,
+    InvalidRequest,
+    MethodNotAllowed,
+    PushError,
+    Unavailable,
+)
 from push.web import schemas
 
 _AT = re.compile(r"\A(.*) - at `\$\.?(.*)`\Z", re.DOTALL)
@@ -41,6 +49,13 @@ class NoSuchMethodHere(MethodNotAllowed):
     def __init__(self, method: str, allowed: frozenset[str]) -> None:
         super().__init__(f"{method[:20]} is not served at this path, only {', '.join(sorted(allowed))}.")
         self.allowed = allowed
+
+
+class Stopping(Unavailable):
+    """The server is stopping."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is stopping.", retry_after_s=1.0)
 
 
 class Internal(PushError):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger
@@ -25,16 +25,49 @@ _COMMON_LINES = b"".join([b"%s: %s\r\n" % item for item in COMMON_HEADERS.items(
 _LEGACY = (b"/push/", b"/monitor/", b"/manager/")
 
 
+class BodyStream(Protocol):
+    """Reads a body while it comes, and answers meanwhile."""
+
+    @property
+    def waits_for_data(self) -> bool:
+        """Whether the client has to send before anything else happens."""
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether the client has to read before anything else happens."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is so much to do that no more should be read."""
+
+    def begin(self) -> None:
+        """Begin to work: the request knows its stream."""
+
+    def received(self, data: bytes) -> None:
+        """A part of the body came."""
+
+    def arrived(self) -> None:
+        """What could be read at once has all been given to `received`."""
+
+    def ended(self, error: PushError | None = None) -> None:
+        """No more comes: the body is complete, or breaks off because of an error."""
+
+    def lost(self) -> None:
+        """The client is gone."""
+
+
 class ApiRequest(Request):
     """One request and its answer.
 
     Attributes:
         request_id: tells it from others, in the answer and in the log.
+        stream: what reads its body, where that is not kept until it is complete.
     """
 
     channel: "ApiChannel"
     content: BytesIO | None
     request_id = ""
+    stream: BodyStream | None = None
     _log = Logger()
     _room_bytes = 0
     _size_bytes = 0
@@ -76,6 +109,25 @@ class ApiRequest(Request):
         self.request_id = (
             given[0].decode() if given is not None and _REQUEST_ID.match(given[0]) else site.new_request_id()
         )
+        if self.text_header(b"Content-Type") in (None, "application/json") or not self._begin_stream():
+            self._make_room(length)
+
+    def _begin_stream(self) -> bool:
+        """Let the body be read while it comes, where its route can do that, and its sender may ask for it."""
+        self.method, self.uri, self.clientproto = self.channel.request_line.split(b" ")
+        try:
+            self.stream = self.channel.site.stream(self)
+        except PushError as error:
+            self._refuse(error)
+            return True
+        if self.stream is None:
+            return False
+        self.channel.stream_begins()
+        self.stream.begin()
+        return True
+
+    def _make_room(self, length: int | None) -> None:
+        site = self.channel.site
         if length != 0:
             self._room_bytes = site.body_room_bytes(self.authorization)
             if length is not None:
@@ -83,6 +135,9 @@ class ApiRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """More of the body has come."""
+        if self.stream is not None:
+            self.stream.received(data)
+            return
         self._size_bytes += len(data)
         if self._check_size(self._size_bytes) and self.content is not None:
             self.content.write(data)
@@ -90,22 +145,29 @@ class ApiRequest(Request):
     def _check_size(self, size_bytes: int) -> bool:
         if size_bytes <= self._room_bytes:
             return True
-        # Or twisted would ask for the body after all.
-        self.requestHeaders.removeHeader(b"Expect")
         limit = self.channel.site.settings.max_body_bytes
         if self._room_bytes < limit:
-            self.channel.refuse(Unauthenticated("An API key is needed: send it as `Authorization: Bearer <key>`."))
+            self._refuse(Unauthenticated("An API key is needed: send it as `Authorization: Bearer <key>`."))
         else:
-            self.channel.refuse(TooLarge(f"A request body has at most {limit} bytes."))
+            self._refuse(TooLarge(f"A request body has at most {limit} bytes."))
         return False
+
+    def _refuse(self, error: PushError) -> None:
+        # Or twisted would ask for the body after all.
+        self.requestHeaders.removeHeader(b"Expect")
+        self.channel.refuse(error)
 
     def process(self) -> None:
         """The request is complete: answer it."""
         self.site = self.channel.site
-        serve = self.site.fixed.get((self.method, self.path))
-        if serve is not None:
-            serve(self)
+        if self.stream is not None:
+            self.channel.stream_ends()
+            self.stream.ended()
             return
+        self.site.process(self)
+
+    def find_resource(self) -> None:
+        """Let the site's resource find out what answers."""
         self.prepath = []
         if not self.path.startswith(b"/"):  # "*", or a URL as proxies get it
             self.fail(NotFound("There is nothing but paths here."))
@@ -118,9 +180,15 @@ class ApiRequest(Request):
             self.fail(InvalidRequest("The path is not UTF-8."))
             return
         try:
-            self.render(self.site.resource)
+            self.render(self.channel.site.resource)
         except Exception:
             self.processingFailed(Failure())
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client is gone."""
+        super().connectionLost(reason)
+        if self.stream is not None:
+            self.stream.lost()
 
     def answer(self, body: bytes, content_type: bytes = JSON, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Write the whole answer, with the status that was set. What is left to do is to call `done`.

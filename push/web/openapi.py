@@ -16,6 +16,7 @@ from push.errors import (
 from push.web import schemas
 from push.web.errors import Internal
 from push.web.exchange import ApiRequest
+from push.web.lines import NDJSON
 from push.web.routes import LEGACY, Page, Parameter, Route
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -46,6 +47,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
         An OpenAPI 3.1 document.
     """
     types = {found for route in routes for found in (route.body, route.reply) if found is not None}
+    types |= {found for route in routes if route.lines for found in (route.lines.line, route.lines.reply)}
     ordered = sorted(types | {schemas.ErrorReply, schemas.LegacyReply}, key=lambda found: str(found.__name__))
     references, components = msgspec.json.schema_components(ordered, ref_template=_REFERENCE)
     named = dict(zip(ordered, references, strict=True))
@@ -93,6 +95,9 @@ def _operation(route: Route, method: str, named: dict[Any, dict[str, Any]]) -> d
         if route.example is not None:
             content["example"] = route.example
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        if route.lines is not None:
+            line = named[route.lines.line]
+            operation["requestBody"]["content"][NDJSON] = _lines(line, "One entry a line, as many as you like.")
     elif method == "POST" and any(parameter.where == "query" for parameter in route.parameters):
         operation["requestBody"] = {"required": False, "content": _form(route.parameters)}
     return operation
@@ -118,10 +123,25 @@ def _form(parameters: Iterable[Parameter]) -> dict[str, Any]:
     }
 
 
+def _lines(line: dict[str, Any], description: str) -> dict[str, Any]:
+    """A text of lines. JSON Schema can only speak of the content as a whole: what it says here is true of each line."""
+    return {
+        "schema": {
+            "type": "string",
+            "contentMediaType": NDJSON,
+            "contentSchema": line,
+            "description": description,
+        }
+    }
+
+
 def _responses(route: Route, named: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     content = {route.media: {"schema": named[route.reply] if route.reply is not None else {"type": "string"}}}
     if route.media == "application/json" and route.reply is None:
         content = {route.media: {"schema": {"type": "object"}}}
+    if route.lines is not None:
+        either = {"oneOf": [named[route.lines.reply], named[schemas.ErrorReply]]}
+        content[NDJSON] = _lines(either, "One result a line, while the lines of the request still come.")
     responses: dict[str, Any] = {"200": {"description": "Done.", "content": content}}
     for status, meaning in route.also:
         responses[str(status)] = {"description": meaning, "content": content}

@@ -142,21 +142,34 @@ class MessageReader:
         try:
             return self._all_sent, self._batch.decode(body).requests
         except (msgspec.DecodeError, RecursionError):
-            return self.entries, decode(self._entries, body).requests
+            return self._each, decode(self._entries, body).requests
 
-    def entries(self, entries: Iterable[bytes | msgspec.Raw]) -> list[PushRequest | PushError]:
-        """Read entries, each by itself.
+    def _each(self, entries: Iterable[msgspec.Raw]) -> list[PushRequest | PushError]:
+        found: list[PushRequest | PushError] = []
+        for entry in entries:
+            try:
+                found.append(self._entry(entry))
+            except PushError as error:
+                found.append(error)
+        return found
+
+    def lines(self, lines: Iterable[bytes | None], max_line_bytes: int) -> list[PushRequest | PushError]:
+        """Read lines, each an entry.
 
         Args:
-            entries: JSON; UTF-8 as far as check_utf8 has looked.
+            lines: None stands for one over the limit.
+            max_line_bytes: that limit.
 
         Returns:
             For each the request, or what is wrong with it.
         """
         found: list[PushRequest | PushError] = []
-        for entry in entries:
+        for line in lines:
             try:
-                found.append(self._entry(entry))
+                if line is None:
+                    raise TooLarge(f"A line has at most {max_line_bytes} bytes.")
+                check_utf8(line)
+                found.append(self._entry(line))
             except PushError as error:
                 found.append(error)
         return found

@@ -6,7 +6,7 @@ JSON, or a Page. Rights, errors, encoding, headers and measuring are done here, 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from klein import Klein
@@ -21,7 +21,7 @@ from werkzeug.routing import BaseConverter
 from push.errors import NotFound, PushError
 from push.web import errors
 from push.web.auth import Admission
-from push.web.exchange import JSON, ApiRequest
+from push.web.exchange import JSON, ApiRequest, BodyStream
 from push.web.measure import RequestMeasure
 
 LEGACY = "older paths"
@@ -56,6 +56,36 @@ class Page:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class BeginStream(Protocol):
+    """Takes a request whose head has come and whose sender is admitted."""
+
+    def __call__(
+        self, request: ApiRequest, *, count: Callable[[], None], answered: Callable[[int], None]
+    ) -> BodyStream:
+        """Make what reads its body.
+
+        Args:
+            request: the request.
+            count: counts a further request of this sender; raises RateLimited.
+            answered: to be told the status in the end.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """NDJSON, answered by NDJSON.
+
+    Attributes:
+        begin: makes what reads it.
+        line: the type of a line of the body.
+        reply: the type of a line of the answer that is not an error.
+    """
+
+    begin: BeginStream
+    line: Any
+    reply: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One operation of the API: what Klein serves and what /openapi.json says.
@@ -75,6 +105,7 @@ class Route:
         failures: what it may answer besides the failures common to all.
         parameters: of path and query.
         example: a request body that works.
+        lines: how it takes NDJSON besides, if it does.
     """
 
     operation: str
@@ -91,6 +122,7 @@ class Route:
     failures: tuple[type[PushError], ...] = ()
     parameters: tuple[Parameter, ...] = ()
     example: Any = None
+    lines: Lines | None = None
 
     @property
     def is_legacy(self) -> bool:
@@ -165,6 +197,27 @@ class Api:
             Deferred.fromCoroutine(answer(request)).addErrback(request.unexpected)
 
         return serve
+
+    def streams(self, routes: Sequence[Route]) -> dict[tuple[bytes, bytes], Callable[[ApiRequest], BodyStream]]:
+        """What reads bodies of lines, by (method, path)."""
+        return {
+            (method.encode(), route.path.encode()): self._begin(route, route.lines)
+            for route in routes
+            if route.lines is not None
+            for method in route.methods
+        }
+
+    def _begin(self, route: Route, lines: Lines) -> Callable[[ApiRequest], BodyStream]:
+        def begin(request: ApiRequest) -> BodyStream:
+            begun_s = self._clock.seconds()
+            caller = self._admission.admit(request, route.right)
+
+            def answered(status: int) -> None:
+                self._measure.answered(route.path, status, self._clock.seconds() - begun_s)
+
+            return lines.begin(request, count=lambda: self._admission.count(caller), answered=answered)
+
+        return begin
 
     def _serve(self, route: Route) -> Callable[..., "Deferred[None]"]:
         def serve(request: ApiRequest, **path: str) -> "Deferred[None]":

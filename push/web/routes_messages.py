@@ -1,7 +1,6 @@
 """Pushing: /v1/messages:send and :batchSend."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -9,12 +8,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError, TooLarge, Unavailable, Unregistered
 from push.ipush import IRouter
-from push.model import PushRequest, PushResult
-from push.web import errors, schemas
+from push.model import PushRequest
+from push.web import errors, outcomes, schemas
 from push.web.auth import RIGHT_PUSH
 from push.web.exchange import ApiRequest
 from push.web.requests import MessageReader
-from push.web.routes import Route
+from push.web.routes import Lines, Route
+from push.web.settings import ApiSettings
+from push.web.stream import MessageStream, StreamLimits
 
 _JSON_TYPES = ("application/json", "text/json")
 _EXAMPLE = {
@@ -41,11 +42,6 @@ def check_json(request: ApiRequest) -> None:
         raise errors.UnsupportedMediaType("The body must be JSON: send it as Content-Type: application/json.")
 
 
-def reply(result: PushResult) -> schemas.SendReply:
-    """What became of a request, as JSON says it."""
-    return schemas.SendReply(str(result.message_id), result.targets, result.sent, result.cached, result.unknown)
-
-
 class MessageRoutes:
     """Takes messages.
 
@@ -53,12 +49,15 @@ class MessageRoutes:
         router: where they go.
         reader: reads them.
         clock: whose turns long batches are spread over.
+        settings: the limits.
     """
 
-    def __init__(self, *, router: IRouter, reader: MessageReader, clock: IReactorTime) -> None:
+    def __init__(self, *, router: IRouter, reader: MessageReader, clock: IReactorTime, settings: ApiSettings) -> None:
         self._router = router
         self._reader = reader
         self._clock = clock
+        # A stream counts as often towards the rate limit as the batches would that it stands for.
+        self._limits = StreamLimits(settings.max_body_bytes, settings.max_batch, settings.max_body_bytes)
 
     def routes(self) -> tuple[Route, ...]:
         """What is served."""
@@ -88,6 +87,7 @@ class MessageRoutes:
                 reply=schemas.BatchSendReply,
                 failures=(TooLarge, errors.UnsupportedMediaType, Unavailable),
                 example=_BATCH_EXAMPLE,
+                lines=Lines(self.stream, line=schemas.SendRequest, reply=schemas.SendReply),
             ),
         )
 
@@ -97,7 +97,7 @@ class MessageRoutes:
         (result,) = await self._router.push((self._reader.one(request.body()),))
         if isinstance(result, PushError):
             raise result
-        return reply(result)
+        return outcomes.reply(result)
 
     async def batch_send(self, request: ApiRequest) -> bytes:
         """Push many."""
@@ -109,14 +109,19 @@ class MessageRoutes:
                 self._clock.callLater(0, turn.callback, None)
                 await turn
             parsed += part
-        good = [entry for entry in parsed if isinstance(entry, PushRequest)]
-        outcomes: Sequence[PushResult | PushError] = await self._router.push(good) if good else ()
-        if len(good) < len(parsed):
-            sent = iter(outcomes)
-            outcomes = [entry if isinstance(entry, PushError) else next(sent) for entry in parsed]
-        request_id = request.request_id
-        results: list[Any] = [
-            errors.entry(outcome, request_id) if isinstance(outcome, PushError) else reply(outcome)
-            for outcome in outcomes
-        ]
-        return msgspec.json.encode(schemas.BatchSendReply(results))
+        found = await outcomes.push(self._router, parsed)
+        return msgspec.json.encode(schemas.BatchSendReply(outcomes.replies(found, request.request_id)))
+
+    def stream(
+        self, request: ApiRequest, *, count: Callable[[], None], answered: Callable[[int], None]
+    ) -> MessageStream:
+        """Push as many as come, as they come."""
+        return MessageStream(
+            request,
+            router=self._router,
+            reader=self._reader,
+            clock=self._clock,
+            limits=self._limits,
+            count=count,
+            answered=answered,
+        )

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.server import Site
 
 from push.errors import PushError
 from push.ipush import IMeasured, INodes, IReadiness, IRouter, ISubscribe
+from push.web.api_site import ApiSite
 from push.web.auth import Admission
-from push.web.channel import ApiSite
 from push.web.health import HealthRoutes
 from push.web.legacy import LegacyRoutes
 from push.web.limits import RequestRates
@@ -35,7 +34,7 @@ def build_site(
     settings: ApiSettings,
     clock: IReactorTime,
     random_bytes: Callable[[int], bytes] = os.urandom,
-) -> Site:
+) -> ApiSite:
     """Build the HTTP API, ready to be listened with.
 
     Args:
@@ -57,7 +56,7 @@ def build_site(
     reader = MessageReader(settings)
     docs = DocRoutes()
     routes: tuple[Route, ...] = (
-        *MessageRoutes(router=router, reader=reader, clock=clock).routes(),
+        *MessageRoutes(router=router, reader=reader, clock=clock, settings=settings).routes(),
         *TokenRoutes(subscribe=subscribe, nodes=nodes, clock=clock).routes(),
         *NodeRoutes(nodes=nodes, clock=clock).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
@@ -74,6 +73,7 @@ def build_site(
     return ApiSite(
         api.klein(routes).resource(),
         fixed=api.fixed(routes),
+        streams=api.streams(routes),
         clock=clock,
         settings=settings,
         admission=admission,

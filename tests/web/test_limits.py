@@ -256,8 +256,8 @@ class SocketTests(TestCase):
         site: Any = self.world.site
         counted = site.connection_closed
 
-        def closed() -> None:
-            counted()
+        def closed(channel: Any) -> None:
+            counted(channel)
             self.gone.callback(None)
 
         site.connection_closed = closed

@@ -301,6 +301,16 @@ class DescriptionTests(SynchronousTestCase):
             if content:
                 self.assertEqual(self.world.call(method.upper(), path, content["example"]).status, 200)
 
+    def test_a_batch_may_be_lines_and_so_is_its_answer_then(self) -> None:
+        batch = self.api["paths"]["/v1/messages:batchSend"]["post"]
+        schema = batch["requestBody"]["content"]["application/x-ndjson"]["schema"]
+        self.assertEqual(schema["contentSchema"], {"$ref": "#/components/schemas/SendRequest"})
+        schema = batch["responses"]["200"]["content"]["application/x-ndjson"]["schema"]
+        found = [each["$ref"].rpartition("/")[2] for each in schema["contentSchema"]["oneOf"]]
+        self.assertEqual(found, ["SendReply", "ErrorReply"])
+        send = self.api["paths"]["/v1/messages:send"]["post"]
+        self.assertEqual(list(send["requestBody"]["content"]), ["application/json"])
+
     def test_the_page_allows_no_foreign_code(self) -> None:
         page = self.world.call("GET", "/docs")
         self.assertIn("default-src 'none'", page.headers["Content-Security-Policy"])
