@@ -296,9 +296,24 @@ void clients_open(unsigned count, unsigned in_flight)
     printf(", \"generator_busy\": %.3f}\n", (cpu_s() - cpu_before_s) / seconds);
 }
 
-void clients_close(void)
+static char (*kept_tokens)[MAX_TOKEN_BYTES + 1];
+static unsigned kept_count;
+
+const char *token_of(unsigned client_index)
+{
+    return client_index < kept_count ? kept_tokens[client_index] : NULL;
+}
+
+void clients_close(bool keep_tokens)
 {
     unsigned count = client_count;
+    free(kept_tokens);
+    kept_count = keep_tokens ? count : 0;
+    kept_tokens = keep_tokens ? calloc(count + 1, sizeof *kept_tokens) : NULL;
+    if (keep_tokens && !kept_tokens)
+        fail(2, "out of memory");
+    for (unsigned i = 0; i < kept_count; i++)
+        memcpy(kept_tokens[i], clients[i]->token, sizeof *kept_tokens);
     for (unsigned i = 0; i < count; i++)
         client_free(clients[i], false);
     client_count = wanted = opened = 0;

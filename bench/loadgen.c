@@ -14,6 +14,7 @@
  *   drain SECONDS                                  let these read at last, and see how they were closed
  *   churn SECONDS ARRIVALS_PER_S LIFE_MS           broadcasts and unicasts while clients come and go
  *   close                                          close every client
+ *   leave                                          the same, and the next ones that open show the same tokens
  *
  * It ends with 0 at the end of its input, 1 as soon as a message is lost, repeated, out of order or with the
  * wrong client, and 2 where the run fails in another way; then standard error says why.
@@ -156,7 +157,9 @@ static bool run_other(const char *name, char **words)
         unsigned count = number(words, 1, 1000000, "the number of clients");
         clients_open(count, number(words, 1, 65535, "how many are in flight"));
     } else if (!strcmp(name, "close")) {
-        clients_close();
+        clients_close(false);
+    } else if (!strcmp(name, "leave")) {
+        clients_close(true);
     } else if (!strcmp(name, "stall")) {
         unsigned count = number(words, 1, 1000000, "the number of clients");
         stalled_open(count, number(words, 0, 1 << 30, "bytes of the receive buffer"));

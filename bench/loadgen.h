@@ -105,7 +105,9 @@ extern struct client **clients;
 extern unsigned client_count;
 
 void clients_open(unsigned count, unsigned in_flight);
-void clients_close(void);
+void clients_close(bool keep_tokens);
+/* The token that a client is to show, NULL where it has none. */
+const char *token_of(unsigned client_index);
 /* Connects and greets; `receive_bytes` 0 leaves the receive buffer as it is. */
 struct client *client_connect(unsigned index, enum client_kind kind, unsigned receive_bytes);
 void client_free(struct client *client, bool reset);

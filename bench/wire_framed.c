@@ -13,17 +13,18 @@ enum { SUB = 1, PING = 3, PUSH = 4, DISCONNECT = 8 };
 enum { SUBSIGNAL_NONE = 0 };
 
 /* Half an hour, the longest that is allowed: no run is so long that a client owes a PING. */
-static const char SUB_BODY[] = "{\"interval\":1800000}";
+static const char SUB_BODY[] = "{\"interval\":1800000%s%s%s}";
 
 static size_t greet(char *out, size_t capacity, unsigned client_index)
 {
-    (void)client_index;
-    const size_t body_bytes = sizeof SUB_BODY - 1;
-    if (capacity < HEADER_BYTES + body_bytes)
+    const char *token = token_of(client_index);
+    const size_t room = capacity - HEADER_BYTES;
+    const size_t body_bytes = (size_t)snprintf(out + HEADER_BYTES, room, SUB_BODY, token ? ",\"token\":\"" : "",
+                                               token ? token : "", token ? "\"" : "");
+    if (body_bytes >= room || body_bytes > UINT8_MAX)
         fail(2, "no room for a SUB");
     const unsigned char header[HEADER_BYTES] = {MAGIC, VERSION, SUB, 0, 0, 0, (unsigned char)body_bytes, 0, 0, 1};
     memcpy(out, header, HEADER_BYTES);
-    memcpy(out + HEADER_BYTES, SUB_BODY, body_bytes);
     return HEADER_BYTES + body_bytes;
 }
 
