@@ -1,0 +1,1 @@
+"""Tests of how the benchmark counts: its numbers are quoted, so its arithmetic is tested."""
