@@ -109,7 +109,7 @@ class ApiChannel(HTTPChannel):
             self.refuse(errors.Stopping())
         elif self._answering:
             self.persistent = 0
-        elif self._begun_s is None:
+        elif self._begun_s is None and not self.requests:
             self.loseConnection()
 
     def stream_begins(self) -> None:

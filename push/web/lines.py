@@ -1,4 +1,4 @@
-"""Cuts what comes in pieces into lines. Pure: no HTTP, no JSON. Imports nothing."""
+"""Cuts what comes in pieces into lines. Pure: no HTTP, no JSON. Imports nothing of the project."""
 
 from collections import deque
 

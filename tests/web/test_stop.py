@@ -78,6 +78,16 @@ class StopTests(SynchronousTestCase):
             self.lose(connection)
             self.assertEqual(self.world.router.calls, [])
 
+    def test_a_request_that_was_still_coming_behind_another_is_503(self) -> None:
+        request = request_bytes("POST", SEND, MESSAGE)
+        held = self.hold()
+        self.connection.send(request + request[:-5])
+        held.callback([PushResult(1, 1, 1)])
+        self.connection.received()
+        self.stop()
+        self.connection.send(request[-5:])
+        self.assertEqual(self.connection.received()[0].status, 503)
+
     def test_a_connection_that_was_accepted_too_late_gets_503(self) -> None:
         self.stop()
         for request in (request_bytes("GET", "/healthz"), request_bytes("GET", "/nothing"), CHUNKED):
