@@ -206,7 +206,12 @@ def api_role(house: House) -> IService:
         clock=house.reactor,
     )
     endpoint = _endpoint(house, "--api", config.api)
-    return Listener("--api", description=config.api, endpoint=endpoint, factory=site)
+    listener = Listener("--api", description=config.api, endpoint=endpoint, factory=site)
+    # Stopped the other way round: first no connection is accepted, then those there are get their answers.
+    services = OrderedServices()
+    OpenClose(lambda: None, lambda: site.stop(config.stop_timeout_s / 2)).setServiceParent(services)
+    listener.setServiceParent(services)
+    return services
 
 
 ROLES: Mapping[str, Callable[[House], IService]] = {
