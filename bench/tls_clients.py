@@ -1,9 +1,9 @@
 """Clients over TLS for one measurement: they open sessions of the framed protocol, and wait for one message each.
 
-    python bench/tls_clients.py PORT CLIENTS
+    python bench/tls_clients.py PORT
 
-`open` on standard input opens all, `receive BYTES` reads a PUSH of so many bytes on each; each is answered with a line
-of JSON. Must not import push.
+`open CLIENTS` on standard input opens so many more, `receive BYTES` reads a PUSH of so many bytes on each; each is
+answered with a line of JSON. Must not import push.
 """
 
 import json
@@ -55,19 +55,20 @@ def open_one(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
 
 def main() -> None:
     """Obey standard input until it ends."""
-    port, count = int(sys.argv[1]), int(sys.argv[2])
+    port = int(sys.argv[1])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the server has signed its certificate itself
     connections: list[ssl.SSLSocket] = []
     for line in sys.stdin:
-        word, _, argument = line.strip().partition(" ")
+        word, number = line.split()
+        count = int(number)
         began_s = time.monotonic()
         if word == "open":
             connections += [open_one(context, port) for _ in range(count)]
             answer = {"opened_per_s": round(count / (time.monotonic() - began_s))}
         else:
-            wrong = sum(len(read_frame(connection, PUSH)) != int(argument) for connection in connections)
+            wrong = sum(len(read_frame(connection, PUSH)) != count for connection in connections)
             answer = {"received": len(connections), "wrong": wrong}
         print(json.dumps(answer), flush=True)
 
