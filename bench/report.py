@@ -150,9 +150,10 @@ def targets_table(summary: Summary, trials: Mapping[str, Any], sweep: Sequence[M
     for target in TARGETS:
         found = target.found(summary, trials, sweep, first)
         if found is not None:
-            is_met = found <= target.limit if target.is_ceiling else found >= target.limit
             limit = f"{'≤' if target.is_ceiling else '≥'} {target.limit:,g}"
-            rows.append([target.what, limit, f"{found:,.{target.digits}f}", "met" if is_met else "not met"])
+            median, least, greatest = (f"{value:,.{target.digits}f}" for value in found)
+            measured = median if least == greatest else f"{median} ({least} … {greatest})"
+            rows.append([target.what, limit, measured, target.verdict(*found)])
     return "\n".join(_table(["target", "limit", "measured", ""], rows)) if rows else ""
 
 

@@ -34,21 +34,32 @@ class Target:
 
     def found(
         self, summary: Summary, trials: Mapping[str, Any], sweep: Sequence[Mapping[str, Any]], first: str
-    ) -> float | None:
-        """What was measured (the median of the rounds); None where it was not."""
+    ) -> tuple[float, float, float] | None:
+        """What was measured: the median of the rounds, the least and the greatest; None where it was not."""
         if self.row == SWEEP:
             costs = [row[self.path[0]] for row in sweep]
-            return max(costs) / min(costs) if costs else None
+            return (max(costs) / min(costs),) * 3 if costs else None
         kind, _, name = self.row.partition("trial: ")
         if not kind:
             found: Any = trials.get(name)
             for key in self.path:
                 found = None if found is None else found[key]
-            return None if found is None else float(found)
+            return None if found is None else (float(found),) * 3
         cell = summary.get(self.row, {}).get(self.peer or first)
         if self.peer and cell:
             cell = cell.get("ratio")
-        return None if not cell else float(cell["median"])
+        return None if not cell else (float(cell["median"]), float(cell["min"]), float(cell["max"]))
+
+    def is_met_by(self, value: float) -> bool:
+        """Whether a number keeps the limit."""
+        return value <= self.limit if self.is_ceiling else value >= self.limit
+
+    def verdict(self, median: float, least: float, greatest: float) -> str:
+        """Met or not, by the median; and whether every round says the same."""
+        is_met = self.is_met_by(median)
+        if self.is_met_by(least) == self.is_met_by(greatest):
+            return "met" if is_met else "not met"
+        return "met, but not in every round" if is_met else "not met, but in some rounds"
 
 
 _SERIAL = "serial broadcast, last client, p50 ms"
