@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # How long a refused client may take to read why, while what it sends is dropped.
 LINGER_S = 2.0
+# What one connection may have answered of a pipeline before others are served.
+TURN_REQUESTS = 16
+TURN_S = 0.005
 
 
 class ApiChannel(HTTPChannel):
@@ -35,6 +38,9 @@ class ApiChannel(HTTPChannel):
     _streaming = False
     _held = False
     _lingering: IDelayedCall | None = None
+    _going_on: IDelayedCall | None = None
+    _turn_began_s = 0.0
+    _turn_requests = 0
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came. A request that dribbles is given up at the first of them that is late.
@@ -50,6 +56,8 @@ class ApiChannel(HTTPChannel):
             elif now_s - self._begun_s > self.site.settings.request_timeout_s:
                 self.refuse(errors.RequestTimeout("The request took too long to arrive."))
                 return
+        if not self._busyReceiving:
+            self._begin_turn()
         super().dataReceived(data)
         self._let_stream_work()
 
@@ -100,8 +108,43 @@ class ApiChannel(HTTPChannel):
             self.requests.remove(request)
             self._linger()
             return
+        # twisted reads no lines while `paused`; it answers all that has come, whether the client reads or not.
+        self.paused = bool(self.persistent) and self._is_turn_over()
         super().requestDone(request)
+        if self.paused:
+            self.transport.pauseProducing()
+            if not self._waitingForTransport:
+                self._go_on_soon()
         self._let_stream_work()
+
+    def _begin_turn(self) -> None:
+        self._turn_began_s = self.site.reactor.seconds()
+        self._turn_requests = 0
+
+    def _is_turn_over(self) -> bool:
+        """Whether the next request of a pipeline has to wait: for the client to read, or for others."""
+        if self._waitingForTransport:
+            return True
+        if not self._busyReceiving:  # the answer took long, and comes in a turn of its own
+            self._begin_turn()
+        self._turn_requests += 1
+        if not (self._buffer or self._dataBuffer):
+            return False
+        return self._turn_requests >= TURN_REQUESTS or self.site.reactor.seconds() - self._turn_began_s > TURN_S
+
+    def _go_on_soon(self) -> None:
+        if self._going_on is None:
+            self._going_on = self.site.reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """Read the next requests of a pipeline."""
+        self._going_on = None
+        if self._waitingForTransport or self.transport.disconnecting:
+            return
+        self.paused = False
+        self.transport.resumeProducing()
+        if self._buffer:
+            self.dataReceived(b"")
 
     def stop(self) -> None:
         """The server stops: close as soon as what is being answered is."""
@@ -109,7 +152,7 @@ class ApiChannel(HTTPChannel):
             self.refuse(errors.Stopping())
         elif self._answering:
             self.persistent = 0
-        elif self._begun_s is None and not self.requests:
+        elif self._begun_s is None and not self.requests and not self._buffer:
             self.loseConnection()
 
     def stream_begins(self) -> None:
@@ -132,8 +175,10 @@ class ApiChannel(HTTPChannel):
     def resumeProducing(self) -> None:
         """The client has read. twisted reads on then, whoever is behind."""
         super().resumeProducing()
-        if self._held:
+        if self._held or self.paused:
             self.transport.pauseProducing()
+        if self.paused:
+            self._go_on_soon()
 
     def timeoutConnection(self) -> None:
         """Nothing came for too long."""
@@ -192,6 +237,9 @@ class ApiChannel(HTTPChannel):
         """The connection is gone."""
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
+        if self._going_on is not None:
+            self._going_on.cancel()
+            self._going_on = None
         self.site.connection_closed(self)
         super().connectionLost(reason)
 

@@ -149,6 +149,10 @@ class FakeSubscribe:
         """Not called by the API."""
         raise AssertionError("the API closes no sessions itself")
 
+    def reopened(self, registrations: Sequence[Registration]) -> Awaitable[None]:
+        """Not called by the API."""
+        raise AssertionError("the API opens no sessions")
+
     def tagged(self, query: TagQuery, after: str, limit: int) -> Awaitable[Sequence[str]]:
         """Not called by the API."""
         raise AssertionError("the router resolves tags")

@@ -6,10 +6,11 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from push.web.channel import LINGER_S
+from push.web.channel import LINGER_S, TURN_REQUESTS
 from tests.web.fakes import World, replies, request_bytes
 
 reactor: Any = _reactor
@@ -242,6 +243,74 @@ class AnswerTests(SynchronousTestCase):
         self.assertIsNone(world.site.buildProtocol(None))
 
 
+class PipelineTests(SynchronousTestCase):
+    """Many requests at once on one connection."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.connection = self.world.connect()
+
+    def ids(self) -> list[str]:
+        return [reply.headers["X-Request-Id"] for reply in self.connection.received()]
+
+    def ask(self, path: str, numbers: range) -> None:
+        self.connection.send(
+            b"".join(request_bytes("GET", path, None, {"X-Request-Id": str(number)}) for number in numbers)
+        )
+
+    def test_others_are_served_between_and_the_order_is_kept(self) -> None:
+        self.ask("/healthz", range(100))
+        transport = self.connection.transport
+        self.assertEqual(transport.producerState, "paused")
+        found = self.ids()
+        self.assertEqual(len(found), TURN_REQUESTS)
+        self.world.clock.advance(0)
+        found += self.ids()
+        self.assertEqual(found, [str(number) for number in range(100)])
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_what_comes_after_a_pipeline_has_its_whole_time(self) -> None:
+        self.ask("/healthz", range(TURN_REQUESTS))
+        self.connection.protocol.pauseProducing()
+        self.ask("/healthz", range(1))
+        self.connection.protocol.resumeProducing()
+        self.world.clock.pump([0, 0, 20])
+        self.assertEqual(len(self.ids()), TURN_REQUESTS + 1)
+        self.connection.send(b"GET /healthz HTTP/1.1\r\n")
+        self.world.clock.advance(20)
+        self.connection.send(b"\r\n")
+        self.assertEqual(self.connection.received()[0].status, 200)
+
+    def test_a_client_that_does_not_read_is_read_no_further(self) -> None:
+        protocol, transport = self.connection.protocol, self.connection.transport
+        held: Deferred[Any] = Deferred()
+        self.world.router.held = held
+        self.connection.send(request_bytes("POST", SEND, MESSAGE) + request_bytes("GET", "/healthz") * 3)
+        protocol.pauseProducing()  # as the transport does when it is full
+        held.callback([ZeroDivisionError])
+        self.world.clock.pump([0, 0, 0])
+        self.assertEqual([reply.status for reply in self.connection.received()], [500])
+        self.assertEqual(transport.producerState, "paused")
+        protocol.resumeProducing()
+        self.world.clock.pump([0, 0])
+        self.assertEqual([reply.status for reply in self.connection.received()], [200] * 3)
+        self.assertEqual(transport.producerState, "producing")
+        self.flushLoggedErrors()
+
+    def test_a_connection_that_is_lost_leaves_nothing_behind(self) -> None:
+        self.ask("/healthz", range(100))
+        self.connection.protocol.connectionLost(ConnectionResetError())
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_when_the_server_stops_the_next_is_503(self) -> None:
+        self.ask("/healthz", range(100))
+        self.connection.received()
+        self.world.site.stop(5.0)
+        self.world.clock.advance(0)
+        (reply,) = self.connection.received()
+        self.assertEqual((reply.status, reply.headers["Connection"]), (503, "close"))
+
+
 class SocketTests(TestCase):
     """Over a real socket, where closing too early would take the answer away."""
 
@@ -261,6 +330,7 @@ class SocketTests(TestCase):
             self.gone.callback(None)
 
         site.connection_closed = closed
+        self.channels = site._channels
 
     def talk(self, client: Callable[[socket.socket], bytes]) -> "Deferred[bytes]":
         def run() -> bytes:
@@ -289,3 +359,25 @@ class SocketTests(TestCase):
 
         found = replies(await self.talk(client))
         self.assertEqual([reply.status for reply in found], [200] * 3)
+
+    async def test_answers_of_a_pipeline_wait_until_the_client_reads(self) -> None:
+        number = 100
+        buffered: list[int] = []
+
+        def look() -> None:
+            for channel in self.channels:
+                buffered.append(channel.transport._tempDataLen + len(channel.transport.dataBuffer))
+
+        looking = LoopingCall(look)
+        done = looking.start(0.001)
+
+        def read_all(connection: socket.socket) -> bytes:
+            connection.sendall(request_bytes("GET", "/openapi.json") * (number - 1))
+            connection.sendall(request_bytes("GET", "/openapi.json", None, {"Connection": "close"}))
+            return connection.makefile("rb").read()
+
+        found = replies(await self.talk(read_all))
+        looking.stop()
+        await done
+        self.assertEqual([reply.status for reply in found], [200] * number)
+        self.assertLess(max(buffered), 3 * len(found[0].body) + 65_536)
