@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import runpy
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
@@ -29,6 +30,9 @@ PAGES = (*sorted(TOP.glob("*.md")), *sorted(DOCS.glob("*.md")), TOP / "bench" / 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # PUSH_SETTINGS is a name in bench/servers.py.
 _NO_VARIABLES = {"PUSH_SETTINGS"}
+# What the pages say in place of a setting with a hash, so that nobody opens an API to a key that is printed there.
+_KEY_PLACEHOLDER = "WHAT-PUSHCTL-KEY-PRINTED"
+_KEY_OF_NOBODY = "backend:push+read:" + 64 * "0"
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -218,8 +222,20 @@ class Examples(SynchronousTestCase):
         self.assertTrue(started)
         for arguments in started:
             options = tap.Options()
-            usage.Options.parseOptions(options, arguments.split())
+            typed = [_KEY_OF_NOBODY if each == _KEY_PLACEHOLDER else each for each in shlex.split(arguments)]
+            usage.Options.parseOptions(options, typed)
             self.assertIsNotNone(options.config, arguments)
+
+    def test_the_placeholder_of_an_api_key_does_not_start_a_server(self) -> None:
+        self.assertIn(f"--api-key '{_KEY_PLACEHOLDER}'", (TOP / "README.md").read_text())
+        with self.assertRaises(SystemExit):
+            usage.Options.parseOptions(tap.Options(), ["--api-key", _KEY_PLACEHOLDER])
+
+    def test_no_page_prints_a_key_or_the_hash_of_one(self) -> None:
+        for page in PAGES:
+            hashes = set(re.findall(r"\b[0-9a-f]{64}\b", page.read_text()))
+            self.assertLessEqual({hashed.strip(hashed[0]) for hashed in hashes}, {""}, page.name)
+            self.assertNotRegex(page.read_text(), r"\bpk_[\w-]{20,}", page.name)
 
     def test_the_first_push_of_the_readme_is_a_request_with_the_reply_shown(self) -> None:
         (sent,) = (block for block in fenced(TOP / "README.md", "sh") if block.startswith("curl"))

@@ -108,6 +108,16 @@ class ProtocolRules(SynchronousTestCase):
         body = b'{"token":null,"uid":null,"auth":null,"ack":null,"interval":null,"device":null,"tags":null}'
         self.assertEqual(parse_sub(body), SubRequest())
 
+    def test_of_a_key_that_is_there_twice_the_last_counts(self) -> None:
+        self.assertEqual(parse_sub(b'{"uid":"alice","uid":"bob"}').uid, "bob")
+
+    def test_an_interval_with_a_point_is_taken_if_it_is_whole(self) -> None:
+        self.assertEqual(parse_sub(b'{"interval":30000.0}').interval_ms, 30_000)
+        self.assertRaises(messages.BodyError, parse_sub, b'{"interval":30000.5}')
+
+    def test_an_empty_uid_is_one_that_was_not_sent(self) -> None:
+        self.assertEqual(parse_sub(b'{"uid":""}'), SubRequest())
+
     def test_a_renewal_without_ack_goes_on_acknowledging(self) -> None:
         session = new_session()
         session.receive(Frame(Signal.SUB, 0, 1, b'{"ack":true}'))
@@ -119,7 +129,8 @@ class ProtocolRules(SynchronousTestCase):
 
     def test_a_ping_before_the_session_is_open_does_not_decide_its_interval(self) -> None:
         session = new_session()
-        session.receive(Frame(Signal.PING, 0, 1, b'{"interval":10000}'))
+        (answer,) = replies(session.receive(Frame(Signal.PING, 0, 1, b'{"interval":10000}')))
+        self.assertEqual(answer.frame.body, b'{"interval":10000}')
         session.receive(Frame(Signal.SUB, 0, 2, b""))
         accept(session)
         self.assertEqual(session.interval_ms, 300_000)
