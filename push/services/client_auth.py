@@ -4,6 +4,8 @@ The key decides which algorithm is accepted, never the token. No secret and noth
 sentence. Must not import adapters, stores or web.
 """
 
+import base64
+import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +13,12 @@ from typing import Any
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_der_public_key,
+    load_pem_public_key,
+)
+from cryptography.x509 import load_der_x509_certificate
 from zope.interface import implementer
 
 from push.errors import Unauthenticated
@@ -27,6 +34,11 @@ LEEWAY_S = 30.0
 _LAST_S = 253_402_300_800
 # RFC 7518, 3.4: each curve has its algorithm.
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+
+_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
+_DER_SEQUENCE = b"\x30"
+# How public keys of OpenSSH begin, both as a line and, behind a length, inside of its base64.
+_SSH = (b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +62,12 @@ def load_key(content: bytes) -> ClientKey:
             text does not belong to it.
 
     Raises:
-        ValueError: the secret is too short, or the key cannot be used; says which and what to do.
+        ValueError: the secret is too short, the key cannot be used, or it is one in another form than PEM; says which
+            and what to do.
     """
-    if b"-----BEGIN " in content[:1024]:
+    if b"-----BEGIN " in content:
         return _load_public_key(content)
+    _refuse_disguised_key(content)
     secret = content
     if content.isascii() and content.decode().rstrip("\r\n").isprintable():
         secret = content.removesuffix(b"\n").removesuffix(b"\r")
@@ -63,6 +77,57 @@ def load_key(content: bytes) -> ClientKey:
             "`openssl rand -hex 32`"
         )
     return ClientKey(("HS256",), secret)
+
+
+def _refuse_disguised_key(content: bytes) -> None:
+    """Refuse a key that is not PEM in ASCII: as a secret, everybody who has the public key could sign with it.
+
+    Raises:
+        ValueError: says what it is, and what to give instead.
+    """
+    text = content.replace(b"\0", b"").lstrip(b"\xff\xfe\xef\xbb\xbf")  # as UTF-16 and UTF-8 with their marks
+    decoded = _from_base64(text)
+    if any(b"BEGIN" in form for form in (text, decoded)):
+        raise ValueError(
+            "this looks like a key in PEM, but not in plain text (PowerShell's > writes UTF-16): save it in ASCII, "
+            "without base64 around it, so that it has a line -----BEGIN PUBLIC KEY-----"
+        )
+    if any(b'"kty"' in form for form in (text, decoded)):
+        raise ValueError("this is a JWK: give a public key in PEM (-----BEGIN PUBLIC KEY-----), or the secret itself")
+    if text.lstrip().startswith(_SSH) or _is_der(content) or _is_der(decoded) or decoded[4:].startswith(_SSH):
+        raise ValueError(
+            "this is a key, but not in PEM: convert it, e.g. with `openssl pkey -pubin -inform DER -in … -out key.pem`"
+        )
+
+
+def _from_base64(text: bytes) -> bytes:
+    """What is in base64 of either alphabet, with or without padding; b"" where it is none."""
+    joined = b"".join(text.split()).translate(_STANDARD_BASE64).rstrip(b"=")
+    try:
+        return base64.b64decode(joined + b"=" * (-len(joined) % 4), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _is_der(content: bytes) -> bool:
+    """Whether this is a key or a certificate in DER, perhaps with a line break behind it."""
+    if not content.startswith(_DER_SEQUENCE):
+        return False
+    loads: tuple[Callable[[bytes], object], ...] = (
+        load_der_public_key,
+        lambda data: load_der_private_key(data, None),
+        load_der_x509_certificate,
+    )
+    for data in {content, content.removesuffix(b"\n").removesuffix(b"\r")}:
+        for load in loads:
+            try:
+                load(data)
+            except ValueError:
+                continue
+            except (TypeError, UnsupportedAlgorithm):  # encrypted, or of a kind that is not supported
+                return True
+            return True
+    return False
 
 
 def _load_public_key(content: bytes) -> ClientKey:

@@ -9,9 +9,16 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jwt.algorithms import RSAAlgorithm
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -214,6 +221,61 @@ class KeyTests(JwtCase):
             (pem(dsa.generate_private_key(1024)), "not supported"),
         ):
             self.assertIn(words, str(self.assertRaises(ValueError, load_key, content)))
+
+    def test_key_in_another_form_than_pem_is_never_a_secret(self) -> None:
+        spki = PublicFormat.SubjectPublicKeyInfo
+        for private_key in (
+            rsa.generate_private_key(65537, 2048),
+            ec.generate_private_key(ec.SECP256R1()),
+            ed25519.Ed25519PrivateKey.generate(),
+        ):
+            public_key = private_key.public_key()
+            der = public_key.public_bytes(Encoding.DER, spki)
+            private_der = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            encrypted = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+            text = pem(private_key).decode()
+            ssh = public_key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+            for content, words in (
+                (text.encode("utf-16"), "UTF-16"),
+                (text.encode("utf-16-le"), "UTF-16"),
+                (text.encode("utf-16-be"), "UTF-16"),
+                (base64.b64encode(text.encode()), "without base64"),
+                (text.replace("-----BEGIN", "---- BEGIN").encode(), "BEGIN PUBLIC KEY"),
+                (der, "openssl"),
+                (der + b"\r\n", "openssl"),
+                (base64.b64encode(der), "openssl"),
+                (base64.b64encode(der) + b"\n", "openssl"),
+                (base64.encodebytes(der), "openssl"),
+                (base64.urlsafe_b64encode(der).rstrip(b"="), "openssl"),
+                (base64.b64encode(der).decode().encode("utf-16"), "openssl"),
+                (private_der, "openssl"),
+                (base64.b64encode(private_der), "openssl"),
+                (encrypted, "openssl"),
+                (ssh, "openssl"),
+                (ssh.split()[1], "openssl"),
+            ):
+                self.assertIn(words, str(self.assertRaises(ValueError, load_key, content)), content)
+        pkcs1 = rsa.generate_private_key(65537, 2048).public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        self.assertIn("openssl", str(self.assertRaises(ValueError, load_key, pkcs1)))
+
+    def test_jwk_is_never_a_secret(self) -> None:
+        public = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key())
+        for text in (public, json.dumps(json.loads(public), indent=2), json.dumps({"keys": [json.loads(public)]})):
+            for content in (
+                text.encode(),
+                b"\xef\xbb\xbf" + text.encode(),
+                text.encode("utf-16"),
+                base64.b64encode(text.encode()),
+            ):
+                self.assertIn("JWK", str(self.assertRaises(ValueError, load_key, content)))
+
+    def test_pem_behind_much_text_is_the_public_key(self) -> None:
+        key = load_key(b"# about it\n" * 200 + pem(ec.generate_private_key(ec.SECP256R1())))
+        self.assertEqual(key.algorithms, ("ES256",))
+
+    def test_secrets_that_look_a_little_like_keys_are_taken(self) -> None:
+        for secret in (b"0" * 64, b"\x30\x82" + b"x" * 40, base64.b64encode(b"0\x82" + b"x" * 40), b"deadBEEF" * 8):
+            self.assertEqual(load_key(secret).key, secret)
 
     def test_key_does_not_show_itself(self) -> None:
         key = load_key(SECRET.encode())
