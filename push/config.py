@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
-from push.endpoint_text import is_local
+from push import endpoint_text
 from push.settings import (
     ROLES,
     Parse,
@@ -28,6 +28,9 @@ from push.settings import (
     role,
     setting,
 )
+
+# What a setting must be, by the type of its default.
+_KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,8 @@ def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, s
 
     Args:
         options: from the command line, by setting name; those not given are missing.
-        environment: os.environ or its like; PUSH_CONFIG names the file if `file` is None.
+        environment: os.environ or its like; PUSH_CONFIG names the file if `file` is None. What is empty there
+            counts as not set.
         file: path of a TOML file, or None.
 
     Returns:
@@ -188,45 +192,50 @@ def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, s
         if name not in known:
             raise SettingError(f"{name} in {file}: there is no such setting; docs/configuration.md lists them")
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for each in fields(Config):
         name = each.name
+        raw: object
         if name in options:
             source, raw = f"--{option_name(each)}", options[name]
-        elif environment_name(each) in environment:
+        elif environment.get(environment_name(each)):
             source, raw = environment_name(each), environment[environment_name(each)]
         elif name in from_file:
             source, raw = f"{name} in {file}", from_file[name]
         else:
             continue
         try:
-            values[name] = _parse(each, raw)
+            values[name] = _parse(each, _as_text(each, raw))
         except SettingError as error:
             raise SettingError(f"{source}: {error}") from None
+        sources[name] = source
     config = Config(**values)
-    _check_together(config)
+    _check_together(config, sources)
     return config
 
 
-def _read_file(path: str) -> dict[str, str | list[str]]:
+def _read_file(path: str) -> dict[str, object]:
     try:
         with open(path, "rb") as stream:
-            content = tomllib.load(stream)
+            return tomllib.load(stream)
     except OSError as error:
         raise SettingError(f"--config: cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise SettingError(f"--config: {path} is not TOML: {error}") from None
-    return {name: _as_text(name, value, path) for name, value in content.items()}
 
 
-def _as_text(name: str, value: object, path: str) -> str | list[str]:
+def _as_text(setting: "Field[Any]", value: object) -> str | Sequence[str]:
     """TOML's types as the text that the command line would have: one parser for every source."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return value
     if isinstance(value, bool):
-        return "true" if value else "false"
+        word = "true" if value else "false"
+        if not isinstance(setting.default, bool):
+            raise SettingError(f"must be {_KINDS[type(setting.default)]}, not {word}")
+        return word
     if isinstance(value, str | int | float):
         return str(value)
-    raise SettingError(f"{name} in {path}: must be a text, a number, true, false or a list of texts")
+    raise SettingError("must be a text, a number, true, false or a list of texts")
 
 
 def _parse(setting: "Field[Any]", raw: str | Sequence[str]) -> Any:
@@ -242,34 +251,76 @@ def _parse(setting: "Field[Any]", raw: str | Sequence[str]) -> Any:
     return tuple(parse(item) for item in items)
 
 
-def _check_together(config: Config) -> None:
+def _check_together(config: Config, sources: Mapping[str, str]) -> None:
+    """Refuse settings that do not go together, by where they came from; `sources` has those that were given."""
+    role, listen = sources.get("role", "--role"), sources.get("listen", "--listen")
     if not config.role:
-        raise SettingError("--role: name at least one role")
-    missing = [role for role in ROLES if role not in config.roles]
+        raise SettingError(f"{role}: name at least one role")
+    missing = [each for each in ROLES if each not in config.roles]
     if missing:
         raise SettingError(
-            f"--role: {', '.join(missing)} must run in the same process: no processes are linked yet: use --role all"
+            f"{role}: {', '.join(missing)} must run in the same process: no processes are linked yet: use --role all"
         )
     if not config.listen:
-        raise SettingError("--listen: name at least one listener")
-    if config.max_outbox_bytes > config.max_node_outbox_bytes:
-        raise SettingError("--max-outbox-bytes: must not be over --max-node-outbox-bytes")
-    if config.max_body_before_open_bytes > config.max_body_bytes:
-        raise SettingError("--max-body-before-open-bytes: must not be over --max-body-bytes")
+        raise SettingError(f"{listen}: name at least one listener")
+    _check_order(config, sources, "max_outbox_bytes", "max_node_outbox_bytes")
+    _check_order(config, sources, "max_body_before_open_bytes", "max_body_bytes")
+    _check_credentials(config, sources)
     if not config.client_jwt_key_file and not config.allow_anonymous_clients:
         for listener in config.listen:
-            endpoint = listener.partition("=")[2]
-            if not is_local(endpoint):
-                raise SettingError(
-                    f"--listen: {endpoint} can be reached from other machines, but clients need no credential: "
-                    "set --client-jwt-key-file to a file with a secret or a public key (or, where a token alone "
-                    "is protection enough, --allow-anonymous-clients), or add interface=127.0.0.1"
-                )
-    if not config.api_keys and not is_local(config.api):
-        raise SettingError(
-            f"--api: {config.api} can be reached from other machines, but no key is set: "
-            "make one with `pushctl key` and set --api-key, or add interface=127.0.0.1"
+            _check_local(
+                listen,
+                listener.partition("=")[2],
+                "clients need no credential: set --client-jwt-key-file to a file with a secret or a public key "
+                "(or, where a token alone is protection enough, --allow-anonymous-clients)",
+            )
+    if not config.api_keys:
+        _check_local(
+            sources.get("api", "--api"), config.api, "no key is set: make one with `pushctl key` and set --api-key"
         )
+
+
+def _check_order(config: Config, sources: Mapping[str, str], less: str, more: str) -> None:
+    """Refuse a limit that is over the one that it is part of."""
+    small, large = getattr(config, less), getattr(config, more)
+    if small <= large:
+        return
+    names = {each.name: f"--{option_name(each)}" for each in fields(Config)}
+    if less in sources:
+        where = sources.get(more, f"the default of {names[more]}")
+        raise SettingError(f"{sources[less]}: must not be over {where} ({large}), not {small}")
+    raise SettingError(f"{sources[more]}: must not be under the default of {names[less]} ({small}), not {large}")
+
+
+def _check_credentials(config: Config, sources: Mapping[str, str]) -> None:
+    """Refuse credentials that would not do what somebody meant by them."""
+    names = [key.partition(":")[0] for key in config.api_keys]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingError(f"{sources['api_keys']}: more than one key is called {', '.join(map(repr, twice))}")
+    if config.client_jwt_audience and not config.client_jwt_key_file:
+        raise SettingError(
+            f"{sources['client_jwt_audience']}: has no effect without --client-jwt-key-file: set that too, "
+            "so that clients must show a JWT"
+        )
+
+
+def _check_local(source: str, endpoint: str, lack: str) -> None:
+    """Refuse an endpoint that is not known to be reached from this machine alone."""
+    if endpoint_text.is_local(endpoint):
+        return
+    kind = endpoint_text.split(endpoint)[0]
+    if not endpoint_text.is_known(endpoint):
+        raise SettingError(
+            f"{source}: unknown kind of endpoint {kind!r} in {endpoint}: use one of "
+            f"{', '.join(endpoint_text.KINDS)}; or, if a plug-in provides it, whom it lets in cannot be told, "
+            f"but {lack}"
+        )
+    if endpoint_text.interface(endpoint) is None:
+        raise SettingError(f"{source}: whom {endpoint} lets in cannot be told, but {lack}")
+    raise SettingError(
+        f"{source}: {endpoint} can be reached from other machines, but {lack}, or add interface=127.0.0.1"
+    )
 
 
 def from_environment(options: Mapping[str, str | Sequence[str]], file: str | None) -> Config:

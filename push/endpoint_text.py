@@ -9,6 +9,9 @@ import re
 # kind → position of the interface among the arguments, after the port; its default.
 _INTERFACES = {"tcp": (1, ""), "ssl": (4, ""), "tcp6": (2, "::"), "lean": (1, "")}
 
+# What Twisted and this package bring; plug-ins may bring more.
+KINDS = ("tcp", "tcp6", "ssl", "tls", "lean", "unix", "systemd", "haproxy", "stdio")
+
 
 def split(description: str) -> tuple[str, list[str], dict[str, str]]:
     r"""Split a description as Twisted does: colons separate, a backslash takes the next character as it is.
@@ -51,6 +54,22 @@ def port(description: str) -> int | None:
     kind, positional, named = split(description)
     raw = named.get("port", positional[0] if positional else "")
     return int(raw) if kind in _INTERFACES and raw.isascii() and raw.isdigit() and int(raw) else None
+
+
+def wrong_port(description: str) -> str | None:
+    """The port of an endpoint that has to have one, where it is no number of 0 to 65535; "" where it is missing."""
+    kind, positional, named = split(description)
+    if kind not in _INTERFACES:
+        return None
+    raw = named.get("port", positional[0] if positional else "")
+    # No port has more than five digits; int() of very many raises.
+    fits = raw.isascii() and raw.isdigit() and len(raw) <= 5 and int(raw) < 65536
+    return None if fits else raw
+
+
+def is_known(description: str) -> bool:
+    """Whether it is of a kind that needs no plug-in of others."""
+    return split(description)[0] in KINDS
 
 
 def is_local(description: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
+from push import endpoint_text
+
 ROLES = ("subscribe", "connector", "router", "api")
 LATER_ROLES = ("cache", "group")
 RIGHTS = ("push", "read", "manage")
@@ -84,6 +86,7 @@ def listener(raw: str) -> str:
     name, equals, endpoint = raw.partition("=")
     if not equals or not name.isidentifier() or ":" not in endpoint:
         raise SettingError(f"must be PROTOCOL=ENDPOINT, such as framed=lean:6789:interface=127.0.0.1, not {raw!r}")
+    _check_port(endpoint)
     return raw
 
 
@@ -91,17 +94,37 @@ def endpoint(raw: str) -> str:
     """Something that looks like Twisted's endpoint descriptions."""
     if ":" not in raw:
         raise SettingError(f"must be an ENDPOINT, such as tcp:8080:interface=127.0.0.1, not {raw!r}")
+    _check_port(raw)
     return raw
+
+
+def _check_port(description: str) -> None:
+    wrong = endpoint_text.wrong_port(description)
+    if wrong is not None:
+        raise SettingError(
+            f"{description} is no endpoint that can be listened on: its port must be a number of 0 to 65535, "
+            f"not {wrong!r}"
+        )
 
 
 def api_key(raw: str) -> str:
     """NAME:RIGHTS:SHA256."""
     name, _, rest = raw.partition(":")
     rights, _, digest = rest.partition(":")
-    wrong = [right for right in rights.split("+") if right not in RIGHTS]
-    # The value is not repeated: somebody may have put the key itself there.
-    if not name or wrong or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise SettingError("must be NAME:RIGHTS:SHA256, as `pushctl key` prints it, e.g. backend:push+read:3f…")
+    # The value is not repeated, nor any part of it: somebody may have put the key itself there.
+    wrong = ""
+    if raw.count(":") != 2:
+        wrong = "it has not three parts with colons between them"
+    elif not name:
+        wrong = "its NAME is empty"
+    elif any(right not in RIGHTS for right in rights.split("+")):
+        wrong = f"its RIGHTS must be of {', '.join(RIGHTS)}, with + between them"
+    elif len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        wrong = "its SHA256 must be 64 digits of 0-9 and a-f"
+    if wrong:
+        raise SettingError(
+            f"must be NAME:RIGHTS:SHA256, as `pushctl key` prints it, e.g. backend:push+read:3f…, but {wrong}"
+        )
     return raw
 
 

@@ -32,6 +32,8 @@ GOOD: dict[str, tuple[str, Any]] = {
     "default_interval_s": ("60", 60.0),
 }
 OTHERS = "3000"
+# What a setting makes no sense without.
+BESIDES = {"client_jwt_audience": {"client_jwt_key_file": "/srv/key.pem"}}
 
 
 def good(name: str) -> tuple[str, Any]:
@@ -71,11 +73,12 @@ class SourceTests(LoadTestCase):
         for setting in fields(Config):
             name = setting.name
             text, value = good(name)
+            besides = BESIDES.get(name, {})
             self.assertNotEqual(value, setting.default, name)
             for settings in (
-                self.load(f"{name} = '{text}'"),
-                self.load(**{config.environment_name(setting): text}),
-                self.load(options={name: [text] if setting.metadata["many"] else text}),
+                self.load(f"{name} = '{text}'", besides),
+                self.load(options=besides, **{config.environment_name(setting): text}),
+                self.load(options={name: [text] if setting.metadata["many"] else text, **besides}),
             ):
                 self.assertEqual(getattr(settings, name), value, name)
 
@@ -120,6 +123,10 @@ class SourceTests(LoadTestCase):
         self.assertEqual(config.load({}, {"PUSH_CONFIG": first}, second).node_id, 2)
         self.assertEqual(config.load({}, {"PUSH_CONFIG": ""}, None).node_id, 0)
 
+    def test_an_empty_variable_of_the_environment_is_not_set(self) -> None:
+        self.assertEqual(self.load(**{config.environment_name(setting): "" for setting in fields(Config)}), Config())
+        self.assertEqual(self.load("node_id = 5", PUSH_NODE_ID="").node_id, 5)
+
     def test_other_variables_of_the_environment_are_not_its_business(self) -> None:
         self.assertEqual(self.load(PATH="/bin", PUSHED="x", PUSH_TEST_REDIS_URL="x"), Config())
 
@@ -137,7 +144,7 @@ class RefusalTests(LoadTestCase):
         for setting in fields(Config):
             if not isinstance(setting.default, int | float) or isinstance(setting.default, bool):
                 continue
-            for text in ("", "x", "-1", "nan", "inf", "1e400", "9" * 30, "٣x"):
+            for text in (" ", "x", "-1", "nan", "inf", "1e400", "9" * 30, "٣x"):
                 sentence = self.refusal(**{config.environment_name(setting): text})
                 self.assertIn(config.environment_name(setting), sentence)
                 self.assertIn("must be", sentence)
@@ -159,16 +166,46 @@ class RefusalTests(LoadTestCase):
             self.assertIn("PROTOCOL=ENDPOINT", self.refusal(options={"listen": [text]}), text)
         self.assertIn("at least one", self.refusal("listen = []"))
         for text in ("", "8080"):
-            self.assertIn("ENDPOINT", self.refusal(PUSH_API=text))
+            self.assertIn("ENDPOINT", self.refusal(options={"api": text}))
         for text in ("10.0.0.7", "10.0.0.7:", ":6789", "10.0.0.7:0", "10.0.0.7:65536", "10.0.0.7:²"):
             self.assertIn("HOST:PORT", self.refusal(PUSH_ADVERTISE=text), text)
         self.assertIn("empty", self.refusal(PUSH_DATA_DIR=" "))
 
     def test_limits_must_go_together(self) -> None:
-        self.assertIn(
-            "--max-node-outbox-bytes", self.refusal("max_outbox_bytes = 100000\nmax_node_outbox_bytes = 70000")
+        sentence = self.refusal("max_outbox_bytes = 100000", PUSH_MAX_NODE_OUTBOX_BYTES="70000")
+        self.assertRegex(
+            sentence, r"^max_outbox_bytes in \S+: must not be over PUSH_MAX_NODE_OUTBOX_BYTES \(70000\), not 100000$"
         )
-        self.assertIn("--max-body-bytes", self.refusal("max_body_bytes = 2000\nmax_body_before_open_bytes = 3000"))
+        self.assertEqual(
+            self.refusal(options={"max_body_before_open_bytes": "70000"}),
+            "--max-body-before-open-bytes: must not be over the default of --max-body-bytes (65536), not 70000",
+        )
+        self.assertEqual(
+            self.refusal(PUSH_MAX_BODY_BYTES="2000"),
+            "PUSH_MAX_BODY_BYTES: must not be under the default of --max-body-before-open-bytes (4096), not 2000",
+        )
+
+    def test_what_does_not_go_together_is_named_by_the_place_it_came_from(self) -> None:
+        self.assertTrue(self.refusal(PUSH_ROLE="api").startswith("PUSH_ROLE: "))
+        self.assertRegex(self.refusal("role = 'api'"), r"^role in \S+: ")
+        self.assertRegex(self.refusal("listen = []"), r"^listen in \S+: name at least one")
+        self.assertTrue(self.refusal(PUSH_LISTEN="framed=tcp:7000").startswith("PUSH_LISTEN: tcp:7000 can be"))
+        self.assertRegex(self.refusal("api = 'tcp:7000'"), r"^api in \S+: tcp:7000 can be")
+
+    def test_a_port_must_be_a_number(self) -> None:
+        for port in ("abc", "-1", "65536", "²", "9" * 5000, "1.5"):
+            for sentence in (
+                self.refusal(PUSH_LISTEN=f"framed=tcp:{port}"),
+                self.refusal(PUSH_API=f"ssl:{port}:key.pem", PUSH_API_KEYS=KEY),
+                self.refusal(PUSH_API=f"lean:port={port}:interface=127.0.0.1"),
+            ):
+                self.assertIn(f"its port must be a number of 0 to 65535, not '{port}'", sentence)
+        self.assertIn("not ''", self.refusal(PUSH_API="tcp:interface=127.0.0.1"))
+
+    def test_an_audience_without_a_key_that_signs_is_refused(self) -> None:
+        sentence = self.refusal(PUSH_CLIENT_JWT_AUDIENCE="push")
+        self.assertTrue(sentence.startswith("PUSH_CLIENT_JWT_AUDIENCE: has no effect without"), sentence)
+        self.assertIn("--client-jwt-key-file", sentence)
 
     def test_an_unknown_setting_in_the_file_is_named(self) -> None:
         self.assertRegex(self.refusal("nodeid = 1"), r"^nodeid in .*no such setting")
@@ -177,6 +214,13 @@ class RefusalTests(LoadTestCase):
     def test_values_that_no_setting_can_have_are_refused(self) -> None:
         for toml in ("node_id = [1]", "node_id = 2026-11-23", "listen = [1]", "listen = [['x']]", "node_id = ['1']"):
             self.assertIn("must be", self.refusal(toml))
+        self.assertRegex(
+            self.refusal("max_connections = true"), r"^max_connections in \S+: must be a whole number, not true$"
+        )
+        self.assertIn("must be a number, not false", self.refusal("idle_grace_s = false"))
+        self.assertIn("must be a text, not true", self.refusal("data_dir = true"))
+        self.assertIn("must be a list of texts, not true", self.refusal("listen = true"))
+        self.assertEqual(self.load('max_connections = "5"').max_connections, 5)
 
     def test_a_file_that_cannot_be_read_is_named_with_the_reason(self) -> None:
         self.assertIn("No such file", str(self.assertRaises(SettingError, config.load, {}, {}, "/nowhere/push.toml")))
@@ -196,11 +240,31 @@ class RefusalTests(LoadTestCase):
                 self.assertNotIn("hunter2", sentence)
                 self.assertIn("pushctl key", sentence)
 
+    def test_the_wrong_part_of_a_key_is_named(self) -> None:
+        digest = "a1" * 32
+        for text, part in (
+            (digest, "three parts"),
+            (f"backend:push:{digest}:x", "three parts"),
+            (f":push:{digest}", "its NAME is empty"),
+            (f"backend:push+fly:{digest}", "its RIGHTS must be of push, read, manage"),
+            (f"backend::{digest}", "its RIGHTS"),
+            (f"backend:push:{digest[1:]}", "its SHA256"),
+            (f"backend:push:{digest.upper()}", "its SHA256"),
+        ):
+            sentence = self.refusal(options={"api_keys": [text]})
+            self.assertIn(part, sentence)
+            for secret in (digest[1:], digest.upper(), "fly"):
+                self.assertNotIn(secret, sentence)
+
+    def test_two_keys_of_one_name_are_refused(self) -> None:
+        sentence = self.refusal(PUSH_API_KEYS=f"{KEY},{OTHER_KEY},backend:read:{'c3' * 32}")
+        self.assertEqual(sentence, "PUSH_API_KEYS: more than one key is called 'backend'")
+
 
 class ClosedByDefaultTests(LoadTestCase):
     """What other machines can reach needs a credential."""
 
-    ELSEWHERE = ("tcp:7000", "tcp:7000:interface=0.0.0.0", r"tcp6:7000:interface=\:\:", "tcp:7000:10.0.0.7", "odd:7000")
+    ELSEWHERE = ("tcp:7000", "tcp:7000:interface=0.0.0.0", r"tcp6:7000:interface=\:\:", "tcp:7000:10.0.0.7")
 
     def test_a_listener_for_other_machines_needs_credentials_of_clients(self) -> None:
         for endpoint in self.ELSEWHERE:
@@ -217,9 +281,26 @@ class ClosedByDefaultTests(LoadTestCase):
 
     def test_an_api_for_other_machines_needs_keys(self) -> None:
         for endpoint in self.ELSEWHERE:
-            sentence = self.refusal(PUSH_API=endpoint)
+            sentence = self.refusal(options={"api": endpoint})
             self.assertTrue(sentence.startswith(f"--api: {endpoint} can be reached from other machines"), sentence)
             self.assertIn("set --api-key", sentence)
+            self.load(PUSH_API=endpoint, PUSH_API_KEYS=KEY)
+
+    def test_an_endpoint_of_a_kind_that_only_a_plug_in_may_know_needs_credentials(self) -> None:
+        for endpoint in ("odd:7000", "odd:7000:interface=127.0.0.1"):
+            for sentence, fix in (
+                (self.refusal(options={"listen": [f"framed={endpoint}"]}), "set --client-jwt-key-file"),
+                (self.refusal(options={"api": endpoint}), "set --api-key"),
+            ):
+                self.assertIn(f": unknown kind of endpoint 'odd' in {endpoint}: use one of tcp, tcp6, ssl, ", sentence)
+                self.assertIn("if a plug-in provides it, whom it lets in cannot be told", sentence)
+                self.assertIn(fix, sentence)
+            self.load(options={"listen": [f"framed={endpoint}"]}, PUSH_ALLOW_ANONYMOUS_CLIENTS="yes")
+
+    def test_an_endpoint_that_does_not_say_whom_it_lets_in_needs_credentials(self) -> None:
+        for endpoint in ("systemd:domain=INET:index=0", "haproxy:tcp:8080"):
+            sentence = self.refusal(options={"api": endpoint})
+            self.assertTrue(sentence.startswith(f"--api: whom {endpoint} lets in cannot be told"), sentence)
             self.load(PUSH_API=endpoint, PUSH_API_KEYS=KEY)
 
     def test_clients_credentials_do_not_open_the_api_nor_keys_the_listeners(self) -> None:

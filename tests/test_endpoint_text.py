@@ -1,6 +1,8 @@
 """Whom an endpoint lets in, read from its description."""
 
 from twisted.internet.endpoints import _parse as twisted_parse
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
+from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from push import endpoint_text
@@ -74,6 +76,18 @@ class SplitTests(SynchronousTestCase):
     def test_a_socket_of_another_kind_has_no_interface_and_no_port(self) -> None:
         self.assertIsNone(endpoint_text.interface("unix:/run/push.sock"))
         self.assertIsNone(endpoint_text.port("unix:/run/push.sock"))
+
+    def test_only_endpoints_with_ports_can_have_wrong_ones(self) -> None:
+        for description in ("tcp:0", "tcp:65535", "lean:port=1", "ssl:443:key.pem", "unix:x", "odd:x", "systemd:x"):
+            self.assertIsNone(endpoint_text.wrong_port(description), description)
+        for description, port in (("tcp:x", "x"), ("tcp6:port=65536", "65536"), ("lean", ""), ("tcp:²", "²")):
+            self.assertEqual(endpoint_text.wrong_port(description), port)
+
+    def test_the_kinds_of_twisted_and_of_this_package_are_known(self) -> None:
+        for plugin in getPlugins(IStreamServerEndpointStringParser):
+            self.assertIn(plugin.prefix, endpoint_text.KINDS)
+            self.assertTrue(endpoint_text.is_known(f"{plugin.prefix}:1"))
+        self.assertFalse(endpoint_text.is_known("odd:1"))
 
     def test_the_port_is_known_unless_the_system_chooses_it(self) -> None:
         self.assertEqual(endpoint_text.port("tcp:6789"), 6789)
