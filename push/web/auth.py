@@ -21,6 +21,7 @@ RIGHT_MANAGE = "manage"
 
 _BEARER = b"bearer "
 _HOST = re.compile(r"\A(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::[0-9]*)?\Z")
+_AUTHORITY_END = re.compile(r"[/?#\\]")
 _CONFIGURE = "To let others in, make a key with `pushctl key`, set it with --api-key, and send it as a Bearer token."
 
 
@@ -47,7 +48,8 @@ def refuse_browsers(request: "ApiRequest") -> None:
     """Refuse what a web page of somebody else makes a browser on this host send.
 
     A name of the attacker's that resolves to 127.0.0.1 shows in Host; a form or a script shows in Origin and
-    Sec-Fetch-Site, which pages cannot set. Programs that are no browsers send neither of the last two.
+    Sec-Fetch-Site, which pages cannot set; an image, in browsers that send neither for it, in Referer. Programs that
+    are no browsers send none of the last three.
 
     Raises:
         PermissionDenied: it may be such a request.
@@ -61,6 +63,9 @@ def refuse_browsers(request: "ApiRequest") -> None:
     origin = request.text_header(b"Origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise PermissionDenied(f"Without API keys, no requests from other origins are answered. {_CONFIGURE}")
+    referer = request.text_header(b"Referer")
+    if referer is not None and not is_loopback(_AUTHORITY_END.split(referer.partition("://")[2], 1)[0]):
+        raise PermissionDenied(f"Without API keys, no requests from other web sites are answered. {_CONFIGURE}")
 
 
 class Admission:

@@ -85,8 +85,13 @@ class ApiChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """The head is complete."""
-        if not self._refused:
-            super().allHeadersReceived()
+        if self._refused:
+            return
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host")
+        if hosts is not None and len(hosts) > 1:  # RFC 9112, 3.2: who would be meant depends on who reads it
+            self.refuse(InvalidRequest("There is more than one Host header."))
+            return
+        super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of the body came."""

@@ -157,6 +157,15 @@ class BrowserTests(SynchronousTestCase):
             {"Origin": "https://attacker.example"},
             {"Origin": "null"},
             {"Origin": "http://localhost:3000"},
+            {"Referer": "http://attacker.example/page"},
+            {"Referer": "http://localhost.attacker.example/"},
+            {"Referer": "http://attacker.example?://localhost/"},
+            {"Referer": "http://attacker.example/http://localhost/"},
+            {"Referer": "http://localhost@attacker.example/"},
+            {"Referer": "http://localhost:80@attacker.example/"},
+            {"Referer": "http://[::1"},
+            {"Referer": "localhost"},
+            {"Referer": ""},
         ):
             self.assertEqual(self.reply(**headers)[0], 403, headers)
         self.assertEqual(self.world.router.calls, [])
@@ -166,6 +175,9 @@ class BrowserTests(SynchronousTestCase):
             {},
             {"Host": "127.0.0.1:8080"},
             {"Host": "[::1]:8080"},
+            {"Referer": "http://localhost:8080/docs"},
+            {"Referer": "http://127.0.0.1:8080"},
+            {"Referer": "http://[::1]:8080/?a=http://x"},
             {"Sec_Fetch_Site": "none"},
             {"Sec_Fetch_Site": "same-origin", "Origin": "http://localhost:8080"},
         ):

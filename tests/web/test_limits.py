@@ -82,6 +82,8 @@ class MalformedTests(SynchronousTestCase):
             b"\x00\x01\x02\r\n\r\n",
             b"GET\r\n\r\n",
             b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+            HEAD + b"Host: attacker.example\r\nContent-Length: 2\r\n\r\n{}",
             b"GET / HTTP/1.1\r\nno colon\r\nHost: localhost\r\n\r\n",
             HEAD + b"Content-Length: x\r\n\r\n",
             HEAD + b"Content-Length: -1\r\n\r\n",
