@@ -199,6 +199,9 @@ class ISubscribe(Interface):
     def lend(connector: str) -> Awaitable[Registration]:
         """Open a session for a node's own probe: with a new token that is never stored, until it is closed."""
 
+    def reopened(registrations: Sequence[Registration]) -> Awaitable[None]:
+        """These sessions are open, whatever was said of their tokens: located again, unless another one is."""
+
     def closed(registrations: Sequence[Registration]) -> Awaitable[None]:
         """Sessions are over. One that has been replaced by a newer epoch stays as it is."""
 

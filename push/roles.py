@@ -27,6 +27,7 @@ from push.protocols.wire.frames import ID_BYTES
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
 from push.services.clients import Clients
+from push.services.connections import MAX_UNWELCOME
 from push.services.connector import Connector
 from push.services.ids import IdFloor, MessageIds
 from push.services.lag import Lag
@@ -44,8 +45,10 @@ from push.stores.sqlite.floors import FloorStore
 from push.stores.sqlite.tokens import TokenStore
 
 DATABASE_FILE = "push.sqlite3"
-# Open files that are no client's: the database, the API's connections, logs.
-_RESERVED_FILES = 256
+# Open files that are no client's: connections of the API, those that are only told that there is no room, and the
+# database, logs and listeners.
+_API_CONNECTIONS = 600
+_RESERVED_FILES = _API_CONNECTIONS + MAX_UNWELCOME + 64
 
 
 @dataclass(slots=True)
@@ -195,6 +198,7 @@ def api_role(house: House) -> IService:
         requests_per_s=config.api_requests_per_s,
         burst=max(1, int(config.api_requests_per_s)),
         request_timeout_s=config.api_timeout_s,
+        max_connections=max(1, min(_API_CONNECTIONS, house.open_files // 8)),
     )
     site = build_site(
         router=house.router,

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.errors import PushError, RateLimited
+from push.errors import PushError, RateLimited, Unavailable
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, ISubscribe
 from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
 from push.protocols.wire.liveness import held_interval_ms
@@ -84,6 +84,8 @@ class Connector:
         self._closing: dict[IConnection, tuple[float, str]] = {}
         self._outbox_bytes = 0
         self._is_draining = False
+        # Nobody who still has something to read is cut before this.
+        self._drain_until_s = 0.0
 
     # IConnectionHost
 
@@ -128,7 +130,7 @@ class Connector:
     def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
         """See IConnectionHost."""
         self.measures.closed(int(reason.code), by_peer)
-        deadline_s = self._clock.seconds() + self.limits.close_timeout_s
+        deadline_s = max(self._clock.seconds() + self.limits.close_timeout_s, self._drain_until_s)
         self._closing[connection] = (deadline_s, f"{int(reason.code)} {reason.reason}" if not by_peer else "by client")
         self._end_session(connection)
 
@@ -145,7 +147,7 @@ class Connector:
                 "{peer} ended: {why}; session {token}",
                 peer=connection.peer_host,
                 why=why,
-                token="none" if registration is None else registration.token[:8] + "…",
+                token="none" if registration is None else _shortened(registration.token),
             )
 
     # IConnector
@@ -209,9 +211,10 @@ class Connector:
                     why = "nothing was heard for longer than the promised interval"
                 connection.disconnect(Disconnect(CloseCode.IDLE, why, "backoff"))
 
-    def drain(self) -> None:
-        """Take no new sessions from now on."""
+    def drain(self, until_s: float) -> None:
+        """Take no new sessions from now on; those that end have until then to be told everything."""
         self._is_draining = True
+        self._drain_until_s = until_s
 
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
@@ -231,17 +234,27 @@ class Connector:
             request = request._replace(token=had.token)
         try:
             registration = await self._subscribe.open(request, self.address)
-        except PushError as error:
+        except Exception as error:
+            if not isinstance(error, PushError):
+                self._log.failure("opening a session failed")
+                error = Unavailable("the session could not be opened", retry_after_s=5.0)
             if connection in self._opening:
                 self._opening.discard(connection)
                 connection.refused(error.status, str(error), error.retry_after_s)
             return
         if connection not in self._opening:
-            await self._subscribe.closed([registration])
+            await self._abandon(registration)
             return
         self._opening.discard(connection)
         self.measures.opened += 1
         self.attach(connection, registration, interval_ms)
+
+    async def _abandon(self, registration: Registration) -> None:
+        """The client left while its session was opened: the one that its token has here, if any, goes on."""
+        await self._subscribe.closed([registration])
+        holder = self.connections.by_token.get(registration.token)
+        if holder is not None and holder.registration is not None:
+            await self._subscribe.reopened([holder.registration])
 
     def _end_session(self, connection: IConnection) -> None:
         self._opening.discard(connection)
@@ -251,3 +264,8 @@ class Connector:
 
     async def _closed(self, registration: Registration) -> None:
         await self._subscribe.closed([registration])
+
+
+def _shortened(token: str) -> str:
+    """Enough of a token to tell it from others in a log, and too little to use it."""
+    return token[: min(8, len(token) // 4)] + "…"

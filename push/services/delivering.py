@@ -92,6 +92,7 @@ class Delivering:
                 steps += 1
             else:
                 not_sent = await self._deliver_many(delivery)
+                steps += len(tokens)
                 sent.append(len(tokens) - len(not_sent))
                 if not_sent:
                     missed[position] = not_sent

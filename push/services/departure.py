@@ -38,7 +38,7 @@ async def depart(
     """
     deadline_s = clock.seconds() + timeout_s
     slices = Slices(clock)
-    connector.drain()
+    connector.drain(deadline_s)
     end_s = slices.start()
     told = 0
     for connection in connector.connections:
@@ -54,6 +54,6 @@ async def depart(
     for connection in cut:
         connection.abort()
     while len(connector.connections) and clock.seconds() < deadline_s + 1:
-        await slices.turn()
+        await slices.pause(_POLL_S)
     await connector.tasks.settled()
     _log.info("told {told} clients to come back later, cut {cut} that did not hang up", told=told, cut=len(cut))

@@ -4,12 +4,14 @@
 Must not import adapters, stores or web.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
+from push.errors import PushError
 from push.ipush import IFloorStore
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
@@ -57,6 +59,8 @@ class MessageIds:
 
     def take(self, count: int) -> list[int]:
         """The next ids, at one look at the clock; in order, as `next` gives them."""
+        if count <= 0:
+            return []
         first = self.next()
         left_in_ms = _SEQUENCES - self._sequence
         if count <= left_in_ms:
@@ -89,11 +93,15 @@ class IdFloor(Service):
         tasks: runs the writes.
     """
 
+    _log = Logger()
+
     def __init__(self, ids: MessageIds, *, store: IFloorStore, clock: IReactorTime, tasks: Tasks) -> None:
         self._ids = ids
         self._store = store
         self._tasks = tasks
         self._written_ms = 0
+        self._is_busy = False
+        self._has_failed = False
         self._periodic = Periodic("keeping message ids growing", self._look, interval_s=1.0, clock=clock)
 
     async def load(self) -> None:
@@ -116,14 +124,29 @@ class IdFloor(Service):
 
     def _look(self) -> None:
         ids = self._ids
-        if not ids.is_ready:
-            self._tasks.spawn("loading the floor of message ids", self.load())
+        if self._is_busy:
             return
-        left_ms = min(
-            self._written_ms - ids.last_ms - RESERVE_AHEAD_MS // 2, self._written_ms - ids.now_ms() - RESERVE_MS // 2
-        )
-        if left_ms < 0:
-            self._tasks.spawn("reserving message ids", self._reserve())
+        if not ids.is_ready:
+            self._tasks.spawn("loading the floor of message ids", self._alone(self.load()))
+            return
+        ahead_of_ids_ms = self._written_ms - ids.last_ms - RESERVE_AHEAD_MS // 2
+        ahead_of_clock_ms = self._written_ms - ids.now_ms() - RESERVE_MS // 2
+        if min(ahead_of_ids_ms, ahead_of_clock_ms) < 0:
+            self._tasks.spawn("reserving message ids", self._alone(self._reserve()))
+
+    async def _alone(self, work: Awaitable[None]) -> None:
+        """Do one thing at a time; a store that does not work is said once, and asked again."""
+        self._is_busy = True
+        try:
+            await work
+        except PushError as error:
+            if not self._has_failed:
+                self._log.warn("message ids cannot be reserved now: {reason}", reason=str(error))
+            self._has_failed = True
+        else:
+            self._has_failed = False
+        finally:
+            self._is_busy = False
 
     def stopService(self) -> "Deferred[None]":
         """Stop; fires when nothing is being written any more."""

@@ -62,6 +62,8 @@ class Router:
                 awaited = self._accept(progress, calls, located, of_uids)
                 if awaited is not None:
                     await awaited
+                    # Others may have been accepted meanwhile: what comes now is later than they are.
+                    ids[position + 1 :] = self._ids.take(len(requests) - position - 1)
             except PushError as error:
                 progress.error = error
         if lone:

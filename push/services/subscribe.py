@@ -82,6 +82,11 @@ class Subscribe:
         """See ISubscribe."""
         return self._put_online(self._new_token(), None, connector)
 
+    async def reopened(self, registrations: Sequence[Registration]) -> None:
+        """See ISubscribe."""
+        for registration in registrations:
+            self._online.setdefault(registration.token, registration)
+
     async def closed(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
         for registration in registrations:

@@ -5,6 +5,7 @@ Must not import adapters, stores or web.
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from push.ipush import IConnection
 
@@ -51,6 +52,8 @@ class Flusher:
         clock: where callLater comes from.
     """
 
+    _log = Logger()
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._dirty: list[IConnection] = []
@@ -67,7 +70,11 @@ class Flusher:
         """Flush all that are marked, now."""
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # the others must be written to all the same
+                self._log.failure("a connection could not be written to")
+                connection.abort()
 
     def _turn(self) -> None:
         self._scheduled = False

@@ -1,5 +1,6 @@
 """A connector with clients of the wire protocol: sessions, order, limits, and who is closed for what."""
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -108,6 +109,53 @@ class Sessions(ConnectorCase):
         self.assertEqual(dict(located.connectors), {})
         self.assertEqual((len(self.connector.connections), self.connector.connections.sessions), (0, 0))
 
+    def test_an_abandoned_takeover_leaves_the_session_that_there_is(self) -> None:
+        client, token = self.online()
+        stranger = self.client()
+        waiting: list[Deferred[None]] = []
+        register = self.store.register
+
+        async def later(*args: Any, **kwargs: Any) -> Any:
+            waiting.append(Deferred())
+            await waiting[-1]
+            return await register(*args, **kwargs)
+
+        patch = self.patch(self.store, "register", later)
+        stranger.send(Signal.SUB, json.dumps({"token": token}).encode())
+        stranger.send(Signal.DISCONNECT)
+        patch.restore()
+        waiting[0].callback(None)
+        self.assertTrue(self.is_located(token))
+        client.hang_up()
+        self.assertFalse(self.is_located(token))
+
+    def test_a_renewal_that_is_overtaken_by_a_takeover_leaves_the_new_session(self) -> None:
+        client, token = self.online()
+        waiting: list[Deferred[None]] = []
+        register = self.store.register
+
+        async def later(*args: Any, **kwargs: Any) -> Any:
+            waiting.append(Deferred())
+            await waiting[-1]
+            return await register(*args, **kwargs)
+
+        patch = self.patch(self.store, "register", later)
+        client.send(Signal.SUB)
+        patch.restore()
+        self.online(token=token)
+        waiting[0].callback(None)
+        self.assertTrue(self.is_located(token))
+
+    def is_located(self, token: str) -> bool:
+        """Whether messages find the token."""
+        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token])))
+        return token in located.connectors
+
+    def test_a_store_that_fails_unexpectedly_refuses_the_session(self) -> None:
+        self.patch(self.store, "register", lambda *args, **kwargs: 1 / 0)
+        self.assertEqual(self.client().sub()["status"], 503)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_a_session_that_ended_is_not_located(self) -> None:
         client, token = self.online()
         client.hang_up()
@@ -162,6 +210,25 @@ class Sessions(ConnectorCase):
 
 class Delivering(ConnectorCase):
     """Order, coalescing, reports."""
+
+    def test_a_batch_to_few_tokens_each_lets_others_be_served_in_its_middle(self) -> None:
+        tokens = [self.online()[1] for _ in range(10)]
+        was_done: list[bool] = []
+        self.clock.callLater(0.005, lambda: was_done.append(work.called))
+        self.slow_clock()
+        batch = [Delivery(number, b"x", tokens) for number in range(60)]
+        work = Deferred.fromCoroutine(self.connector.deliver(batch))
+        while not work.called:
+            self.clock.advance(0)
+        self.assertEqual(was_done, [False])
+
+    def test_one_connection_that_cannot_be_written_to_does_not_keep_the_others_waiting(self) -> None:
+        (broken, broken_token), (fine, fine_token) = self.online(), self.online()
+        self.patch(broken.transport, "write", lambda data: 1 / 0)
+        self.deliver((1, b"x", [broken_token]), (2, b"y", [fine_token]))
+        self.assertEqual(fine.pushes(), [b"y"])
+        self.assertTrue(broken.transport.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_what_is_delivered_in_one_turn_leaves_in_one_write(self) -> None:
         client, token = self.online()

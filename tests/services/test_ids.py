@@ -90,7 +90,6 @@ class Floors(SynchronousTestCase):
         self.store.failure = Unavailable("disk")
         ids, _ = self.start()
         self.assertFalse(ids.is_ready)
-        self.flushLoggedErrors(Unavailable)
         self.store.failure = None
         self.clock.advance(1)
         self.assertTrue(ids.is_ready)

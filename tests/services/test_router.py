@@ -171,6 +171,23 @@ class Batches(RouterCase):
         self.assertEqual(ids, sorted(set(ids)))
         self.assertTrue(all(isinstance(result, PushResult) and result.sent == 1 for result in results))
 
+    def test_what_comes_after_a_tag_query_is_later_than_what_was_accepted_meanwhile(self) -> None:
+        client, token = self.online(tags=["t"])
+        page: Deferred[list[str]] = Deferred()
+        patch = self.patch(self.subscribe, "tagged", lambda *args: page)
+        first = Deferred.fromCoroutine(
+            self.router.push(
+                [PushRequest(ToTags(TagQuery(any=("t",))), b"tag"), PushRequest(ToTokens((token,)), b"after")]
+            )
+        )
+        patch.restore()
+        between = self.push(ToTokens((token,)), b"between")
+        page.callback([])
+        _, after = self.successResultOf(first)
+        assert isinstance(after, PushResult)
+        self.assertGreater(after.message_id, between.message_id)
+        self.assertEqual(client.pushes(), [b"between", b"after"])
+
     def test_tokens_are_grouped_into_one_call_for_each_connector(self) -> None:
         calls: list[int] = []
         deliver = self.connector.deliver

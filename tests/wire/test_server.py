@@ -111,6 +111,7 @@ class Opening(SessionCase):
             "a device that is no object": b'{"device":"phone"}',
             "ack that is no boolean": b'{"ack":"yes"}',
             "nested too deeply": b'{"device":' + b'{"a":' * 3000,
+            "a number in the device that JSON cannot say": b'{"device":{"x":1e999}}',
             "a number with too many digits": b'{"interval":' + b"9" * 4000 + b"e4000}",
         }
         for name, body in bad.items():
@@ -138,6 +139,12 @@ class Opening(SessionCase):
             session.refuse(401, "no")
         session.receive(SUB)
         self.assertFails(session.refuse(401, "no"))
+
+    def test_to_be_told_to_come_back_later_is_no_fault(self) -> None:
+        session = ServerSession(0.0)
+        for _ in range(3 * MAX_REFUSALS):
+            session.receive(SUB)
+            self.assertReplies(session.refuse(503, "busy", 1.0), Signal.SUB)
 
     def test_connect_is_answered_with_connect_ack(self) -> None:
         body = json.dumps({"userName": "bob", "password": "a.b.c", "clientIdentifier": "phone"}).encode()
@@ -274,7 +281,7 @@ class WhileOpen(SessionCase):
         self.assertEqual([session.may_push(number, 2) for number in (1, 2, 3)], [True, True, False])
         ids = b"\0\0\0\0\0\0\0\2" + b"\0\0\0\0\0\0\0\x63"
         events = session.receive(Frame(Signal.PUB_ACK, SubSignal.MN, 0, ids))
-        self.assertEqual(events, (Acknowledged((2, 99)),))
+        self.assertEqual(events, (Acknowledged((2,)),))
         self.assertEqual([session.may_push(number, 2) for number in (3, 4)], [True, False])
 
     def test_half_an_id_ends_the_session(self) -> None:

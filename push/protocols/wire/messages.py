@@ -82,7 +82,7 @@ def _refuse_constant(name: str) -> None:
 
 # Made once: json.loads and json.dumps would make new ones at every call with these options.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def write_json(value: object) -> bytes:
@@ -183,6 +183,8 @@ def _device(fields: dict[str, Any]) -> str | None:
         raise BodyError("device must not contain lone surrogates") from None
     except RecursionError:
         raise BodyError("device is nested too deeply") from None
+    except ValueError:  # 1e999 has become infinite, which JSON cannot say
+        raise BodyError("device must not contain numbers that are too large") from None
     if len(text.encode()) > MAX_DEVICE_BYTES:
         raise BodyError(f"device must be at most {MAX_DEVICE_BYTES} bytes of JSON")
     return text

@@ -59,7 +59,7 @@ class OpenRequested(NamedTuple):
 
 
 class Acknowledged(NamedTuple):
-    """The client has these messages."""
+    """The client has these messages, which were sent to it and not acknowledged before."""
 
     message_ids: tuple[int, ...]
 
@@ -161,6 +161,7 @@ class ServerSession:
         elif request.ack and self.unacknowledged is None:
             self.unacknowledged = set()
         self.token = token
+        self._refusals = 0
         if interval_ms is not None:
             self.interval_ms = interval_ms
         self.state = State.OPEN
@@ -185,7 +186,8 @@ class ServerSession:
         if retry_after_s is not None:
             fields["retry_after"] = retry_after_s
         body = write_json(fields)
-        self._refusals += 1
+        # To be told to come back later is no fault of the client's.
+        self._refusals += status not in (429, 503)
         if self._refusals >= MAX_REFUSALS:
             self._held = None
             return (*self._answer_opening(frame, status, body), *self._fail("too many refused SUBs"))
@@ -288,8 +290,9 @@ class ServerSession:
         message_ids = tuple(message_id for (message_id,) in ID.iter_unpack(frame.body))
         if self.unacknowledged is None:
             return ()
-        self.unacknowledged.difference_update(message_ids)
-        return (Acknowledged(message_ids),)
+        awaited = tuple(each for each in dict.fromkeys(message_ids) if each in self.unacknowledged)
+        self.unacknowledged.difference_update(awaited)
+        return (Acknowledged(awaited),) if awaited else ()
 
     def _on_disconnect(self, frame: Frame) -> Sequence[Event]:
         self.state = State.CLOSED
