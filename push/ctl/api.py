@@ -82,9 +82,9 @@ class Api:
         """
         return self._ask("GET", path, None)
 
-    def post(self, path: str, body: object) -> dict[str, Any]:
-        """POST JSON and get a JSON object; raises as `get` does."""
-        return self._ask("POST", path, json.dumps(body).encode())
+    def post(self, path: str, body: bytes) -> dict[str, Any]:
+        """POST JSON, in UTF-8, and get a JSON object; raises as `get` does."""
+        return self._ask("POST", path, body)
 
     def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         headers = {"Accept": "application/json", "User-Agent": "pushctl"}

@@ -19,7 +19,7 @@ import aio_sdk
 from push.ctl import keys, showing
 from push.ctl.api import Api, RefusedError, UnreachableError
 from push.ctl.listening import listen as listen_until_stopped
-from push.ctl.sending import payload, target
+from push.ctl.sending import body, payload, target
 
 REFUSED = 1
 UNREACHABLE = 3
@@ -77,7 +77,7 @@ def pushctl() -> None:
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="To tokens with this tag, or any of several.")
 @click.option("--connector", metavar="IP[:PORT]", help="To every session on this connector.")
 @click.option("--all", "everybody", is_flag=True, help="To every session.")
-@click.option("--json-data", is_flag=True, help="The text is JSON; it is sent in its compact form.")
+@click.option("--json-data", is_flag=True, help="The text is JSON; it arrives compact, otherwise as written.")
 @click.option("--file", "file", type=click.File("rb"), help="Send the bytes of this file, - for standard input.")
 @click.option(
     "--ttl",
@@ -101,14 +101,10 @@ def send(
     try:
         if text == "-" and file is None:
             text, file = None, sys.stdin.buffer
-        body: dict[str, Any] = {"target": target(**whom), "message": payload(text, file, json_data=json_data)}
+        request = body(target(**whom), payload(text, file, json_data=json_data), ttl=ttl, validate_only=validate_only)
     except ValueError as error:
         raise _usage(error) from None
-    if ttl is not None:
-        body["options"] = {"ttl": ttl}
-    if validate_only:
-        body["validate_only"] = True
-    reply = api.post("/v1/messages:send", body)
+    reply = api.post("/v1/messages:send", request)
     if as_json:
         click.echo(json.dumps(reply))
         return

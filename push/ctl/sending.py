@@ -1,9 +1,14 @@
-"""What `pushctl send` says to the API: one target and one message, out of options. Standard library only."""
+"""What `pushctl send` says to the API: one target and one message, out of options. Standard library only.
+
+JSON that is sent as data stays the text that was written: read and written again, 1.00 would be 1.0 and 1e400 Infinity.
+"""
 
 import base64
 import json
 from collections.abc import Sequence
 from typing import Any, BinaryIO
+
+_JSON_SPACE = " \t\n\r"  # RFC 8259, section 2
 
 
 def _one_or_many(name: str, values: Sequence[str]) -> dict[str, Any]:
@@ -34,8 +39,11 @@ def target(
     return named[0]
 
 
-def payload(text: str | None, file: BinaryIO | None, *, json_data: bool) -> dict[str, Any]:
+def payload(text: str | None, file: BinaryIO | None, *, json_data: bool) -> bytes:
     """The API's message: the text as it is, or as the JSON that it is; of a file the very bytes.
+
+    Returns:
+        The message, as JSON in UTF-8.
 
     Raises:
         ValueError: there are none or two, or what should be JSON is not.
@@ -47,15 +55,39 @@ def payload(text: str | None, file: BinaryIO | None, *, json_data: bool) -> dict
         content = file.read()
     if json_data:
         try:
-            return {"data": json.loads(content, parse_constant=_refuse)}
+            written = content.decode().strip(_JSON_SPACE)
+            # Numbers stay text: int() refuses very long ones, which are JSON all the same.
+            json.loads(written, parse_constant=_refuse, parse_int=str, parse_float=str)
         except RecursionError:
             raise ValueError("the JSON is nested too deeply") from None
         except ValueError as error:
             raise ValueError(f"that is not JSON: {error}") from None
+        return b'{"data": %b}' % written.encode()
     try:
-        return {"data": content.decode()}
+        message = {"data": content.decode()}
     except UnicodeDecodeError:
-        return {"data_base64": base64.b64encode(content).decode()}
+        message = {"data_base64": base64.b64encode(content).decode()}
+    return json.dumps(message).encode()
+
+
+def body(target: dict[str, Any], message: bytes, *, ttl: int | None, validate_only: bool) -> bytes:
+    """The whole request.
+
+    Args:
+        target: as `target` makes it.
+        message: as `payload` makes it.
+        ttl: how long the message is worth keeping, in seconds; None: the server's choice.
+        validate_only: whether nothing is to be sent.
+
+    Returns:
+        JSON in UTF-8, with the message in it as it is.
+    """
+    rest: dict[str, Any] = {"target": target}
+    if ttl is not None:
+        rest["options"] = {"ttl": ttl}
+    if validate_only:
+        rest["validate_only"] = True
+    return b'%b, "message": %b}' % (json.dumps(rest).encode().removesuffix(b"}"), message)
 
 
 def _refuse(name: str) -> None:

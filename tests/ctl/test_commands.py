@@ -19,17 +19,25 @@ from push.ctl.commands import pushctl
 SENT = {"id": "123", "targets": 2, "sent": 1, "cached": 0, "unknown": []}
 
 
+def _number(text: str) -> int | str:
+    """A number as int() takes it, longer ones as they are."""
+    return int(text) if len(text) < 1_000 else text
+
+
 class Answering(BaseHTTPRequestHandler):
     """Answers each request with what the test laid out, and notes it."""
 
     answers: ClassVar[list[tuple[int, bytes]]]
     requests: ClassVar[list[tuple[str, str, Any, str | None]]]
+    bodies: ClassVar[list[bytes]]
 
     def do_GET(self) -> None:
         """Any GET."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         authorization = self.headers.get("Authorization")
-        self.requests.append((self.command, self.path, json.loads(body) if body else None, authorization))
+        self.bodies.append(body)
+        content = json.loads(body, parse_int=_number) if body else None
+        self.requests.append((self.command, self.path, content, authorization))
         status, answer = self.answers.pop(0)
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
@@ -47,7 +55,7 @@ class CtlCase(TestCase):
 
     def setUp(self) -> None:
         """Start it."""
-        Answering.answers, Answering.requests = [], []
+        Answering.answers, Answering.requests, Answering.bodies = [], [], []
         self.server = HTTPServer(("127.0.0.1", 0), Answering)
         thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -99,6 +107,21 @@ class SendTests(CtlCase):
             ["--all", "--json-data", '{"a": [1, null]}'], {"target": everybody, "message": {"data": {"a": [1, None]}}}
         )
 
+    def test_json_data_goes_out_as_it_was_written(self) -> None:
+        for written in (
+            '{"price": 1.00, "big": 1e400}',
+            '["\U0001f600", "\\u00e9"]',
+            '{"a":1,"a":2}',
+            '{"n": ' + "9" * 5000 + "}",
+            '"text"',
+            "null",
+        ):
+            with self.subTest(written[:40]):
+                result = self.run_ctl("send", "--all", "--json-data", "--ttl", "5", f" {written}\n", answer=SENT)
+                self.assertEqual(result.exit_code, 0, result.output)
+                self.assertIn(b'"message": {"data": ' + written.encode() + b"}", Answering.bodies[-1])
+                self.assertIn(b'"ttl": 5', Answering.bodies[-1])
+
     def mktemp_file(self, content: bytes) -> str:
         """A file with this content, which goes away with the test."""
         directory = tempfile.TemporaryDirectory()
@@ -127,6 +150,11 @@ class SendTests(CtlCase):
             ["--all", "--file", "-", "x"],
             ["--all", "--json-data", "{"],
             ["--all", "--json-data", "NaN"],
+            ["--all", "--json-data", "-Infinity"],
+            ["--all", "--json-data", '1}, "target": {"all": true'],
+            ["--all", "--json-data", "\xa01"],
+            ["--all", "--json-data", ""],
+            ["--all", "--json-data", "[" * 100_000],
             ["--all", "--file", "/nonexistent", "x"],
             ["--all", "--api", "ftp://h", "x"],
             ["--all", "--api", "http://h:x", "x"],
