@@ -1,5 +1,6 @@
 """All connections of the API: how many there are, what they may send, and how they end when the server stops."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,24 +59,33 @@ class ApiSite(Site):
         self.refused = refused
         self.is_stopping = False
         self._admission = admission
-        self._channels: set[ApiChannel] = set()
+        self._channels: dict[ApiChannel, str] = {}
+        self._by_host: Counter[str] = Counter()
         self._stopped: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
 
     protocol = ApiChannel  # type: ignore[assignment]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Welcome a connection, or close it where there are too many."""
+        """Welcome a connection, or close it where there are too many, in all or from its address."""
+        host = str(getattr(addr, "host", ""))  # "" for a socket of Unix, which has no address
         if len(self._channels) >= self.settings.max_connections:
+            return None
+        if host and self._by_host[host] >= self.settings.connections_per_address:
             return None
         channel = super().buildProtocol(addr)
         assert isinstance(channel, ApiChannel)
-        self._channels.add(channel)
+        self._channels[channel] = host
+        self._by_host[host] += 1
         return channel
 
     def connection_closed(self, channel: ApiChannel) -> None:
         """A connection is gone."""
-        self._channels.discard(channel)
+        host = self._channels.pop(channel, None)
+        if host is not None:
+            self._by_host[host] -= 1
+            if not self._by_host[host]:
+                del self._by_host[host]
         if not self._channels:
             self._all_closed()
 

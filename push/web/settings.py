@@ -6,6 +6,7 @@ from push.model import ApiKey
 
 # A frame's body holds at most 65 536 bytes; with the 8 bytes of a message id in front, this is left.
 MAX_PAYLOAD_BYTES = 65_536 - 8
+_LEAST_PER_ADDRESS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class ApiSettings:
         burst: how many requests may come at once after a pause.
         request_timeout_s: how long a request may take to arrive, and a connection may stay idle.
         max_connections: the most HTTP connections at a time.
+        max_connections_per_address: the most of them from one peer address; None for a quarter of all, but 16 at least.
     """
 
     version: str
@@ -37,3 +39,11 @@ class ApiSettings:
     burst: int = 10_000
     request_timeout_s: float = 30.0
     max_connections: int = 1_000
+    max_connections_per_address: int | None = None
+
+    @property
+    def connections_per_address(self) -> int:
+        """The most HTTP connections from one peer address at a time."""
+        if self.max_connections_per_address is not None:
+            return self.max_connections_per_address
+        return max(_LEAST_PER_ADDRESS, self.max_connections // 4)

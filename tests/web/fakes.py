@@ -253,8 +253,9 @@ class Connection:
     """A client connection in memory."""
 
     def __init__(self, site: Site, host: str = "127.0.0.1") -> None:
-        self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 40_000))
-        self.protocol: Any = site.buildProtocol(None)
+        address = IPv4Address("TCP", host, 40_000)
+        self.transport = StringTransport(peerAddress=address)
+        self.protocol: Any = site.buildProtocol(address)
         self.protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:

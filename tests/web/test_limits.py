@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -11,6 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from push.web.channel import LINGER_S, TURN_REQUESTS
+from push.web.settings import ApiSettings
 from tests.web.fakes import World, replies, request_bytes
 
 reactor: Any = _reactor
@@ -244,6 +246,25 @@ class AnswerTests(SynchronousTestCase):
         world.connect()
         self.assertIsNone(world.site.buildProtocol(None))
 
+    def test_one_address_cannot_take_all_connections(self) -> None:
+        for settings, most in (
+            ({"max_connections": 80}, 20),
+            ({"max_connections": 40}, 16),
+            ({"max_connections_per_address": 3}, 3),
+        ):
+            world = World(settings=settings)
+            kept = [world.connect() for _ in range(most)]
+            address = kept[0].transport.getPeer()
+            self.assertIsNone(world.site.buildProtocol(address))
+            self.assertEqual(world.call("GET", "/healthz", host="127.0.0.2").status, 200)
+            kept[0].protocol.connectionLost(ConnectionResetError())
+            world.connect()
+            self.assertIsNone(world.site.buildProtocol(address))
+
+    def test_of_addresses_that_are_gone_nothing_is_kept(self) -> None:
+        self.world.connect().protocol.connectionLost(ConnectionResetError())
+        self.assertEqual(len(self.world.site._by_host), 0)
+
 
 class PipelineTests(SynchronousTestCase):
     """Many requests at once on one connection."""
@@ -329,7 +350,8 @@ class SocketTests(TestCase):
 
         def closed(channel: Any) -> None:
             counted(channel)
-            self.gone.callback(None)
+            if not site._channels and not self.gone.called:
+                self.gone.callback(None)
 
         site.connection_closed = closed
         self.channels = site._channels
@@ -361,6 +383,23 @@ class SocketTests(TestCase):
 
         found = replies(await self.talk(client))
         self.assertEqual([reply.status for reply in found], [200] * 3)
+
+    async def test_idle_connections_of_one_address_lock_nobody_else_out(self) -> None:
+        address = self.port.getHost().port
+
+        def client(connection: socket.socket) -> bytes:
+            with ExitStack() as stack:
+                most = ApiSettings("", 0.0).connections_per_address
+                for _ in range(most + 5):
+                    last = stack.enter_context(socket.create_connection(("127.0.0.1", address), timeout=10))
+                self.assertEqual(last.recv(1), b"")
+                other = socket.create_connection(("127.0.0.1", address), 10, source_address=("127.0.0.2", 0))
+                with other:
+                    other.sendall(request_bytes("GET", "/healthz", None, {"Connection": "close"}))
+                    return other.makefile("rb").read()
+
+        (reply,) = replies(await self.talk(client))
+        self.assertEqual(reply.status, 200)
 
     async def test_answers_of_a_pipeline_wait_until_the_client_reads(self) -> None:
         number = 100
