@@ -103,6 +103,11 @@ class MessageReader:
         self._entries = msgspec.json.Decoder(schemas.BatchEntries)
         self._text = msgspec.json.Decoder(str)
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest message."""
+        return self._max_payload_bytes
+
     def one(self, body: bytes) -> PushRequest:
         """Read the body of :send.
 
@@ -270,12 +275,20 @@ class MessageReader:
         Raises:
             TooLarge: there are more than one request may have.
         """
-        if len(names) > self._max_targets:
+        self.check_targets(field, len(names))
+        return tuple(dict.fromkeys(names))
+
+    def check_targets(self, field: str, number: int) -> None:
+        """Check how many targets there are.
+
+        Raises:
+            TooLarge: there are more than one request may have.
+        """
+        if number > self._max_targets:
             raise TooLarge(
-                f"One request has at most {self._max_targets} targets, this one has {len(names)}.",
+                f"One request has at most {self._max_targets} targets, this one has {number}.",
                 violations=(FieldViolation(field, f"more than {self._max_targets}"),),
             )
-        return tuple(dict.fromkeys(names))
 
 
 def _to_tags(tags: schemas.TagSelection) -> ToTags:

@@ -1,6 +1,7 @@
 """The paths of the older system."""
 
-from typing import Any
+import tracemalloc
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -75,6 +76,27 @@ class SendTests(SynchronousTestCase):
         )
         self.assertEqual(self.failure("/push/sendToAll", b"x" * 65_529)[0], 413)
         self.assertEqual(self.world.router.calls, [])
+
+    def test_a_message_may_be_percent_encoded_from_end_to_end(self) -> None:
+        body = b"token=%61&message=" + b"%41" * 65_528
+        self.assertEqual(self.sent("POST", "/push/sendByToken", body, FORM).payload, b"A" * 65_528)
+
+    def test_a_form_of_percent_signs_is_refused_before_it_is_taken_apart(self) -> None:
+        for form in (b"message=" + b"%41" * 1_000_000, b"%41" * 1_000_000, b"tokens=" + b"%41" * 1_000_000):
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            self.assertEqual(self.failure("/push/sendToAll", form, FORM)[0], 413)
+            self.assertLess(tracemalloc.get_traced_memory()[1], 8 * len(form))
+            tracemalloc.stop()
+        self.assertEqual(self.world.router.calls, [])
+
+    def test_as_many_tokens_as_allowed_may_come_and_no_more(self) -> None:
+        for separator in (b";", b"%3B", b"%3b", b"; "):
+            body = b"message=x&tokens=" + separator.join(b"t%d" % number for number in range(100_000)) + separator
+            request = self.sent("POST", "/push/sendByTokens", body, FORM)
+            self.assertEqual(len(cast(ToTokens, request.target).tokens), 100_000)
+            self.assertEqual(self.failure("/push/sendByTokens", body + b"more", FORM)[0], 413)
+        self.assertEqual(self.failure("/push/sendByTokens", b"message=x&tokens=" + b"a;" * 1_000_000, FORM)[0], 413)
 
     def test_an_unknown_token_is_404(self) -> None:
         self.world.router.registered = set()
