@@ -41,8 +41,9 @@ class PushClient:
             gives one. It is called before each attempt. An OSError of it counts as a failed attempt; anything
             else that it raises ends the client.
         tags: at most 32 strings that this device can be addressed by; they replace earlier ones.
-        device: a description that the server keeps, at most 1 KiB as JSON.
-        token: the token to use; without it the one in token_file, or a new one.
+        device: a description that the server keeps, a dict of at most 1 KiB as JSON.
+        token: the token to use; without it the one in token_file, or a new one. With both, this one is used and the
+            file is not read; it is written once the session is open.
         token_file: where the token is kept between runs. No two clients may share a file: their sessions would
             replace one another.
         ack: whether the server is to keep each message until it is acknowledged, and to send it again if it is
@@ -92,7 +93,7 @@ class PushClient:
                 auth=auth if isinstance(auth, str) else None,
                 ack=ack,
                 interval_ms=round(self._tuning.interval_s * 1000),
-                device=None if device is None else write_json(dict(device)).decode(),
+                device=None if device is None else _device(device),
                 tags=None if tags is None else tuple(tags),
             )
         )
@@ -158,7 +159,7 @@ class PushClient:
 
         Raises:
             ClientError: from the iteration, when the client has given up and its messages are all taken.
-            RuntimeError: the client was not entered.
+            RuntimeError: the client was not entered; or, from the iteration, another one is waiting for a message.
         """
         if self._task is None:
             raise RuntimeError("enter the client first: async with PushClient(…) as client")
@@ -294,6 +295,15 @@ class _Messages:
             raise StopAsyncIteration
         self._current = message
         return message
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    if not isinstance(device, Mapping):
+        raise ValueError(f"device must be a dict, not {type(device).__name__}")
+    try:
+        return write_json(dict(device)).decode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"device must be of what JSON has: {error}") from None
 
 
 def _checked(request: SubRequest) -> SubRequest:

@@ -24,6 +24,7 @@ class Inbox:
         self._size_bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
+        self._is_awaited = False
         self._ended = False
         self._error: Exception | None = None
 
@@ -52,14 +53,21 @@ class Inbox:
 
         Raises:
             Exception: what `fail` was given, once all messages before it are gone.
+            RuntimeError: somebody else is waiting already.
         """
+        if self._is_awaited:
+            raise RuntimeError("somebody else is waiting for the next message: iterate in one task at a time")
         while not self._messages:
             if self._error is not None:
                 raise self._error
             if self._ended:
                 return None
             self._arrived.clear()
-            await self._arrived.wait()
+            self._is_awaited = True
+            try:
+                await self._arrived.wait()
+            finally:
+                self._is_awaited = False
         message = self._messages.popleft()
         self._size_bytes -= len(message.data)
         self._room.set()

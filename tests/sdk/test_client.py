@@ -348,6 +348,21 @@ class ClosingTests(SdkCase, IsolatedAsyncioTestCase):
         with self.assertRaises(asyncio.CancelledError):
             await task
 
+    async def test_only_one_iteration_at_a_time_may_wait(self) -> None:
+        server = await self.serve(open_and_stay)
+        async with self.client(server) as client:
+            first = asyncio.ensure_future(take(client, 1))
+            await asyncio.sleep(0)
+            with self.assertRaisesRegex(RuntimeError, "one task at a time"):
+                await take(client, 1)
+            first.cancel()
+            await asyncio.wait([first])
+            second = asyncio.ensure_future(take(client, 1))
+            await asyncio.sleep(0)
+            self.assertFalse(second.done())
+            await client.aclose()
+            self.assertEqual(await second, [])
+
     async def test_it_is_used_once_and_only_when_entered(self) -> None:
         server = await self.serve(open_and_stay)
         client = self.client(server)
@@ -372,7 +387,10 @@ class ArgumentTests(IsolatedAsyncioTestCase):
             ({"tags": "abc"}, "tags"),
             ({"tags": ["x"] * 33}, "tags"),
             ({"device": {"x": "y" * 1_024}}, "device"),
-            ({"device": {"x": float("nan")}}, "NaN"),
+            ({"device": {"x": float("nan")}}, "device must be of what JSON has"),
+            ({"device": "phone"}, "device must be a dict, not str"),
+            ({"device": [("os", "x")]}, "device must be a dict, not list"),
+            ({"device": {"x": b"y"}}, "device must be of what JSON has"),
             ({"ssl_context": ssl.create_default_context()}, "pushs"),
         ]
         for arguments, reason in bad:
