@@ -14,7 +14,7 @@ def main() -> None:
         import push.tap  # noqa: F401  # all that a server needs, before twistd begins
     except ModuleNotFoundError as error:
         name = error.name or "a module"
-        sys.exit(f'push-server needs {name}, which is not installed: pip install "push-server[server]"')
+        sys.exit(f'push-server needs {name}, which is not installed: pip install ".[server]"')
     sys.argv = ["twistd", "--nodaemon", "--pidfile=", "push", *sys.argv[1:]]
     run()
 

@@ -17,8 +17,7 @@ class Outcome(IntEnum):
 
     SENT = 0  # handed to a live connection
     OFFLINE = 1  # no session with this token here
-    WINDOW_FULL = 2  # the client has not acknowledged enough of what it got
-    OVERFLOW = 3  # the client does not read: it was closed as a slow consumer
+    OVERFLOW = 2  # the client does not read, or not acknowledge: it was closed as a slow consumer
 
 
 class Registration(msgspec.Struct, frozen=True, gc=False):

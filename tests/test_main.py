@@ -22,5 +22,5 @@ class MainTests(TestCase):
     def test_it_says_what_to_install(self) -> None:
         ended = subprocess.run([sys.executable, "-c", _WITHOUT_TWISTED], capture_output=True, text=True, timeout=60)
         self.assertNotEqual(ended.returncode, 0)
-        self.assertIn('pip install "push-server[server]"', ended.stderr)
+        self.assertIn('pip install ".[server]"', ended.stderr)
         self.assertNotIn("Traceback", ended.stderr)

@@ -10,5 +10,5 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        sys.exit(f'pushctl needs {error.name}, which is not installed: pip install "push-server[server]"')
+        sys.exit(f'pushctl needs {error.name}, which is not installed: pip install ".[server]"')
     pushctl()

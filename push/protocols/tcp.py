@@ -23,11 +23,13 @@ from push.model import Outcome, Registration
 from push.protocols.forms import ACK_FORM, PLAIN_FORM
 from push.protocols.wire.frames import Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect
-from push.protocols.wire.outbox import Outbox
+from push.protocols.wire.outbox import BeyondWindow, Outbox
 from push.protocols.wire.server import Acknowledged, Event, OpenRequested, Reply, ServerSession, State
 from push.protocols.wire.signals import CloseCode
 
 _RETRY_AFTER_S = 5.0
+_READS_SLOWLY = "this client reads more slowly than messages come"
+_NODE_IS_FULL = "the node's outboxes are full and this client has a backlog"
 # 64 KiB can hold 6,500 empty frames, which would keep everybody else waiting for 40 ms (measured 2026-11-23).
 MAX_FRAMES_A_TURN = 128
 # Looking a member up in its class costs more than a local name, once for each message.
@@ -43,6 +45,7 @@ class FramedProtocol:
     """
 
     __slots__ = (
+        "_beyond",
         "_closing",
         "_decoder",
         "_has_ended",
@@ -75,6 +78,8 @@ class FramedProtocol:
         self._unwelcome: Disconnect | None = None
         # Frames that came with too many others; None nearly always.
         self._waiting: list[Frame] | None = None
+        # Messages that wait for acknowledgements of earlier ones; None nearly always.
+        self._beyond: BeyondWindow | None = None
         # An ITransport that is an IConsumer as well, as those of TCP and TLS are; None before and after.
         self.transport: Any = None
         self.peer_host = ""
@@ -184,17 +189,20 @@ class FramedProtocol:
         if self._closing:
             return Outcome.OFFLINE
         session = self._session
-        if session.unacknowledged is not None and not session.may_push(message_id, self._host.limits.ack_window):
-            return Outcome.WINDOW_FULL
+        if session.unacknowledged is not None and (
+            self._beyond is not None or not session.may_push(message_id, self._host.limits.ack_window)
+        ):
+            return _SENT if self._queue_beyond(message_id, frame) else Outcome.OVERFLOW
         return _SENT if self._queue(frame, 1) else Outcome.OVERFLOW
 
     def push_run(self, run: IPushRun) -> int:
         """See IConnection."""
         message_ids = run.message_ids
-        if self._session.unacknowledged is None:
-            if self._closing:
-                return 0
-            return len(message_ids) if self._queue(run.joined(self.form), len(message_ids)) else 0
+        if self._session.unacknowledged is None and not self._closing:
+            joined = run.joined(self.form)
+            # What is more than may wait is queued one by one, so that the limits can be looked at in between.
+            if len(message_ids) == 1 or self._has_room(len(joined), len(message_ids)):
+                return len(message_ids) if self._queue(joined, len(message_ids)) else 0
         for sent, (message_id, frame) in enumerate(zip(message_ids, run.frames(self.form), strict=True)):
             if self.push(message_id, frame) is not Outcome.SENT:
                 return sent
@@ -210,8 +218,9 @@ class FramedProtocol:
             data = queued if type(queued) is bytes else queued.joined()  # type: ignore[union-attr]
             self.transport.write(data)
             if self._paused:
-                self._in_transport_bytes = len(data)
-                self._host.outbox_grew(len(data))
+                self._in_transport_bytes += len(data)
+                if not self._host.outbox_grew(len(data)):
+                    self._finish_slow(CloseCode.OVERLOAD, _NODE_IS_FULL)
 
     def deadline_s(self) -> float:
         """See IConnection."""
@@ -265,6 +274,7 @@ class FramedProtocol:
                     self._turn_away(self._unwelcome)
             elif isinstance(event, Acknowledged):
                 self._host.acknowledged(self, event.message_ids)
+                self._release_beyond()
             else:
                 self._finish(event.disconnect, say_so=not event.by_peer, by_peer=event.by_peer)
             if self._closing:
@@ -290,27 +300,65 @@ class FramedProtocol:
             return True
         return self._queue_more(data, messages)
 
-    def _queue_more(self, data: bytes, messages: int) -> bool:
-        """Queue where something waits already, or the transport takes nothing: look at the limits."""
+    def _has_room(self, data_bytes: int, messages: int) -> bool:
+        """Whether the limits allow that much to wait; what the transport has not sent yet waits as well."""
         limits = self._host.limits
         queued = self._queued
-        outbox = queued if isinstance(queued, Outbox) else Outbox(queued)
-        if not outbox.has_room(
-            len(data), messages, max_bytes=limits.max_outbox_bytes, max_messages=limits.max_outbox_messages
-        ):
+        beyond = self._beyond
+        waiting_bytes = self._in_transport_bytes + (0 if queued is None else len(queued))
+        waiting = 0 if queued is None else queued.messages if isinstance(queued, Outbox) else 1
+        if beyond is not None:
+            waiting_bytes += beyond.size_bytes
+            waiting += len(beyond)
+        if not waiting_bytes:
+            return data_bytes <= limits.max_outbox_bytes or messages == 1
+        return (
+            waiting_bytes + data_bytes <= limits.max_outbox_bytes and waiting + messages <= limits.max_outbox_messages
+        )
+
+    def _queue_more(self, data: bytes, messages: int) -> bool:
+        """Queue where something waits already, or the transport takes nothing: look at the limits."""
+        if not self._has_room(len(data), messages):
             self.flush()  # many messages in one turn are no backlog while the transport takes them
-            if self._queued is not None:
-                self._finish_slow(CloseCode.SLOW_CONSUMER, "this client reads more slowly than messages come")
+            if self._closing:
                 return False
-            outbox = Outbox(None)
-        if self._queued is None and not self._paused:
+            if not self._has_room(len(data), messages):
+                self._finish_slow(CloseCode.SLOW_CONSUMER, _READS_SLOWLY)
+                return False
+        queued = self._queued
+        if queued is None and not self._paused:
             self._host.mark_dirty(self)
+        outbox = queued if isinstance(queued, Outbox) else Outbox(queued)
         outbox.append(data, messages)
         self._queued = outbox
         if self._paused and not self._host.outbox_grew(len(data)):
-            self._finish_slow(CloseCode.OVERLOAD, "the node's outboxes are full and this client has a backlog")
+            self._finish_slow(CloseCode.OVERLOAD, _NODE_IS_FULL)
             return False
         return True
+
+    def _queue_beyond(self, message_id: int, frame: bytes) -> bool:
+        """Queue what must wait for an acknowledgement; False where too much waits and the client has been closed."""
+        if not self._has_room(len(frame), 1):
+            self._finish_slow(CloseCode.SLOW_CONSUMER, "this client acknowledges more slowly than messages come")
+            return False
+        if self._beyond is None:
+            self._beyond = BeyondWindow()
+        self._beyond.append(message_id, frame)
+        if not self._host.outbox_grew(len(frame)):
+            self._finish_slow(CloseCode.OVERLOAD, _NODE_IS_FULL)
+            return False
+        return True
+
+    def _release_beyond(self) -> None:
+        """Send what acknowledgements have made room for."""
+        window = self._host.limits.ack_window
+        while self._beyond is not None and self._session.may_push(self._beyond.next_id, window):
+            frame = self._beyond.take()
+            self._host.outbox_grew(-len(frame))
+            if not len(self._beyond):
+                self._beyond = None
+            if not self._queue(frame, 1):
+                return
 
     def _finish_slow(self, code: CloseCode, reason: str) -> None:
         self._drop_queue()
@@ -327,6 +375,9 @@ class FramedProtocol:
         dropped_bytes = len(self._take())
         if self._paused and dropped_bytes:
             self._host.outbox_grew(-dropped_bytes)
+        beyond, self._beyond = self._beyond, None
+        if beyond is not None:
+            self._host.outbox_grew(-beyond.size_bytes)
 
     def _finish(self, reason: Disconnect, *, say_so: bool, by_peer: bool = False) -> None:
         """Stop the session, write what is queued and why, and close; the host aborts what takes too long."""
@@ -336,8 +387,9 @@ class FramedProtocol:
         self._session.close()
         self._closing = True
         last = self._take()
-        if self._paused and last:
-            self._host.outbox_grew(-len(last))
+        if self._paused:
+            self._in_transport_bytes += len(last)  # it counts on until the transport is gone
+        self._drop_queue()
         if say_so:
             goodbye = ServerSession.goodbye(reason)
             last += encode(goodbye.signal, goodbye.body)

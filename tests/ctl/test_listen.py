@@ -96,5 +96,5 @@ class MissingPackagesTests(TestCase):
         program = "import sys; sys.modules['click'] = None; from push.ctl.main import main; main()"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
-        self.assertIn('pip install "push-server[server]"', done.stderr)
+        self.assertIn('pip install ".[server]"', done.stderr)
         self.assertNotIn("Traceback", done.stderr)

@@ -244,13 +244,32 @@ class Delivering(ConnectorCase):
         report = self.deliver((1, b"a", [token, "gone"]), (2, b"b", [token]))
         self.assertEqual((list(report.sent), dict(report.missed)), ([1, 1], {0: [("gone", Outcome.OFFLINE)]}))
 
-    def test_a_full_window_is_reported_and_opens_with_an_acknowledgement(self) -> None:
+    def test_what_is_beyond_the_window_waits_for_acknowledgements_in_order(self) -> None:
         client, token = self.online(ack=True)
-        report = self.deliver(*[(number, b"x", [token]) for number in range(1, 7)])
-        self.assertEqual(list(report.sent), [1, 1, 1, 1, 0, 0])
-        self.assertEqual(report.missed[4], [(token, Outcome.WINDOW_FULL)])
-        client.send(Signal.PUB_ACK, ID.pack(1), subsignal=SubSignal.MN)
-        self.assertEqual(list(self.deliver((7, b"x", [token])).sent), [1])
+        report = self.deliver(*[(number, b"%d" % number, [token]) for number in range(1, 8)])
+        self.assertEqual(list(report.sent), [1] * 7)
+        self.assertEqual([body[8:] for body in client.pushes()], [b"1", b"2", b"3", b"4"])
+        client.send(Signal.PUB_ACK, ID.pack(1) + ID.pack(2), subsignal=SubSignal.MN)
+        self.assertEqual([body[8:] for body in client.pushes()], [b"5", b"6"])
+        self.broadcast(8, b"8")
+        self.clock.advance(0)
+        client.send(Signal.PUB_ACK, b"".join(map(ID.pack, (3, 4, 5, 6))), subsignal=SubSignal.MN)
+        self.assertEqual([body[8:] for body in client.pushes()], [b"7", b"8"])
+        self.assertEqual(self.waiting_bytes(), 0)
+
+    def test_a_client_that_never_acknowledges_is_closed_when_too_much_waits(self) -> None:
+        client, token = self.online(ack=True)
+        self.deliver(*[(number, b"", [token]) for number in range(4)])
+        self.clock.advance(0)
+        report = self.deliver(*[(number, b"", [token]) for number in range(4, 106)])
+        self.assertEqual(list(report.sent), [1] * 100 + [0, 0])
+        self.assertEqual(client.goodbye()["code"], CloseCode.SLOW_CONSUMER)
+        client.hang_up()
+        self.assertEqual(self.waiting_bytes(), 0)
+
+    def waiting_bytes(self) -> object:
+        """The gauge of what waits."""
+        return next(s.value for s in self.connector.samples() if s.name == "push_outbox_bytes")
 
     def test_a_broadcast_reaches_every_session_and_no_other_connection(self) -> None:
         clients = [self.online()[0] for _ in range(3)] + [self.online(ack=True)[0]]
@@ -367,6 +386,38 @@ class SlowConsumers(ConnectorCase):
             self.broadcast(number, bytes(3000))
             self.clock.advance(0)
         self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+
+    def test_broadcasts_that_travel_together_obey_the_limits_too(self) -> None:
+        client, _ = self.online()
+        client.stop_reading()
+        for number in range(5):
+            self.broadcast(number, bytes(3000))
+        self.clock.advance(0)
+        self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+
+    def test_a_transport_that_takes_too_much_at_once_counts_against_the_limits(self) -> None:
+        client, token = self.online()
+        write = client.transport.write
+
+        def write_and_be_full(data: bytes) -> None:
+            write(data)
+            client.stop_reading()
+
+        self.patch(client.transport, "write", write_and_be_full)
+        self.deliver((1, bytes(8000), [token]))
+        self.clock.advance(0)
+        self.deliver((2, bytes(1000), [token]))
+        self.assertEqual(list(self.deliver((3, bytes(1000), [token])).sent), [0])
+        self.assertClosedAsSlow(client, CloseCode.SLOW_CONSUMER)
+
+    def test_what_is_written_at_the_end_counts_until_the_transport_is_gone(self) -> None:
+        client, token = self.online()
+        client.stop_reading()
+        self.deliver((1, bytes(990), [token]))
+        self.online(token=token)
+        self.assertEqual(self.outbox_bytes(), 1000)
+        client.hang_up()
+        self.assertEqual(self.outbox_bytes(), 0)
 
     def test_a_burst_in_one_turn_is_no_backlog_while_the_transport_takes_it(self) -> None:
         client, token = self.online()

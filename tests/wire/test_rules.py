@@ -7,9 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.protocols.wire.backoff import Backoff
 from push.protocols.wire.liveness import held_interval_ms, idle_deadline_s
 from push.protocols.wire.messages import Disconnect, default_retry, parse_disconnect, write_disconnect
-from push.protocols.wire.outbox import Outbox
-
-LIMITS = {"max_bytes": 10, "max_messages": 3}
+from push.protocols.wire.outbox import BeyondWindow, Outbox
 
 
 class OutboxTests(SynchronousTestCase):
@@ -28,15 +26,13 @@ class OutboxTests(SynchronousTestCase):
         outbox.append(b"c")
         self.assertEqual((len(outbox), outbox.messages, outbox.joined()), (3, 2, b"abc"))
 
-    def test_it_is_full_by_bytes_or_by_messages(self) -> None:
-        outbox = Outbox()
-        outbox.append(b"12345678")
-        self.assertTrue(outbox.has_room(2, 1, **LIMITS))
-        self.assertFalse(outbox.has_room(3, 1, **LIMITS))
-        self.assertFalse(outbox.has_room(1, 3, **LIMITS))
-
-    def test_an_empty_one_takes_any_one_message(self) -> None:
-        self.assertTrue(Outbox().has_room(1000, 1, **LIMITS))
+    def test_what_is_beyond_the_window_comes_out_in_order(self) -> None:
+        beyond = BeyondWindow()
+        beyond.append(7, b"abc")
+        beyond.append(8, b"d")
+        self.assertEqual((len(beyond), beyond.size_bytes, beyond.next_id), (2, 4, 7))
+        self.assertEqual([beyond.take(), beyond.next_id, beyond.take()], [b"abc", 8, b"d"])
+        self.assertEqual((len(beyond), beyond.size_bytes), (0, 0))
 
 
 class BackoffTests(SynchronousTestCase):

@@ -1,4 +1,6 @@
-"""What waits to be written to one connection: bounded in bytes and in messages, kept in order. Pure."""
+"""What waits to be written to one connection, in order. Pure; the limits are looked at by whoever fills it."""
+
+from collections import deque
 
 
 class Outbox:
@@ -22,12 +24,6 @@ class Outbox:
         """How many bytes are queued."""
         return self._size_bytes
 
-    def has_room(self, data_bytes: int, messages: int, *, max_bytes: int, max_messages: int) -> bool:
-        """Whether a part would stay within the limits; an empty outbox takes any one part."""
-        if not self._parts:
-            return True
-        return self._size_bytes + data_bytes <= max_bytes and self.messages + messages <= max_messages
-
     def append(self, data: bytes, messages: int = 1) -> None:
         """Queue one part, of whole frames, behind the others."""
         self._parts.append(data)
@@ -38,3 +34,37 @@ class Outbox:
         """All that is queued, as one piece."""
         parts = self._parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class BeyondWindow:
+    """Messages that may not be sent before earlier ones have been acknowledged.
+
+    Attributes:
+        size_bytes: bytes queued.
+    """
+
+    __slots__ = ("_frames", "size_bytes")
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[int, bytes]] = deque()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        """How many messages are queued."""
+        return len(self._frames)
+
+    @property
+    def next_id(self) -> int:
+        """The id of the oldest; there must be one."""
+        return self._frames[0][0]
+
+    def append(self, message_id: int, frame: bytes) -> None:
+        """Queue a message behind the others."""
+        self._frames.append((message_id, frame))
+        self.size_bytes += len(frame)
+
+    def take(self) -> bytes:
+        """Take the oldest."""
+        _, frame = self._frames.popleft()
+        self.size_bytes -= len(frame)
+        return frame
