@@ -7,6 +7,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -106,12 +107,13 @@ class ReactorTests(SynchronousTestCase):
     def check(self, reactor: str) -> None:
         """The suite passes, and a stop reaches every protocol."""
         self.check_stop(reactor)
-        self.run_python(
-            "tests.transports.on_reactor",
-            reactor,
-            f"--temp-directory={self.mktemp()}",
-            "tests.transports.test_lean.LeanTests",
-        )
+        with TemporaryDirectory() as directory:  # mktemp()'s is relative, and that process runs elsewhere
+            self.run_python(
+                "tests.transports.on_reactor",
+                reactor,
+                f"--temp-directory={directory}/trial",
+                "tests.transports.test_lean.LeanTests",
+            )
 
     def check_stop(self, reactor: str) -> None:
         """A stop reaches every protocol."""
