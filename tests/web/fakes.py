@@ -9,8 +9,10 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.server import Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -322,6 +324,7 @@ class World:
         connection = self.connect(host)
         connection.send(request_bytes(method, path, body, headers))
         (reply,) = connection.received(method)
+        connection.protocol.connectionLost(Failure(ConnectionDone()))
         return reply
 
 
