@@ -156,7 +156,7 @@ class TokenReply(Struct, frozen=True):
     uid: str | None
     online: bool
     connector: Annotated[str | None, Meta(description="host:port of the connector that holds its session.")]
-    since: Annotated[Milliseconds | None, Meta(description="When the session opened.")]
+    since: Annotated[Milliseconds | None, Meta(description="When the session opened, or was last renewed.")]
     device: Annotated[Raw, Meta(description="The client's description of itself, an object or null.")]
     tags: tuple[str, ...]
     created: Milliseconds
