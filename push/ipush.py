@@ -205,8 +205,14 @@ class ISubscribe(Interface):
     def closed(registrations: Sequence[Registration]) -> Awaitable[None]:
         """Sessions are over. One that has been replaced by a newer epoch stays as it is."""
 
-    def locate(tokens: Sequence[str]) -> Awaitable[Located]:
-        """Where tokens are online, and which are not registered at all."""
+    def locate(tokens: Sequence[str], owners: Mapping[str, str]) -> Awaitable[Located]:
+        """Where tokens are online, and which are not registered at all.
+
+        Args:
+            tokens: any.
+            owners: token → uid, for tokens that are meant only as that user's: one that is online for another
+                user by now counts as offline.
+        """
 
     def tokens_of(uids: Sequence[str]) -> Awaitable[Mapping[str, tuple[str, ...]]]:
         """The registered tokens of users; users without any are left out."""

@@ -41,7 +41,8 @@ class Router:
         if not self._ids.is_ready:
             raise Unavailable("the server is starting", retry_after_s=1.0)
         tokens, of_uids = await self._resolve(requests)
-        located = await self._subscribe.locate(tokens)
+        owners = {token: uid for uid, theirs in of_uids.items() for token in theirs}
+        located = await self._subscribe.locate(tokens, owners)
         # From here on, nothing is awaited between two requests, unless a tag query has to be read: ids are given
         # out and calls are started in the order of acceptance.
         ids = self._ids.take(len(requests))
@@ -120,7 +121,7 @@ class Router:
         while True:
             page = await self._subscribe.tagged(query, after, TAG_PAGE)
             if page:
-                located = await self._subscribe.locate(page)
+                located = await self._subscribe.locate(page, {})
                 calls.add(progress, page, located)
                 await calls.done()
             if len(page) < TAG_PAGE:

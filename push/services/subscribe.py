@@ -94,7 +94,7 @@ class Subscribe:
             if current is not None and current.epoch == registration.epoch:
                 del self._online[registration.token]
 
-    async def locate(self, tokens: Sequence[str]) -> Located:
+    async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:
         """See ISubscribe. Where all are online, this is one look-up each and does not suspend."""
         online = self._online
         connectors: dict[str, str] = {}
@@ -106,6 +106,7 @@ class Subscribe:
             else:
                 connectors[token] = registration.connector
         if not offline:
+            self._leave_out_strangers(connectors, owners)
             return Located(connectors, frozenset())
         known = await self._store.known(offline)
         unknown: list[str] = []
@@ -115,7 +116,15 @@ class Subscribe:
                 connectors[token] = registration.connector
             elif token not in known:
                 unknown.append(token)
+        # And it may be another user's by now: looked at last, as nothing is awaited from here to the delivery.
+        self._leave_out_strangers(connectors, owners)
         return Located(connectors, frozenset(unknown))
+
+    def _leave_out_strangers(self, connectors: dict[str, str], owners: Mapping[str, str]) -> None:
+        for token, uid in owners.items():
+            registration = self._online.get(token)
+            if registration is not None and registration.uid != uid:
+                connectors.pop(token, None)
 
     async def tokens_of(self, uids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """See ISubscribe."""

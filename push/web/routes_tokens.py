@@ -151,7 +151,7 @@ class TokenRoutes:
         except BodyError as error:
             raise invalid("uid", str(error).removeprefix("uid ")) from None
         tokens = (await self._subscribe.tokens_of((uid,))).get(uid, ())
-        located = await self._subscribe.locate(tokens) if tokens else None
+        located = await self._subscribe.locate(tokens, {}) if tokens else None
         connectors = {} if located is None else located.connectors
         return schemas.UserTokensReply(
             uid=uid,

@@ -105,7 +105,7 @@ class Sessions(ConnectorCase):
         client.send(Signal.SUB, b'{"token":"t"}')
         client.hang_up()
         waiting[0].callback(None)
-        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate(["t"])))
+        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate(["t"], {})))
         self.assertEqual(dict(located.connectors), {})
         self.assertEqual((len(self.connector.connections), self.connector.connections.sessions), (0, 0))
 
@@ -148,7 +148,7 @@ class Sessions(ConnectorCase):
 
     def is_located(self, token: str) -> bool:
         """Whether messages find the token."""
-        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token])))
+        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token], {})))
         return token in located.connectors
 
     def test_a_store_that_fails_unexpectedly_refuses_the_session(self) -> None:
@@ -159,7 +159,7 @@ class Sessions(ConnectorCase):
     def test_a_session_that_ended_is_not_located(self) -> None:
         client, token = self.online()
         client.hang_up()
-        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token])))
+        located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token], {})))
         self.assertEqual(dict(located.connectors), {})
 
     def test_kick_closes_with_the_given_reason(self) -> None:

@@ -103,6 +103,18 @@ class Targets(RouterCase):
         self.assertEqual(self.counts(self.push(ToUids(("alice",)))), (3, 2, 0))
         self.assertEqual([client.pushes() for client in (phone, tablet, stranger)], [[b"x"], [b"x"], []])
 
+    def test_a_token_that_becomes_another_users_while_the_store_is_asked_gets_nothing(self) -> None:
+        mine, _ = self.online(uid="alice")
+        self.offline(uid="alice")
+        asked: Deferred[frozenset[str]] = Deferred()
+        self.patch(self.store, "known", lambda tokens: asked)
+        work = Deferred.fromCoroutine(self.router.push([PushRequest(ToUids(("alice",)), b"for alice only")]))
+        mine.sub(uid="bob")
+        asked.callback(frozenset())
+        self.clock.advance(0)
+        self.successResultOf(work)
+        self.assertEqual(mine.pushes(), [])
+
     def test_uids_without_tokens_are_named(self) -> None:
         self.online(uid="alice")
         result = self.push(ToUids(("nobody", "alice")))

@@ -90,7 +90,7 @@ class SubscribeCase(SynchronousTestCase):
 
     def locate(self, *tokens: str) -> tuple[dict[str, str], set[str]]:
         """Where tokens are, and which are unknown."""
-        located = self.run_now(self.subscribe.locate(tokens))
+        located = self.run_now(self.subscribe.locate(tokens, {}))
         return dict(located.connectors), set(located.unknown)
 
     def samples(self) -> dict[tuple[str, ...], float]:
@@ -218,7 +218,7 @@ class OnlineTests(SubscribeCase):
         tokens = [self.open(f"c:{number % 3}").token for number in range(1_000)]
         self.store.calls.clear()
         self.store.failure = Unavailable("gone")
-        coroutine = self.subscribe.locate(tokens)
+        coroutine = self.subscribe.locate(tokens, {})
         stop = self.assertRaises(StopIteration, coroutine.send, None)
         self.assertEqual(len(stop.value.connectors), 1_000)
         self.assertEqual(self.store.calls, [])
@@ -226,7 +226,7 @@ class OnlineTests(SubscribeCase):
     def test_session_that_opens_while_the_store_is_asked_is_located(self) -> None:
         asked: Deferred[frozenset[str]] = Deferred()
         self.patch(self.store, "known", lambda tokens: asked)
-        located = self.start(self.subscribe.locate(["t", "other"]))
+        located = self.start(self.subscribe.locate(["t", "other"], {}))
         self.open(token="t")
         asked.callback(frozenset())
         result = self.successResultOf(located)

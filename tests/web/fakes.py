@@ -159,7 +159,7 @@ class FakeSubscribe:
         """Not called by the API."""
         raise AssertionError("the router resolves tags")
 
-    def locate(self, tokens: Sequence[str]) -> Awaitable[Located]:
+    def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Awaitable[Located]:
         """Where tokens are."""
         online = {
             token: info.session.connector
