@@ -178,10 +178,10 @@ class CredentialTests(SubscribeCase):
     def test_token_is_taken_over_only_by_the_uid_that_owns_it(self) -> None:
         owned = self.open(subscribe=self.guarded, auth="alice!")
         self.refusal(self.guarded.open(SubRequest(token=owned.token, auth="mallory!"), "b:2"), PermissionDenied)
-        self.assertEqual(self.run_now(self.guarded.locate([owned.token])).connectors, {owned.token: "a:1"})
+        self.assertEqual(self.run_now(self.guarded.locate([owned.token], {})).connectors, {owned.token: "a:1"})
         again = self.open("b:2", subscribe=self.guarded, token=owned.token, auth="alice!")
         self.assertEqual(again.token, owned.token)
-        self.assertEqual(self.run_now(self.guarded.locate([owned.token])).connectors, {owned.token: "b:2"})
+        self.assertEqual(self.run_now(self.guarded.locate([owned.token], {})).connectors, {owned.token: "b:2"})
 
     def test_token_without_owner_is_nobodys_to_take(self) -> None:
         token = self.open().token
