@@ -104,14 +104,6 @@ class RateLimited(PushError):
     retry = RETRY_BACKOFF
 
 
-class NotImplementedHere(PushError):
-    """Understood, but no role that runs here does it."""
-
-    status = 501
-    reason = "NOT_IMPLEMENTED"
-    retry = RETRY_NO
-
-
 class Unavailable(PushError):
     """Something that is needed is away, or full; nothing was accepted."""
 

@@ -84,7 +84,8 @@ class IConnection(Interface):
         """Queue one encoded push behind all earlier ones.
 
         Never blocks and never raises: a connection that does not read fast enough is closed (3003) and
-        answers OVERFLOW. SENT promises an attempt, not an arrival.
+        answers OVERFLOW. What is beyond the window of a client that acknowledges waits for its
+        acknowledgements, and is SENT as well: that promises an attempt, not an arrival.
         """
 
     def push_run(run: "IPushRun") -> int:
@@ -224,7 +225,13 @@ class ISubscribe(Interface):
         """All that is known of a token, None if it is not registered."""
 
     def revoke(token: str) -> Awaitable[bool]:
-        """Forget a token for good. Returns whether it was registered. Its session must be kicked besides."""
+        """Forget a token and what came with it. Its session must be kicked besides.
+
+        A client that still has the token can register it again, unless authentication keeps it from that.
+
+        Returns:
+            Whether it was registered.
+        """
 
 
 class ITokenStore(Interface):

@@ -33,8 +33,3 @@ class TokenBucket:
             self._left -= 1.0
             return 0.0
         return (1.0 - self._left) / self._rate_per_s
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing was taken since it last filled up, as far as `take` has seen."""
-        return self._left >= self._burst

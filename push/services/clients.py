@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from push.model import Check
 from push.services.connector import Connector
@@ -27,8 +26,6 @@ class Clients(MultiService):
         stop_spread_s: over how long clients are asked to spread their return.
         fraction: random numbers in [0, 1).
     """
-
-    _log = Logger()
 
     def __init__(
         self,

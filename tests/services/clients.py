@@ -1,7 +1,6 @@
 """A connector in memory, and clients of it that speak the wire protocol over string transports."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -126,11 +125,6 @@ class Client:
     def read_on(self) -> None:
         """The transport has room again."""
         self.protocol.resumeProducing()
-
-
-def tokens(numbers: Iterable[int] = ()) -> bytes:
-    """Random bytes that are not random."""
-    return bytes(numbers)
 
 
 def make_connector(clock: Clock, **limits: Any) -> tuple[Connector, Subscribe, MemoryTokenStore]:

@@ -30,7 +30,6 @@ from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 MAX_HELD_FRAMES = 16
 # A refused client may correct itself on the same connection, but not for ever.
 MAX_REFUSALS = 8
-DEFAULT_ACK_WINDOW = 256
 # The chat status byte (docs/protocol.md, "Status bytes"): what 501 is in one byte.
 STATUS_NOT_IMPLEMENTED = 9
 
