@@ -11,17 +11,27 @@ from zope.interface import Attribute, Interface
 
 from push.errors import PushError
 from push.model import (
+    CacheChanges,
     Check,
     ConnectionLimits,
+    Cursor,
     Delivery,
     DeliveryReport,
+    Event,
+    Keep,
+    Keeping,
     Located,
     Node,
     Outcome,
+    Page,
     PushRequest,
     PushResult,
+    Receipt,
     Registration,
     Sample,
+    StoredDue,
+    StoredMessage,
+    StoredReply,
     TagQuery,
     TokenInfo,
 )
@@ -215,6 +225,9 @@ class ISubscribe(Interface):
                 user by now counts as offline.
         """
 
+    def online(tokens: Sequence[str]) -> Awaitable[Mapping[str, Registration]]:
+        """The sessions of those of these tokens that are online; asks no store."""
+
     def tokens_of(uids: Sequence[str]) -> Awaitable[Mapping[str, tuple[str, ...]]]:
         """The registered tokens of users; users without any are left out."""
 
@@ -232,6 +245,173 @@ class ISubscribe(Interface):
         Returns:
             Whether it was registered.
         """
+
+
+class ICache(Interface):
+    """Keeps messages until they are acknowledged (or handed over, where nobody acknowledges), expired or cancelled.
+
+    What is kept is found by `pull` from the moment `keep` was called, not only from when it is on disk; what
+    is_ahead, only from then. To one token, in the order of these calls; what is urgent before what is not. What is on
+    disk survives a crash. What is acknowledged may come again after a crash, with the same id, but not else.
+    """
+
+    def keep(batch: Sequence[Keep]) -> Awaitable[Keeping]:
+        """Take messages.
+
+        Returns:
+            At once, before they are on disk, a ticket and the tokens that have no room.
+
+        Raises:
+            Unavailable: the cache is not loaded yet, or full as a whole; nothing was taken.
+        """
+
+    def committed(ticket: int) -> Awaitable[PushError | None]:
+        """Wait until all messages of a `keep` are on disk, or need not be as they are acknowledged already. Ask once.
+
+        Returns:
+            None; or why they are not: then those which nobody has acknowledged are forgotten.
+        """
+
+    def pull(registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Awaitable[Page]:
+        """What a session is to get next; waits for what is_ahead and comes before.
+
+        Args:
+            registration: whose.
+            cursor: where it is: Cursor() first, then what the last pull said.
+            max_messages: at most so many.
+            max_bytes: of payload, but at least one message.
+
+        Raises:
+            Unavailable: the store cannot be read now, or is not loaded yet: try again later.
+        """
+
+    def has(token: str) -> bool:
+        """Whether `pull` might find anything for a session of this token that begins now."""
+
+    def acknowledged(batch: Sequence[tuple[str, Sequence[int]]]) -> Awaitable[None]:
+        """Clients have messages: (token, message ids). What is not kept for that token is ignored."""
+
+    def handed(batch: Sequence[tuple[str, Sequence[int]]]) -> Awaitable[None]:
+        """Messages were handed to live connections of clients that do not acknowledge: as good as acknowledged."""
+
+    def moved(positions: Sequence[tuple[str, int]]) -> Awaitable[None]:
+        """Tokens have all logged broadcasts up to these ids. On disk soon: at the latest with the next commit."""
+
+    def cancel(message_id: int) -> Awaitable[int]:
+        """Forget a message, for all tokens. Returns for how many it was kept (1 where it was logged); on disk."""
+
+    def forget(token: str) -> Awaitable[None]:
+        """A token is revoked: forget what is kept for it."""
+
+    def replies(keys: Sequence[str]) -> Awaitable[Mapping[str, StoredReply]]:
+        """What requests with these keys were answered, those under way included; unknown keys are left out."""
+
+    def answered(reply: StoredReply) -> None:
+        """The final answer to a request whose Keep had its key: remember it instead, soon on disk."""
+
+    def schedule(due: StoredDue) -> Awaitable[None]:
+        """Keep a request until it is due. On disk when this returns."""
+
+    def scheduled() -> Sequence[StoredDue]:
+        """What is to be sent later, in the order of time."""
+
+    def unschedule(message_id: int) -> Awaitable[bool]:
+        """It was sent, or is cancelled: on disk when this returns. Returns whether it was there."""
+
+
+class ICacheStore(Interface):
+    """The cache on disk: rows in, rows out, no opinion."""
+
+    def commit(changes: CacheChanges) -> Awaitable[None]:
+        """Write everything in one transaction; returns when it is on disk. In the order of these calls.
+
+        Raises:
+            Unavailable: the disk is full or fails: nothing was written.
+        """
+
+    def messages(after: int, limit: int) -> Awaitable[Sequence[StoredMessage]]:
+        """The next rows by position, without payloads."""
+
+    def done(after: tuple[int, str], limit: int) -> Awaitable[Sequence[tuple[int, str]]]:
+        """The next (position, token) pairs of tokens that need a message of several no more; (0, "") to begin."""
+
+    def due() -> Awaitable[Sequence[StoredDue]]:
+        """All that is to be sent later."""
+
+    def payloads(positions: Sequence[int]) -> Awaitable[Mapping[int, bytes]]:
+        """Payloads by position; those that are gone are left out."""
+
+    def log_positions(tokens: Sequence[str]) -> Awaitable[Mapping[str, int]]:
+        """Places in the log of broadcasts; tokens without one are left out."""
+
+    def replies(keys: Sequence[str]) -> Awaitable[Mapping[str, StoredReply]]:
+        """Answers by key; unknown keys are left out."""
+
+    def prune(now_ms: int, log_position: int) -> Awaitable[None]:
+        """Delete answers that have expired, and log positions before the oldest logged message there is."""
+
+
+class IReceipts(Interface):
+    """The lives of the latest messages. Bounded: the oldest are forgotten first. Never blocks, never raises.
+
+    All calls are made in the reactor's thread, by the router and by the cache of the same process.
+    """
+
+    def lone(message_id: int, token: str, event: Event) -> None:
+        """A message for one token was accepted, and this became of it at once. Called for nearly every message."""
+
+    def accepted(
+        message_id: int,
+        *,
+        targets: int,
+        tokens: Sequence[str] | None,
+        expires_ms: int | None,
+        due_ms: int | None,
+        is_logged: bool,
+    ) -> None:
+        """A message was accepted.
+
+        Args:
+            message_id: its id, which says when.
+            targets: how many it was addressed to so far; more may come, by calling again.
+            tokens: which; None where they are not known one by one.
+            expires_ms: until when it is kept; None where it is not.
+            due_ms: when it is to be sent; None for now.
+            is_logged: kept once for an audience.
+        """
+
+    def happened(event: Event, message_id: int, tokens: Sequence[str]) -> None:
+        """Something happened to a message for these tokens. Unknown messages are taken in."""
+
+    def counted(event: Event, message_id: int, count: int) -> None:
+        """Something happened to a message for so many tokens that are not known one by one."""
+
+    def find(message_id: int) -> Awaitable[Receipt | None]:
+        """The life of a message; None where it is unknown or forgotten."""
+
+    def delivered(message_id: int, timeout_s: float) -> Awaitable[Receipt]:
+        """Wait until a message is delivered to all its targets, or will not be; at most so long."""
+
+
+class IMessages(Interface):
+    """What senders may ask of messages that were accepted."""
+
+    def receipt(message_id: int) -> Awaitable[Receipt]:
+        """The life of a message.
+
+        Raises:
+            NotFound: it was never accepted, or is forgotten.
+        """
+
+    def cancel(message_id: int) -> Awaitable[int]:
+        """Take back what is undelivered. Returns for how many tokens.
+
+        Raises:
+            NotFound: as above.
+        """
+
+    def explain(message_id: int, token: str) -> Awaitable[Sequence[str]]:
+        """Why a message has or has not arrived at a token, in sentences, the most telling first."""
 
 
 class ITokenStore(Interface):

@@ -6,7 +6,7 @@ not know them (gc=False). Imports nothing else of the project.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import msgspec
@@ -18,6 +18,35 @@ class Outcome(IntEnum):
     SENT = 0  # handed to a live connection
     OFFLINE = 1  # no session with this token here
     OVERFLOW = 2  # the client does not read, or not acknowledge: it was closed as a slow consumer
+    BEHIND = 3  # its connection is still catching up: it will be pulled from the cache in its turn
+
+
+class Store(IntEnum):
+    """Whether a message is kept in the cache."""
+
+    NEVER = 0  # only for those who are online now
+    IF_OFFLINE = 1  # for those who are away, and until acknowledged for those who acknowledge
+    ALWAYS = 2  # as IF_OFFLINE, and on disk before anybody sees it
+
+
+class OnFull(IntEnum):
+    """What to do where a token's cache is full."""
+
+    REJECT = 0
+    DROP_OLDEST = 1
+
+
+class Event(IntEnum):
+    """What can happen to a message on its way to one token, after it was accepted."""
+
+    SENT = 0  # handed to a live connection
+    DELIVERED = 1  # acknowledged
+    EXPIRED = 2
+    CANCELLED = 3
+    REPLACED = 4  # by a newer one with the same collapse key
+    DROPPED = 5  # to make room in the token's cache, as the newer message demanded
+    CACHED = 6  # kept, until one of the others
+    REJECTED = 7  # the token's cache was full
 
 
 class Registration(msgspec.Struct, frozen=True, gc=False):
@@ -29,12 +58,14 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
         connector: address "host:port" of the connector that holds the connection.
         epoch: grows with each session of the token; what names an older epoch may not undo a newer one. In
             microseconds since 1970, give or take what it takes to grow.
+        acks: whether the client acknowledges.
     """
 
     token: str
     uid: str | None
     connector: str
     epoch: int
+    acks: bool = False
 
     @property
     def since_ms(self) -> int:
@@ -68,11 +99,11 @@ class Located:
     """Where tokens are.
 
     Attributes:
-        connectors: token → connector address, for those online.
+        online: token → its session, for those online.
         unknown: tokens that are not registered.
     """
 
-    connectors: Mapping[str, str]
+    online: Mapping[str, Registration]
     unknown: frozenset[str]
 
 
@@ -121,20 +152,60 @@ class ToAll:
 Target = ToTokens | ToUids | ToTags | ToConnector | ToAll
 
 
+class Once(msgspec.Struct, frozen=True, gc=False):
+    """By what a request is known when it is made again.
+
+    Attributes:
+        key: the sender's name for it, with the sender's own name in front.
+        fingerprint: SHA-256 of what was asked for: the same key with another one is an error.
+    """
+
+    key: str
+    fingerprint: bytes
+
+
+class Options(msgspec.Struct, frozen=True, gc=False):
+    """How a message is to be brought to its targets.
+
+    Attributes:
+        store: whether it is kept.
+        is_high: comes before others when a token returns.
+        collapse_key: replaces what is undelivered and has the same key, for the same token; "" for none.
+        on_full: what to do where a token's cache is full.
+        deliver_at_ms: not before this time, milliseconds since 1970; None: now.
+        wait_s: answer only when it is delivered, or after so many seconds; 0: answer when it is accepted.
+        once: how to tell a repetition of this request; None: there is no telling.
+    """
+
+    store: Store = Store.IF_OFFLINE
+    is_high: bool = False
+    collapse_key: str = ""
+    on_full: OnFull = OnFull.REJECT
+    deliver_at_ms: int | None = None
+    wait_s: float = 0.0
+    once: Once | None = None
+
+
+# Nearly all messages have these; the router takes the shortest way for them.
+PLAIN = Options()
+
+
 class PushRequest(msgspec.Struct, frozen=True, gc=False):
     """One message to be pushed.
 
     Attributes:
         target: to whom.
         payload: what clients get, as bytes.
-        ttl_s: how long it is worth keeping, in seconds; None: the default of its target.
+        ttl_s: how long it is worth keeping, in seconds; None: the default of its target. With 0 it is never kept.
         validate_only: resolve and count, but send nothing.
+        options: how.
     """
 
     target: Target
     payload: bytes
     ttl_s: int | None = None
     validate_only: bool = False
+    options: Options = PLAIN
 
 
 class PushResult(msgspec.Struct, frozen=True, gc=False):
@@ -144,8 +215,12 @@ class PushResult(msgspec.Struct, frozen=True, gc=False):
         message_id: unique, growing with the order of acceptance; 0 for validate_only.
         targets: tokens (or, for a connector and all: sessions) that it was addressed to.
         sent: of these, handed to a live connection.
-        cached: of these, kept until they come.
+        cached: of these, kept: until acknowledged, or handed over where nobody acknowledges, or expired.
         unknown: named tokens that are not registered.
+        rejected: of the targets, those whose cache was full: they will not get it.
+        is_logged: kept once for all who are addressed, instead of for each of them.
+        due_ms: when it will be sent, milliseconds since 1970; None for now.
+        delivered: of the targets, acknowledged until the answer; None where nobody waited for that.
     """
 
     message_id: int
@@ -153,14 +228,206 @@ class PushResult(msgspec.Struct, frozen=True, gc=False):
     sent: int
     cached: int = 0
     unknown: tuple[str, ...] = ()
+    rejected: int = 0
+    is_logged: bool = False
+    due_ms: int | None = None
+    delivered: int | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """One message on its way to tokens of one connector."""
+    """One message on its way to tokens of one connector.
+
+    Attributes:
+        message_id: its id.
+        payload: what clients get.
+        tokens: whose.
+        is_kept: the cache has it for these tokens, so that one who cannot take it now pulls it later.
+        is_logged: it is in the log of broadcasts.
+    """
 
     message_id: int
     payload: bytes
     tokens: Sequence[str]
+    is_kept: bool = False
+    is_logged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Everybody:
+    """All tokens that are registered when a message is accepted."""
+
+
+class Keep(msgspec.Struct, frozen=True, gc=False):
+    """One message for the cache.
+
+    Attributes:
+        message_id: its id.
+        payload: what clients get.
+        tokens: for whom; none where `audience` says so.
+        expires_ms: until when, milliseconds since 1970 on the clock of message ids.
+        options: of the request.
+        audience: kept once, in the log of broadcasts, for all of these; None: for `tokens`.
+        is_ahead: nobody may see it before it is on disk.
+    """
+
+    message_id: int
+    payload: bytes
+    tokens: Sequence[str]
+    expires_ms: int
+    options: Options = PLAIN
+    audience: Everybody | TagQuery | None = None
+    is_ahead: bool = False
+
+
+class Keeping(msgspec.Struct, frozen=True, gc=False):
+    """What the cache says at once of messages that it was given.
+
+    Attributes:
+        ticket: to ask by whether they are on disk.
+        refused: position in the batch → tokens whose cache is full.
+    """
+
+    ticket: int
+    refused: Mapping[int, Sequence[str]]
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A message out of the cache, for one token. `is_logged`: from the log of broadcasts."""
+
+    message_id: int
+    payload: bytes
+    is_logged: bool = False
+
+
+class Cursor(msgspec.Struct, frozen=True, gc=False):
+    """Up to where a session has pulled: places in the orders of urgent, other, and logged messages.
+
+    `log` is -1 in a session that has just begun: the cache knows where its token was.
+    """
+
+    high: int = 0
+    normal: int = 0
+    log: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a pull brought.
+
+    Attributes:
+        messages: in the order in which they are to be sent.
+        cursor: to pull what comes after them.
+        has_more: whether anything did when they were read.
+    """
+
+    messages: Sequence[Kept]
+    cursor: Cursor
+    has_more: bool
+
+
+class StoredMessage(msgspec.Struct, frozen=True, gc=False):
+    """A row of the cache on disk.
+
+    Attributes:
+        position: its place in the order of delivery, unique and growing.
+        message_id: its id.
+        expires_ms: as in Keep.
+        size_bytes: of its payload.
+        is_high: as in Options.
+        collapse_key: as in Options.
+        tokens: for whom; none where there is an audience.
+        audience: as in Keep.
+        payload: None where it was not asked for.
+    """
+
+    position: int
+    message_id: int
+    expires_ms: int
+    size_bytes: int
+    is_high: bool
+    collapse_key: str
+    tokens: Sequence[str]
+    audience: Everybody | TagQuery | None
+    payload: bytes | None = None
+
+
+class StoredReply(msgspec.Struct, frozen=True, gc=False):
+    """What a request with a key was answered.
+
+    Attributes:
+        once: its key and what it asked for.
+        result: the answer.
+        expires_ms: when it may be forgotten, milliseconds since 1970.
+    """
+
+    once: Once
+    result: PushResult
+    expires_ms: int
+
+
+class StoredDue(msgspec.Struct, frozen=True, gc=False):
+    """A message that is to be sent later."""
+
+    message_id: int
+    due_ms: int
+    request: PushRequest
+
+
+@dataclass(slots=True)
+class CacheChanges:
+    """What goes to disk in one transaction: all of it or nothing.
+
+    Attributes:
+        messages: new rows, with payloads.
+        done: (position, token): one of several tokens of a message needs it no more.
+        finished: positions of rows that nobody needs any more.
+        log_positions: token → place in the log of broadcasts up to which it has everything.
+        replies: new, or in the place of those with the same key.
+        due: new.
+        undue: message ids of those that have been sent or cancelled.
+    """
+
+    messages: list[StoredMessage] = field(default_factory=list)
+    done: list[tuple[int, str]] = field(default_factory=list)
+    finished: list[int] = field(default_factory=list)
+    log_positions: dict[str, int] = field(default_factory=dict)
+    replies: list[StoredReply] = field(default_factory=list)
+    due: list[StoredDue] = field(default_factory=list)
+    undue: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReceipt:
+    """What happened to a message for one token: the last event and when, milliseconds since 1970."""
+
+    token: str
+    event: Event
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The life of a message.
+
+    Attributes:
+        message_id: its id.
+        accepted_ms: when it was accepted, milliseconds since 1970.
+        expires_ms: until when it is kept; None where it is not.
+        due_ms: when it is or was to be sent, None for at once.
+        targets: how many tokens or sessions it was addressed to.
+        counts: how often each event has happened.
+        tokens: one by one, for up to 1,000 targets; none for more.
+        is_logged: kept once for an audience.
+    """
+
+    message_id: int
+    accepted_ms: int
+    expires_ms: int | None
+    due_ms: int | None
+    targets: int
+    counts: Mapping[Event, int]
+    tokens: Sequence[TokenReceipt]
+    is_logged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,15 +70,15 @@ class Calls:
         progress.targets += len(tokens)
         if progress.request.validate_only:
             return
-        where = located.connectors
+        online = located.online
         by_connector: dict[str, list[str]] = {}
         offline = 0
         for token in tokens:
-            address = where.get(token)
-            if address is None:
+            session = online.get(token)
+            if session is None:
                 offline += 1
             else:
-                by_connector.setdefault(address, []).append(token)
+                by_connector.setdefault(session.connector, []).append(token)
         if offline:
             self._measures.became(type(progress.request.target), Outcome.OFFLINE, offline)
         for address, here in by_connector.items():

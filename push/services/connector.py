@@ -231,7 +231,7 @@ class Connector:
         if had is not None:  # the session is open: the client changes what it says now, and keeps the rest
             if request.interval_ms is None:
                 interval_ms = None
-            request = request._replace(token=had.token)
+            request = request._replace(token=had.token, ack=had.acks if request.ack is None else request.ack)
         try:
             registration = await self._subscribe.open(request, self.address)
         except Exception as error:

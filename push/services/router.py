@@ -47,16 +47,16 @@ class Router:
         # out and calls are started in the order of acceptance.
         ids = self._ids.take(len(requests))
         calls = Calls(self._nodes.connectors(), self._measures, len(requests))
-        online = located.connectors
+        online = located.online
         lone = 0
         for position, request in enumerate(requests):
             target = request.target
             # One token that is online is what nearly all messages are for: no more than two look-ups for it.
             if type(target) is ToTokens and len(target.tokens) == 1 and not request.validate_only:
-                address = online.get(target.tokens[0])
-                if address is not None:
+                session = online.get(target.tokens[0])
+                if session is not None:
                     lone += 1
-                    calls.add_lone(position, ids[position], request.payload, target.tokens, address)
+                    calls.add_lone(position, ids[position], request.payload, target.tokens, session.connector)
                     continue
             progress = calls.begin(position, ids[position], request)
             try:

@@ -76,11 +76,11 @@ class Subscribe:
             raise
         self._subs["opened"] += 1
         # Nothing is awaited from here on: of two sessions, the one that is found is the one with the greater epoch.
-        return self._put_online(info.token, info.uid, connector)
+        return self._put_online(info.token, info.uid, connector, acks=bool(request.ack))
 
     async def lend(self, connector: str) -> Registration:
         """See ISubscribe."""
-        return self._put_online(self._new_token(), None, connector)
+        return self._put_online(self._new_token(), None, connector, acks=False)
 
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
@@ -97,34 +97,39 @@ class Subscribe:
     async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:
         """See ISubscribe. Where all are online, this is one look-up each and does not suspend."""
         online = self._online
-        connectors: dict[str, str] = {}
+        found: dict[str, Registration] = {}
         offline: list[str] = []
         for token in tokens:
             registration = online.get(token)
             if registration is None:
                 offline.append(token)
             else:
-                connectors[token] = registration.connector
+                found[token] = registration
         if not offline:
-            self._leave_out_strangers(connectors, owners)
-            return Located(connectors, frozenset())
+            self._leave_out_strangers(found, owners)
+            return Located(found, frozenset())
         known = await self._store.known(offline)
         unknown: list[str] = []
         for token in offline:
             registration = online.get(token)  # it may have come while the store was asked
             if registration is not None:
-                connectors[token] = registration.connector
+                found[token] = registration
             elif token not in known:
                 unknown.append(token)
         # And it may be another user's by now: looked at last, as nothing is awaited from here to the delivery.
-        self._leave_out_strangers(connectors, owners)
-        return Located(connectors, frozenset(unknown))
+        self._leave_out_strangers(found, owners)
+        return Located(found, frozenset(unknown))
 
-    def _leave_out_strangers(self, connectors: dict[str, str], owners: Mapping[str, str]) -> None:
+    async def online(self, tokens: Sequence[str]) -> Mapping[str, Registration]:
+        """See ISubscribe."""
+        table = self._online
+        return {token: table[token] for token in tokens if token in table}
+
+    def _leave_out_strangers(self, found: dict[str, Registration], owners: Mapping[str, str]) -> None:
         for token, uid in owners.items():
             registration = self._online.get(token)
             if registration is not None and registration.uid != uid:
-                connectors.pop(token, None)
+                found.pop(token, None)
 
     async def tokens_of(self, uids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """See ISubscribe."""
@@ -166,8 +171,8 @@ class Subscribe:
             raise PermissionDenied("the uid is not the one that the credential is for")
         return proven
 
-    def _put_online(self, token: str, uid: str | None, connector: str) -> Registration:
+    def _put_online(self, token: str, uid: str | None, connector: str, *, acks: bool) -> Registration:
         now_ms = self._now_ms()
         self._last_epoch = max(self._last_epoch + 1, now_ms * _EPOCHS_PER_MS)
-        registration = self._online[token] = Registration(token, uid, connector, self._last_epoch)
+        registration = self._online[token] = Registration(token, uid, connector, self._last_epoch, acks)
         return registration

@@ -188,7 +188,7 @@ class LegacyRoutes:
     async def online_status(self, request: ApiRequest) -> schemas.LegacyOnlineStatus:
         """Look for a token's session; one that is not registered has none."""
         token = self._given(request).text("token")
-        online = is_token(token) and token in (await self._subscribe.locate((token,), {})).connectors
+        online = is_token(token) and token in (await self._subscribe.online((token,)))
         return schemas.LegacyOnlineStatus(200, "ok", online)
 
     async def redirect(self, request: ApiRequest) -> schemas.LegacyNodes:

@@ -151,8 +151,8 @@ class TokenRoutes:
         except BodyError as error:
             raise invalid("uid", str(error).removeprefix("uid ")) from None
         tokens = (await self._subscribe.tokens_of((uid,))).get(uid, ())
-        located = await self._subscribe.locate(tokens, {}) if tokens else None
-        connectors = {} if located is None else located.connectors
+        sessions = await self._subscribe.online(tokens) if tokens else {}
+        connectors = {token: session.connector for token, session in sessions.items()}
         return schemas.UserTokensReply(
             uid=uid,
             tokens=[schemas.UserToken(token, token in connectors, connectors.get(token)) for token in tokens],

@@ -106,7 +106,7 @@ class Sessions(ConnectorCase):
         client.hang_up()
         waiting[0].callback(None)
         located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate(["t"], {})))
-        self.assertEqual(dict(located.connectors), {})
+        self.assertEqual(dict(located.online), {})
         self.assertEqual((len(self.connector.connections), self.connector.connections.sessions), (0, 0))
 
     def test_an_abandoned_takeover_leaves_the_session_that_there_is(self) -> None:
@@ -149,7 +149,7 @@ class Sessions(ConnectorCase):
     def is_located(self, token: str) -> bool:
         """Whether messages find the token."""
         located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token], {})))
-        return token in located.connectors
+        return token in located.online
 
     def test_a_store_that_fails_unexpectedly_refuses_the_session(self) -> None:
         self.patch(self.store, "register", lambda *args, **kwargs: 1 / 0)
@@ -160,7 +160,7 @@ class Sessions(ConnectorCase):
         client, token = self.online()
         client.hang_up()
         located = self.successResultOf(Deferred.fromCoroutine(self.subscribe.locate([token], {})))
-        self.assertEqual(dict(located.connectors), {})
+        self.assertEqual(dict(located.online), {})
 
     def test_kick_closes_with_the_given_reason(self) -> None:
         client, token = self.online()

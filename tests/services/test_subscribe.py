@@ -91,7 +91,7 @@ class SubscribeCase(SynchronousTestCase):
     def locate(self, *tokens: str) -> tuple[dict[str, str], set[str]]:
         """Where tokens are, and which are unknown."""
         located = self.run_now(self.subscribe.locate(tokens, {}))
-        return dict(located.connectors), set(located.unknown)
+        return {token: session.connector for token, session in located.online.items()}, set(located.unknown)
 
     def samples(self) -> dict[tuple[str, ...], float]:
         """The numbers."""
@@ -178,10 +178,10 @@ class CredentialTests(SubscribeCase):
     def test_token_is_taken_over_only_by_the_uid_that_owns_it(self) -> None:
         owned = self.open(subscribe=self.guarded, auth="alice!")
         self.refusal(self.guarded.open(SubRequest(token=owned.token, auth="mallory!"), "b:2"), PermissionDenied)
-        self.assertEqual(self.run_now(self.guarded.locate([owned.token], {})).connectors, {owned.token: "a:1"})
+        self.assertEqual(self.run_now(self.guarded.locate([owned.token], {})).online[owned.token].connector, "a:1")
         again = self.open("b:2", subscribe=self.guarded, token=owned.token, auth="alice!")
         self.assertEqual(again.token, owned.token)
-        self.assertEqual(self.run_now(self.guarded.locate([owned.token], {})).connectors, {owned.token: "b:2"})
+        self.assertEqual(self.run_now(self.guarded.locate([owned.token], {})).online[owned.token].connector, "b:2")
 
     def test_token_without_owner_is_nobodys_to_take(self) -> None:
         token = self.open().token
@@ -220,7 +220,7 @@ class OnlineTests(SubscribeCase):
         self.store.failure = Unavailable("gone")
         coroutine = self.subscribe.locate(tokens, {})
         stop = self.assertRaises(StopIteration, coroutine.send, None)
-        self.assertEqual(len(stop.value.connectors), 1_000)
+        self.assertEqual(len(stop.value.online), 1_000)
         self.assertEqual(self.store.calls, [])
 
     def test_session_that_opens_while_the_store_is_asked_is_located(self) -> None:
@@ -230,7 +230,7 @@ class OnlineTests(SubscribeCase):
         self.open(token="t")
         asked.callback(frozenset())
         result = self.successResultOf(located)
-        self.assertEqual((result.connectors, result.unknown), ({"t": "a:1"}, {"other"}))
+        self.assertEqual((result.online["t"].connector, len(result.online), result.unknown), ("a:1", 1, {"other"}))
 
     def test_revoked_token_is_unknown_at_once_and_its_session_ends_quietly(self) -> None:
         registration = self.open(token="t", uid="alice", tags=("a",))

@@ -161,12 +161,18 @@ class FakeSubscribe:
 
     def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Awaitable[Located]:
         """Where tokens are."""
-        online = {
-            token: info.session.connector
+        return succeed(Located(self._online(tokens), frozenset(set(tokens) - set(self.tokens))))
+
+    def online(self, tokens: Sequence[str]) -> Awaitable[Mapping[str, Registration]]:
+        """The sessions of tokens."""
+        return succeed(self._online(tokens))
+
+    def _online(self, tokens: Sequence[str]) -> dict[str, Registration]:
+        return {
+            token: info.session
             for token in tokens
             if (info := self.tokens.get(token)) is not None and info.session is not None
         }
-        return succeed(Located(online, frozenset(set(tokens) - set(self.tokens))))
 
     def tokens_of(self, uids: Sequence[str]) -> Awaitable[Mapping[str, tuple[str, ...]]]:
         """Tokens by user."""
