@@ -88,6 +88,14 @@ class MethodNotAllowed(PushError):
     retry = RETRY_NO
 
 
+class Conflict(PushError):
+    """The key of this request was used for another one: with a new key it would be accepted."""
+
+    status = 409
+    reason = "KEY_REUSED"
+    retry = RETRY_NO
+
+
 class TooLarge(PushError):
     """The request, or the message in it, is over a limit."""
 
@@ -101,6 +109,14 @@ class RateLimited(PushError):
 
     status = 429
     reason = "RATE_LIMITED"
+    retry = RETRY_BACKOFF
+
+
+class CacheFull(PushError):
+    """The token's cache is full, and the message was not to take the place of older ones."""
+
+    status = 429
+    reason = "CACHE_FULL"
     retry = RETRY_BACKOFF
 
 
