@@ -30,6 +30,7 @@ from push.model import (
     Registration,
     Sample,
     StoredDue,
+    StoredLives,
     StoredMessage,
     StoredReply,
     TagQuery,
@@ -297,6 +298,9 @@ class ICache(Interface):
     def moved(positions: Sequence[tuple[str, int]]) -> Awaitable[None]:
         """Tokens have all logged broadcasts up to these ids. On disk soon: at the latest with the next commit."""
 
+    def kept(message_id: int) -> Awaitable[StoredMessage | None]:
+        """What is kept of a message: `tokens` are those that still need it. None where nothing is; without payload."""
+
     def cancel(message_id: int) -> Awaitable[int]:
         """Forget a message, for all tokens. Returns for how many it was kept (1 where it was logged); on disk."""
 
@@ -354,11 +358,21 @@ class ICacheStore(Interface):
 class IReceipts(Interface):
     """The lives of the latest messages. Bounded: the oldest are forgotten first. Never blocks, never raises.
 
-    All calls are made in the reactor's thread, by the router and by the cache of the same process.
+    All calls are made in the reactor's thread, by the router and by the cache of the same process. At one token, what
+    comes after DELIVERED, EXPIRED, CANCELLED, REPLACED, DROPPED or REJECTED changes nothing. The router tells
+    SENT and REJECTED, the cache everything else, each once. SENT is the end where the message was not CACHED for that
+    token before, or came out of the cache by `handed`; else an acknowledgement is waited for.
     """
 
-    def lone(message_id: int, token: str, event: Event) -> None:
-        """A message for one token was accepted, and this became of it at once. Called for nearly every message."""
+    def lone(message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
+        """A message for one token was accepted, and this became of it at once. Called for nearly every message.
+
+        Args:
+            message_id: its id.
+            token: whose.
+            event: what became of it.
+            expires_ms: until when it is kept; None where it is not.
+        """
 
     def accepted(
         message_id: int,
@@ -374,7 +388,7 @@ class IReceipts(Interface):
         Args:
             message_id: its id, which says when.
             targets: how many it was addressed to so far; more may come, by calling again.
-            tokens: which; None where they are not known one by one.
+            tokens: which, all or only the further ones; None where they are not known one by one.
             expires_ms: until when it is kept; None where it is not.
             due_ms: when it is to be sent; None for now.
             is_logged: kept once for an audience.
@@ -383,6 +397,9 @@ class IReceipts(Interface):
     def happened(event: Event, message_id: int, tokens: Sequence[str]) -> None:
         """Something happened to a message for these tokens. Unknown messages are taken in."""
 
+    def handed(message_id: int, tokens: Sequence[str]) -> None:
+        """SENT out of the cache, to clients that do not acknowledge: nothing more will be known of it."""
+
     def counted(event: Event, message_id: int, count: int) -> None:
         """Something happened to a message for so many tokens that are not known one by one."""
 
@@ -390,7 +407,48 @@ class IReceipts(Interface):
         """The life of a message; None where it is unknown or forgotten."""
 
     def delivered(message_id: int, timeout_s: float) -> Awaitable[Receipt]:
-        """Wait until a message is delivered to all its targets, or will not be; at most so long."""
+        """Wait until a message is delivered to all its targets, or will not be; at most so long.
+
+        Returns:
+            Its life then; at once where too many wait already. One without targets where it is unknown.
+        """
+
+
+class IReceiptObserver(Interface):
+    """Something that wants to hear what happens to messages. Must not block nor raise."""
+
+    events: frozenset[Event] = Attribute("Of what it is told.")
+
+    def happened(event: Event, message_id: int, tokens: Sequence[str], at_ms: int) -> None:
+        """Something happened to a message for these tokens, milliseconds since 1970."""
+
+    def counted(event: Event, message_id: int, count: int, at_ms: int) -> None:
+        """Something happened to a message for so many tokens that are not known one by one."""
+
+
+class IReceiptStore(Interface):
+    """Receipts on disk: a log of chunks, each with what changed in a short time."""
+
+    def append(chunk: StoredLives) -> Awaitable[None]:
+        """Write a chunk behind all earlier ones.
+
+        Raises:
+            Unavailable: nothing was stored.
+        """
+
+    def newest(message_id: int, before: int | None) -> Awaitable[tuple[int, bytes] | None]:
+        """The newest chunk in which a message is.
+
+        Args:
+            message_id: whose.
+            before: only older ones than the one with this number; None: all.
+
+        Returns:
+            Its number and its lives; None where there is none.
+        """
+
+    def prune(max_weight: int, before_ms: int) -> Awaitable[None]:
+        """Delete the oldest chunks: those written before this time, and what is over this weight together."""
 
 
 class IMessages(Interface):

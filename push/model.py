@@ -398,10 +398,13 @@ class CacheChanges:
 
 @dataclass(frozen=True, slots=True)
 class TokenReceipt:
-    """What happened to a message for one token: the last event and when, milliseconds since 1970."""
+    """What happened to a message for one token: the last event and when, milliseconds since 1970.
+
+    Nothing has happened yet where `event` is None: it is on its way, or was not to be kept and the token was away.
+    """
 
     token: str
-    event: Event
+    event: Event | None
     at_ms: int
 
 
@@ -428,6 +431,23 @@ class Receipt:
     counts: Mapping[Event, int]
     tokens: Sequence[TokenReceipt]
     is_logged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLives:
+    """What changed in the lives of messages in a short time, as it goes to disk.
+
+    Attributes:
+        ids: of these messages.
+        weight: how many they count for: one a message, and one more for every further token.
+        at_ms: when it is written, milliseconds since 1970.
+        lives: their lives, encoded.
+    """
+
+    ids: Sequence[int]
+    weight: int
+    at_ms: int
+    lives: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ RESERVE_AHEAD_MS = 1_000
 _FLOOR = "message_id_ms"
 
 
+def accepted_ms(message_id: int) -> int:
+    """When a message was accepted, milliseconds since 1970: its id says so."""
+    return EPOCH_MS + (message_id >> _TIME_SHIFT)
+
+
 class MessageIds:
     """Gives out ids.
 

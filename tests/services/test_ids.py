@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.services.ids import EPOCH_MS, RESERVE_MS, IdFloor, MessageIds
+from push.services.ids import EPOCH_MS, RESERVE_MS, IdFloor, MessageIds, accepted_ms
 from push.services.tasks import Tasks
 from tests.fakes_store import MemoryFloorStore
 
@@ -25,6 +25,10 @@ class Ids(SynchronousTestCase):
     def test_an_id_is_made_of_time_node_and_sequence(self) -> None:
         ids = MessageIds(node=5, now_ms=lambda: NOW_MS)
         self.assertEqual([parts(ids.next()) for _ in range(3)], [(NOW_MS, 5, 0), (NOW_MS, 5, 1), (NOW_MS, 5, 2)])
+
+    def test_an_id_says_when_it_was_given_out(self) -> None:
+        ids = MessageIds(node=1023, now_ms=lambda: NOW_MS)
+        self.assertEqual({accepted_ms(message_id) for message_id in ids.take(4096)}, {NOW_MS})
 
     @given(st.lists(st.integers(-10_000, 10_000), min_size=1, max_size=200))
     def test_ids_grow_whatever_the_clock_does(self, steps: list[int]) -> None:
