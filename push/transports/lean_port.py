@@ -44,6 +44,7 @@ class LeanPort:
         interface: address to listen on, "" for all of IPv4; one with a colon is IPv6.
         backlog: how many connections may wait to be accepted.
         reuse_port: share the port with other processes (SO_REUSEPORT).
+        send_buffer_bytes: what the kernel may hold of what is sent to one connection; 0 leaves it to the kernel.
 
     Attributes:
         family: of its sockets.
@@ -61,6 +62,7 @@ class LeanPort:
         interface: str = "",
         backlog: int = 1024,
         reuse_port: bool = False,
+        send_buffer_bytes: int = 0,
     ) -> None:
         self._reactor = reactor
         self._port = port
@@ -68,6 +70,7 @@ class LeanPort:
         self._interface = interface
         self._backlog = backlog
         self._reuse_port = reuse_port
+        self._send_buffer_bytes = send_buffer_bytes
         self.family: int = socket.AF_INET6 if ":" in interface else socket.AF_INET
         self.read_into: list[memoryview] = [memoryview(bytearray(READ_BYTES))]
         self._epoll: select.epoll | None = None
@@ -184,6 +187,8 @@ class LeanPort:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # Inherited by what is accepted (Linux): one call less for each connection.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._send_buffer_bytes:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         found = socket.getaddrinfo(self._interface or None, 0, self.family, flags=socket.AI_PASSIVE)
         host, _, *zone = found[0][4]
         listening.bind((host, self._port, *zone))

@@ -58,7 +58,11 @@ class DescriptionTests(SynchronousTestCase):
     """Reading `lean:…`."""
 
     def test_a_good_description_is_read(self) -> None:
-        for text in ("lean:0", "lean:65535:interface=127.0.0.1:backlog=5:reusePort=1", r"lean:1:interface=\:\:1"):
+        for text in (
+            "lean:0",
+            "lean:65535:interface=127.0.0.1:backlog=5:reusePort=1:sendBuffer=0",
+            r"lean:1:interface=\:\:1",
+        ):
             verifyObject(IStreamServerEndpoint, serverFromString(reactor, text))
 
     def test_a_bad_description_is_a_clear_sentence(self) -> None:
@@ -73,6 +77,7 @@ class DescriptionTests(SynchronousTestCase):
             ("lean:1:backlog=x", "backlog must be a number from 1 to 2147483647, not x"),
             ("lean:1:backlog=0", "not 0"),
             ("lean:1:reusePort=yes", "reusePort must be a number from 0 to 1, not yes"),
+            ("lean:1:sendBuffer=64k", "sendBuffer must be a number from 0 to 1073741824, not 64k"),
         ):
             with self.assertRaises(ValueError) as caught:
                 serverFromString(reactor, text)
@@ -104,6 +109,30 @@ class LeanPortTests(TransportCase):
         port = await self.listen()
         _, protocol = await self.connect(port)
         self.assertTrue(protocol.transport.getTcpNoDelay())
+
+    async def test_the_kernel_holds_little_of_what_a_client_does_not_read(self) -> None:
+        held = {}
+        for setting in ("", ":sendBuffer=16384", ":sendBuffer=0"):
+            port = await self.listen(description=f"lean:0:interface=127.0.0.1{setting}")
+            _, protocol = await self.connect(port, receive_buffer_bytes=4096)
+            held[setting] = self._taken_by_kernel(protocol.transport)
+        self.assertLess(held[":sendBuffer=16384"], 100_000)
+        self.assertLess(held[""], 300_000)
+        self.assertGreater(held[""], held[":sendBuffer=16384"])
+        self.assertGreater(held[":sendBuffer=0"], 1_000_000)
+
+    def _taken_by_kernel(self, transport: Any) -> int:
+        """Write until the transport has to wait for the peer; how many bytes that took."""
+        self.producer_paused = False
+        producer = type("Paused", (), {"pauseProducing": lambda _: setattr(self, "producer_paused", True)})()
+        producer.stopProducing = lambda: None
+        transport.registerProducer(producer, True)
+        taken = 0
+        while not self.producer_paused:
+            transport.write(bytes(4096))
+            taken += 4096
+            self.assertLess(taken, 100_000_000)
+        return taken
 
     async def test_ports_can_be_shared(self) -> None:
         port = await self.listen(description="lean:0:interface=127.0.0.1:reusePort=1")
