@@ -1,4 +1,6 @@
-"""The HTTP API as pushctl uses it: one request a connection, JSON both ways. Standard library only.
+"""The HTTP API as pushctl uses it: JSON both ways, one request a connection unless a connection is asked for.
+
+Standard library only.
 
 Redirects are not followed and proxies not asked: the key goes to the address that was named and nowhere else.
 """
@@ -86,14 +88,25 @@ class Api:
         """POST JSON, in UTF-8, and get a JSON object; raises as `get` does."""
         return self._ask("POST", path, body)
 
-    def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+    def connection(self) -> http.client.HTTPConnection:
+        """A connection that is still to be made, for as many calls of `ask` as the server keeps it for."""
+        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+        return kind(self._host, self._port, timeout=TIMEOUT_S)
+
+    def ask(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None = None
+    ) -> dict[str, Any]:
+        """Ask over a connection; where nothing answers, the caller closes it.
+
+        Raises:
+            RefusedError: the server refused.
+            UnreachableError: nothing answered, or not in time: whether the server has acted is not known.
+        """
         headers = {"Accept": "application/json", "User-Agent": "pushctl"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.strip()}"
-        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=TIMEOUT_S)
         try:
             connection.request(method, self._path + path, body, headers)
             response = connection.getresponse()
@@ -101,6 +114,11 @@ class Api:
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UnreachableError(f"cannot reach {self.url}: {reason}") from error
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        connection = self.connection()
+        try:
+            return self.ask(connection, method, path, body)
         finally:
             connection.close()
 

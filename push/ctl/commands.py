@@ -1,10 +1,11 @@
 """The commands of pushctl: options in, one call, something to read out.
 
-Exit codes: 0 fine, 1 the server refused, 2 wrong usage, 3 the server cannot be reached.
+Exit codes: 0 fine, 1 the server refused or broke a promise, 2 wrong usage, 3 the server cannot be reached.
 """
 
 import asyncio
 import json
+import secrets
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 import aio_sdk
-from push.ctl import keys, showing
+from push.ctl import keys, showing, verdicts
 from push.ctl.api import Api, RefusedError, UnreachableError
 from push.ctl.listening import listen as listen_until_stopped
 from push.ctl.sending import body, payload, target
+from push.ctl.verifying import Plan, Run
 
 REFUSED = 1
 UNREACHABLE = 3
@@ -40,6 +42,13 @@ def _usage(error: ValueError) -> click.UsageError:
 def _print_table(table: Table) -> None:
     # Where nobody looks, nothing is cut off: a program reads it.
     Console(width=None if sys.stdout.isatty() else 1_000).print(table)
+
+
+_SERVER = click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
+                       show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
+_AUTH = click.option(
+    "--auth", envvar="PUSH_AUTH", show_envvar=True, metavar="JWT", help="The credential, where demanded."
+)
 
 
 def _speaks_http(command: Callable[P, None]) -> Callable[P, None]:
@@ -147,8 +156,7 @@ def stats(api: Api, as_json: bool) -> None:
 
 
 @pushctl.command()
-@click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
-              show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
+@_SERVER
 @click.option("--uid", metavar="U", help="Be a device of this user.")
 @click.option("--token", metavar="T", help="Be this device.")
 @click.option(
@@ -157,7 +165,7 @@ def stats(api: Api, as_json: bool) -> None:
     help="Keep the token here; else every run is a new device.",
 )
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Be addressed by this tag; may be repeated.")
-@click.option("--auth", envvar="PUSH_AUTH", show_envvar=True, metavar="JWT", help="The credential, where demanded.")
+@_AUTH
 @click.option("--json", "as_json", is_flag=True, help="Print each message as one JSON object.")
 def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> None:
     """Print messages as they arrive, until Ctrl-C."""
@@ -177,6 +185,58 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
         )
     except aio_sdk.ClientError as error:
         _fail(REFUSED, showing.one_line(str(error)))
+
+
+@pushctl.command()
+@_SERVER
+@_AUTH
+@click.option("--tokens", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many receivers.")
+@click.option("--senders", type=click.IntRange(1, 64), default=4, show_default=True, help="How many at a time.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=500.0, show_default=True, metavar="R",
+              help="Messages a second, in all.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1, 10_000), default=8, show_default=True,
+              help="The most messages a request; how many, is left to chance.")  # fmt: skip
+@click.option("--size", "size_bytes", type=click.IntRange(0, 65_528), default=0, metavar="BYTES",
+              help="Fill messages up to this length.")  # fmt: skip
+@click.option("--ttl", "ttl_s", type=click.IntRange(min=0), metavar="SECONDS",
+              help="The messages' time to live; longer than the run, if all are to arrive.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, metavar="S",
+              help="How long to send; Ctrl-C ends it earlier.")  # fmt: skip
+@click.option("--settle", "settle_s", type=click.FloatRange(0), default=10.0, show_default=True, metavar="S",
+              help="When nothing has come for so long, what is missing is lost.")  # fmt: skip
+@click.option("--churn", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
+              help="The share of receivers that go away and come back.")  # fmt: skip
+@click.option("--online", "online_s", type=click.FloatRange(0.01), default=3.0, show_default=True, metavar="S",
+              help="How long these stay, on average.")  # fmt: skip
+@click.option("--away", "away_s", type=click.FloatRange(0), default=1.0, show_default=True, metavar="S",
+              help="How long they are away, on average.")  # fmt: skip
+@click.option("--seed", type=int, help="Of all chance; the one that was used is printed.")
+@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write all that was found there, as JSON.")  # fmt: skip
+@_speaks_http
+def verify(api: Api, as_json: bool, seed: int | None, report_file: Path | None, **plan: Any) -> None:
+    """Prove that what a live server accepts arrives, in order, while receivers come and go; kill it meanwhile.
+
+    Exits with 1 where something was lost, came out of order, or broke another promise. A request that had no answer
+    is unknown: it may or may not arrive.
+    """
+    try:
+        run = Run(
+            Plan(seed=secrets.randbits(32) if seed is None else seed, **plan),
+            api,
+            tell=lambda line: click.echo(f"- {line}", err=True),
+        )
+    except ValueError as error:
+        raise _usage(error) from None
+    verdict = asyncio.run(run.verify())
+    if report_file is not None:
+        report_file.write_text(json.dumps(verdicts.fields_of(verdict), indent=1) + "\n")
+    if as_json:
+        click.echo(json.dumps(verdicts.fields_of(verdict, max_items=verdicts.SHOWN_ITEMS)))
+    else:
+        click.echo("\n".join(verdicts.lines(verdict)))
+    if not verdict.report.ok:
+        sys.exit(REFUSED)
 
 
 @pushctl.command()

@@ -1,0 +1,245 @@
+"""The books of `pushctl verify`: what was sent, what the server said of it, what arrived, and what that proves.
+
+Pure bookkeeping: no clock, no socket, no task; times are given. It keeps every message to the end, about 400 bytes
+each, as a late second copy must be told from a first one.
+
+A message is for one token and has a number there, 0, 1, 2 … in the order of sending; who sends to a token waits for
+each answer before sending the next, so the numbers of accepted messages are their order of acceptance.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from enum import Enum
+
+from push.ctl.report import Item, Report
+
+_PAYLOAD = re.compile(rb"verify ([0-9a-f]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) *\Z")
+
+
+class Answer(Enum):
+    """What the server said to a message."""
+
+    NONE = "none"  # nothing yet, or the connection died: it may or may not have been accepted
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+class Entry:
+    """One message for one token.
+
+    Attributes:
+        answer: what the server said.
+        message_id: the id in its answer, 0 without one.
+        answered_s: when it said so.
+        arrived_id: the id with which the application got it first, 0 before that.
+        copies: how often the application got it.
+        is_expired: whether the server says that it has expired.
+    """
+
+    __slots__ = ("answer", "answered_s", "arrived_id", "copies", "is_expired", "message_id")
+
+    def __init__(self) -> None:
+        self.answer = Answer.NONE
+        self.message_id = 0
+        self.answered_s = 0.0
+        self.arrived_id = 0
+        self.copies = 0
+        self.is_expired = False
+
+
+class Account:
+    """One token's messages.
+
+    Attributes:
+        entries: by their number.
+        arrivals: numbers of messages in the order in which the application got them first.
+        wire_ids: ids that came over its connections.
+        session_id: the greatest id that came in the session that is open now.
+        accepted_id: the greatest id in an answer.
+    """
+
+    __slots__ = ("accepted_id", "arrivals", "entries", "session_id", "wire_ids")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.arrivals: list[int] = []
+        self.wire_ids: set[int] = set()
+        self.session_id = 0
+        self.accepted_id = 0
+
+
+class Ledger:
+    """The books of one run.
+
+    Args:
+        run: 1-16 hexadecimal digits that tell this run's messages from others.
+        receivers: how many tokens there are; they are numbered from 0.
+
+    Attributes:
+        attempted, accepted, refused, arrived, repeated, duplicated: so far, as in a report; `arrived` counts all that
+            came, whatever the answer was.
+        missing: how many accepted messages have not arrived so far.
+    """
+
+    def __init__(self, run: str, receivers: int) -> None:
+        self._run = run.encode()
+        self._accounts = [Account() for _ in range(receivers)]
+        self._reasons: Counter[str] = Counter()
+        self.attempted = self.accepted = self.refused = self.arrived = self.repeated = self.duplicated = 0
+        self.missing = 0
+        self._foreign = 0
+        # (receiver, id) of what came too late in its session.
+        self._late_frames: set[tuple[int, int]] = set()
+        self._doubled: dict[tuple[int, int], Item] = {}
+        self._misdelivered: list[Item] = []
+        self._shrunk: list[Item] = []
+
+    def attempt(self, receiver: int, size_bytes: int = 0) -> tuple[int, bytes]:
+        """Note that the next message for a receiver is about to be sent.
+
+        Args:
+            receiver: its number.
+            size_bytes: the text is at least so long, filled up with spaces.
+
+        Returns:
+            The message's number, and its text.
+        """
+        entries = self._accounts[receiver].entries
+        number = len(entries)
+        entries.append(Entry())
+        self.attempted += 1
+        return number, (b"verify %b %d %d" % (self._run, receiver, number)).ljust(size_bytes)
+
+    def accept(self, receiver: int, number: int, message_id: int, now_s: float) -> None:
+        """Note that the server has accepted a message; it may have arrived before its answer."""
+        account = self._accounts[receiver]
+        entry = self._unanswered(receiver, number)
+        entry.answer = Answer.ACCEPTED
+        entry.message_id = message_id
+        entry.answered_s = now_s
+        self.accepted += 1
+        if message_id <= account.accepted_id:
+            self._shrunk.append(Item(receiver, number, message_id))
+        account.accepted_id = max(account.accepted_id, message_id)
+        if not entry.copies:
+            self.missing += 1
+        elif entry.arrived_id != message_id:
+            self._doubled[receiver, number] = Item(receiver, number, entry.arrived_id)
+
+    def refuse(self, receiver: int, number: int, reason: str) -> None:
+        """Note that the server has refused a message; the reason is one of few words."""
+        self._unanswered(receiver, number).answer = Answer.REFUSED
+        self._reasons[reason] += 1
+        self.refused += 1
+
+    def opened(self, receiver: int) -> None:
+        """Note that a receiver has a new session: what is sent again in it may begin before what came last."""
+        self._accounts[receiver].session_id = 0
+
+    def came(self, receiver: int, message_id: int, payload: bytes) -> None:
+        """Note that a message came over a receiver's connection, whether or not its application will get it."""
+        if self._read(payload) is None:
+            return
+        account = self._accounts[receiver]
+        if message_id in account.wire_ids:
+            self.repeated += 1
+        account.wire_ids.add(message_id)
+        if message_id < account.session_id:
+            self._late_frames.add((receiver, message_id))
+        account.session_id = max(account.session_id, message_id)
+
+    def deliver(self, receiver: int, message_id: int, payload: bytes) -> None:
+        """Note that the application of a receiver got a message."""
+        read = self._read(payload)
+        if read is None:
+            self._foreign += 1
+            return
+        owner, number = read
+        account = self._accounts[receiver]
+        if owner != receiver or number >= len(account.entries):
+            self._misdelivered.append(Item(receiver, number, message_id))
+            return
+        entry = account.entries[number]
+        entry.copies += 1
+        if entry.copies == 1:
+            entry.arrived_id = message_id
+            account.arrivals.append(number)
+            self.arrived += 1
+            self.missing -= entry.answer is Answer.ACCEPTED
+        if message_id != entry.arrived_id or entry.message_id not in (0, message_id):
+            self._doubled[receiver, number] = Item(receiver, number, message_id)
+        elif entry.copies > 1:
+            self.duplicated += 1
+
+    def overdue(self, before_s: float) -> list[Item]:
+        """Accepted messages that have not come and were answered before this moment."""
+        return [
+            Item(receiver, number, entry.message_id)
+            for receiver, number, entry in self._entries()
+            if entry.answer is Answer.ACCEPTED and not entry.copies and entry.answered_s < before_s
+        ]
+
+    def expire(self, item: Item) -> None:
+        """Note that the server says of a message that it has expired."""
+        self._accounts[item.receiver].entries[item.number].is_expired = True
+
+    def report(self) -> Report:
+        """Close the books: what has not come by now does not come."""
+        accepted = [one for one in self._entries() if one[2].answer is Answer.ACCEPTED]
+        absent = [one for one in accepted if not one[2].copies]
+        lost = [one for one in absent if not one[2].is_expired]
+        unknown = [one for one in self._entries() if one[2].answer is Answer.NONE]
+        refused = [one for one in self._entries() if one[2].answer is Answer.REFUSED]
+        return Report(
+            attempted=self.attempted,
+            accepted=len(accepted),
+            refused=dict(self._reasons),
+            unknown=len(unknown),
+            delivered=len(accepted) - len(absent),
+            delivered_unknown=sum(entry.copies > 0 for _, _, entry in unknown),
+            duplicated=self.duplicated,
+            repeated=self.repeated,
+            expired=len(absent) - len(lost),
+            lost=tuple(Item(receiver, number, entry.message_id) for receiver, number, entry in lost),
+            out_of_order=tuple(self._late()),
+            doubled=tuple(self._doubled.values()),
+            refused_delivered=tuple(Item(r, number, entry.arrived_id) for r, number, entry in refused if entry.copies),
+            misdelivered=tuple(self._misdelivered),
+            shrunk_ids=tuple(self._shrunk),
+            foreign=self._foreign,
+        )
+
+    def _late(self) -> Iterator[Item]:
+        """What came after something that was accepted later, each once.
+
+        Of messages without an answer only their ids say when they were accepted.
+        """
+        for receiver, account in enumerate(self._accounts):
+            latest_number = latest_id = -1
+            for number in account.arrivals:
+                entry = account.entries[number]
+                is_accepted = entry.answer is Answer.ACCEPTED
+                is_late = entry.arrived_id < latest_id or (is_accepted and number < latest_number)
+                if is_late or (receiver, entry.arrived_id) in self._late_frames:
+                    yield Item(receiver, number, entry.arrived_id)
+                latest_id = max(latest_id, entry.arrived_id)
+                if is_accepted:
+                    latest_number = max(latest_number, number)
+
+    def _entries(self) -> Iterator[tuple[int, int, Entry]]:
+        for receiver, account in enumerate(self._accounts):
+            for number, entry in enumerate(account.entries):
+                yield receiver, number, entry
+
+    def _read(self, payload: bytes) -> tuple[int, int] | None:
+        match = _PAYLOAD.match(payload)
+        if match is None or match.group(1) != self._run:
+            return None
+        return int(match.group(2)), int(match.group(3))
+
+    def _unanswered(self, receiver: int, number: int) -> Entry:
+        entry = self._accounts[receiver].entries[number]
+        if entry.answer is not Answer.NONE:
+            raise ValueError(f"message {number} to {receiver} has been answered before")
+        return entry

@@ -1,0 +1,184 @@
+"""The senders of `pushctl verify`: each on a kept HTTP connection, in a thread, one request after the other.
+
+Each has tokens of its own, so that the order in which messages to a token are accepted is the order of the answers.
+Says everything to the ledger, in the event loop's thread.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import Any
+
+from push.ctl.api import Api, RefusedError, UnreachableError
+from push.ctl.ledger import Ledger
+
+# How long a sender waits when nobody answers, or when it was told to come back without being told when.
+PAUSE_S = 0.1
+# A server that asks for more waits in vain: this is a test, and the time that it has is short.
+MAX_PAUSE_S = 1.0
+_UNAVAILABLE = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one sender sends.
+
+    Attributes:
+        rate: messages a second, greater than 0.
+        max_batch: the most messages a request; 1: only single ones.
+        size_bytes: the least length of a message.
+        ttl_s: their time to live; None: the server's choice.
+    """
+
+    rate: float
+    max_batch: int
+    size_bytes: int
+    ttl_s: int | None
+
+
+@dataclass(slots=True)
+class _Request:
+    """Messages on their way: which they are, and what asks for them."""
+
+    items: list[tuple[int, int]]
+    path: str
+    body: bytes
+
+
+class Sender:
+    """One sender.
+
+    Args:
+        api: where it sends.
+        ledger: what it tells.
+        tokens: of all receivers.
+        mine: the receivers that it alone sends to, by their numbers.
+        load: how much.
+        random: chooses receivers and sizes of batches.
+        threads: to wait for answers in.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        ledger: Ledger,
+        *,
+        tokens: Sequence[str],
+        mine: Sequence[int],
+        load: Load,
+        random: random.Random,
+        threads: Executor,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._tokens = tokens
+        self._mine = mine
+        self._load = load
+        self._random = random
+        self._threads = threads
+        self._connection: HTTPConnection | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until told to stop; a request that is on its way is waited for."""
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + self._random.random() / self._load.rate
+        try:
+            while not await _within(stop, due_s - loop.time()):
+                count = self._random.randint(1, self._load.max_batch)
+                pause_s = await self._send(count)
+                # What a server that was away has missed is not made up for.
+                due_s = max(due_s + count / self._load.rate, loop.time() + pause_s, loop.time() - PAUSE_S)
+        finally:
+            self._hang_up()
+
+    async def _send(self, count: int) -> float:
+        """Send so many messages.
+
+        Returns:
+            How long to wait before sending again, at least, in seconds.
+        """
+        loop = asyncio.get_running_loop()
+        if self._connection is None:
+            connection = self._api.connection()
+            try:
+                await loop.run_in_executor(self._threads, connection.connect)
+            except OSError:  # nothing was sent, so nothing was attempted
+                return PAUSE_S
+            connection.auto_open = 0
+            self._connection = connection
+        request = self._request(count)
+        try:
+            reply = await loop.run_in_executor(
+                self._threads, self._api.ask, self._connection, "POST", request.path, request.body
+            )
+        except UnreachableError:  # it may have been accepted
+            self._hang_up()
+            return PAUSE_S
+        except RefusedError as error:
+            if self._connection.sock is None:
+                self._hang_up()
+            return self._refused(request, error)
+        if self._connection.sock is None:
+            self._hang_up()
+        return self._answered(request, reply)
+
+    def _request(self, count: int) -> _Request:
+        items, entries = [], []
+        for receiver in self._random.choices(self._mine, k=count):
+            number, text = self._ledger.attempt(receiver, self._load.size_bytes)
+            items.append((receiver, number))
+            entry: dict[str, Any] = {"target": {"token": self._tokens[receiver]}, "message": {"data": text.decode()}}
+            if self._load.ttl_s is not None:
+                entry["options"] = {"ttl": self._load.ttl_s}
+            entries.append(entry)
+        if count == 1:
+            return _Request(items, "/v1/messages:send", json.dumps(entries[0]).encode())
+        return _Request(items, "/v1/messages:batchSend", json.dumps({"requests": entries}).encode())
+
+    def _answered(self, request: _Request, reply: dict[str, Any]) -> float:
+        results = [reply] if len(request.items) == 1 else reply.get("results")
+        if not isinstance(results, list) or len(results) != len(request.items):
+            return 0.0  # no answer that says anything
+        pause_s = 0.0
+        now_s = asyncio.get_running_loop().time()
+        for (receiver, number), result in zip(request.items, results, strict=True):
+            error = result.get("error")
+            if error is None and result.get("rejected"):  # the token's cache is full
+                self._ledger.refuse(receiver, number, "FULL")
+            elif error is None:
+                self._ledger.accept(receiver, number, int(result["id"]), now_s)
+            elif _is_refusal(int(error["code"])):
+                self._ledger.refuse(receiver, number, str(error["reason"]))
+                pause_s = PAUSE_S
+        return pause_s
+
+    def _refused(self, request: _Request, error: RefusedError) -> float:
+        if _is_refusal(error.status):
+            for receiver, number in request.items:
+                self._ledger.refuse(receiver, number, error.reason or str(error.status))
+        return MAX_PAUSE_S if error.status < _UNAVAILABLE else PAUSE_S
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _is_refusal(status: int) -> bool:
+    """Whether nothing was accepted; of any other 5xx it is not known."""
+    return status < 500 or status == _UNAVAILABLE
+
+
+async def _within(event: asyncio.Event, delay_s: float) -> bool:
+    """Wait for an event, but no longer than this. Returns whether it is set."""
+    if delay_s > 0:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), delay_s)
+    else:
+        await asyncio.sleep(0)
+    return event.is_set()
