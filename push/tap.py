@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -237,6 +238,15 @@ def _tune_collector() -> None:
     gc.set_threshold(*_COLLECT_EVERY)
 
 
+def _time_by_what_nobody_sets(reactor: Any) -> None:
+    """Let the reactor go by the monotonic clock, before anything has looked at its own.
+
+    Twisted goes by the time of day: when that steps back an hour, all that is timed stands still for an hour, and
+    when it steps forward, everybody's time limits are over at once.
+    """
+    reactor.seconds = time.monotonic
+
+
 def makeService(options: Options) -> MultiService:
     """Build the server that the options describe.
 
@@ -252,6 +262,8 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor
 
     from push import roles
+
+    _time_by_what_nobody_sets(reactor)
 
     config = options.config
     if config is None:

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import fields
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +21,7 @@ from push import __version__, tap
 from push.config import Config, option_name
 from push.errors import StartError
 
+reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parents[1]
 API = ("--api=tcp:0:interface=127.0.0.1",)
 LOCAL = ("--listen=framed=tcp:0:interface=127.0.0.1", *API)
@@ -100,7 +103,15 @@ class MakeServiceTests(SynchronousTestCase):
         options.parseOptions(list(arguments))
         if twistd:
             options.parent = twistd  # type: ignore[assignment]
+        self.patch(reactor, "seconds", reactor.seconds)  # put back after the test
         return tap.makeService(options)
+
+    def test_timers_go_by_a_clock_that_nobody_sets(self) -> None:
+        self.make(f"--data-dir={self.mktemp()}", *LOCAL)
+        before_s = time.monotonic()
+        call = reactor.callLater(60, lambda: None)
+        call.cancel()
+        self.assertTrue(before_s + 60 <= call.getTime() <= time.monotonic() + 60)
 
     def test_the_roles_are_its_children_in_the_order_of_their_start(self) -> None:
         service = self.make(f"--data-dir={self.mktemp()}", *LOCAL)
