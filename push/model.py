@@ -268,6 +268,9 @@ class Keep(msgspec.Struct, frozen=True, gc=False):
         options: of the request.
         audience: kept once, in the log of broadcasts, for all of these; None: for `tokens`.
         is_ahead: nobody may see it before it is on disk.
+        owner: the user that it is meant for: a token that is another's by the time of the pull does not get it, and
+            it is forgotten for that token as cancelled; None: whoever has the token. A message to several users is
+            several of these with the same id.
     """
 
     message_id: int
@@ -277,6 +280,7 @@ class Keep(msgspec.Struct, frozen=True, gc=False):
     options: Options = PLAIN
     audience: Everybody | TagQuery | None = None
     is_ahead: bool = False
+    owner: str | None = None
 
 
 class Keeping(msgspec.Struct, frozen=True, gc=False):
@@ -338,6 +342,7 @@ class StoredMessage(msgspec.Struct, frozen=True, gc=False):
         tokens: for whom; none where there is an audience.
         audience: as in Keep.
         payload: None where it was not asked for.
+        owner: as in Keep.
     """
 
     position: int
@@ -349,6 +354,7 @@ class StoredMessage(msgspec.Struct, frozen=True, gc=False):
     tokens: Sequence[str]
     audience: Everybody | TagQuery | None
     payload: bytes | None = None
+    owner: str | None = None
 
 
 class StoredReply(msgspec.Struct, frozen=True, gc=False):
