@@ -109,6 +109,9 @@ class Config:
     max_node_outbox_bytes: int = setting(
         268_435_456, "Most bytes that may wait for all clients together.", number(65_536, 1_099_511_627_776)
     )
+    max_delay_s: int = setting(
+        2_592_000, "How far ahead a message may be scheduled (deliver_at), in seconds.", number(0, 315_360_000)
+    )
     ack_window: int = setting(256, "Most unacknowledged messages on one connection.", number(1, 65_536))
     close_timeout_s: float = setting(
         5.0,

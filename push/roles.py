@@ -194,6 +194,7 @@ def api_role(house: House) -> IService:
         max_body_bytes=config.api_max_body_bytes,
         max_batch=config.api_max_batch,
         max_targets=config.api_max_targets,
+        max_delay_s=config.max_delay_s,
         max_payload_bytes=config.max_body_bytes - ID_BYTES,
         requests_per_s=config.api_requests_per_s,
         burst=max(1, int(config.api_requests_per_s)),
@@ -204,10 +205,12 @@ def api_role(house: House) -> IService:
         router=house.router,
         subscribe=house.subscribe,
         nodes=LocalNodes(house.connector),
+        messages=None,
         readiness=house.readiness,
         measured=house.measured,
         settings=settings,
         clock=house.reactor,
+        now_ms=house.now_ms,
     )
     endpoint = _endpoint(house, "--api", config.api)
     listener = Listener("--api", description=config.api, endpoint=endpoint, factory=site)

@@ -109,7 +109,7 @@ class Admission:
             right: that the route needs; None for a route that is open to everybody.
 
         Returns:
-            Whose it is: the name of a key, or an address.
+            Whose it is: the name of a key, which the request is told, too, or an address.
 
         Raises:
             Unauthenticated: a key is needed, and none or an unknown one was shown.
@@ -126,6 +126,7 @@ class Admission:
         if key is None:
             raise Unauthenticated("An API key is needed: send it as `Authorization: Bearer <key>`.")
         self._rates.take(key.name)
+        request.key_name = key.name
         if right not in key.rights:
             raise PermissionDenied(f"This API key has not the right to {right}.")
         return key.name

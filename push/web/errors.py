@@ -65,6 +65,11 @@ class Internal(PushError):
         super().__init__("An unexpected error happened. The server's log has it under this request id.")
 
 
+def invalid(field: str, message: str) -> InvalidRequest:
+    """An error about one field."""
+    return InvalidRequest(f"{field}: {message}.", violations=(FieldViolation(field, message),))
+
+
 def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
     """Name the field that msgspec did not accept."""
     text = str(error)

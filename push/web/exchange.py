@@ -61,12 +61,14 @@ class ApiRequest(Request):
 
     Attributes:
         request_id: tells it from others, in the answer and in the log.
+        key_name: the name of the API key that it was admitted with, "" for none.
         stream: what reads its body, where that is not kept until it is complete.
     """
 
     channel: "ApiChannel"
     content: BytesIO | None
     request_id = ""
+    key_name = ""
     stream: BodyStream | None = None
     _log = Logger()
     _room_bytes = 0

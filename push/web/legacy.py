@@ -4,19 +4,23 @@ Everything may come as a query parameter, as a field of a form, or (the message)
 the query wins, then the form. curl sends `-d hello` as a form, so a form without a `message` field is a message.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IReactorTime
 
-from push.errors import InvalidRequest, PushError, TooLarge, Unavailable, Unregistered
+from push.errors import CacheFull, Conflict, InvalidRequest, PushError, TooLarge, Unavailable, Unregistered
 from push.ipush import INodes, IRouter, ISubscribe
 from push.model import PushRequest, Target, ToAll, ToConnector, ToTokens
 from push.protocols.wire.messages import is_token
 from push.web import errors, schemas
 from push.web.auth import RIGHT_PUSH, RIGHT_READ
+from push.web.errors import invalid
 from push.web.exchange import ApiRequest
-from push.web.requests import MessageReader, invalid
+from push.web.message_schemas import MAX_TTL_S
+from push.web.repeats import repeats_of
+from push.web.requests import MessageReader
 from push.web.routes import LEGACY, Parameter, Route
 from push.web.routes_nodes import reachable
 
@@ -26,6 +30,8 @@ _MAX_FIELDS = 100
 _OTHER_ESCAPES = 4_096
 _BOTH = ("GET", "POST")
 _OK = schemas.LegacyReply(200, "ok")
+_TTL = re.compile(r"[0-9]{1,7}\Z")
+_KEEP = Parameter("ttl", "query", "Seconds that the message is kept for those whom it has not reached.", False, "3600")
 _MESSAGE = Parameter("message", "query", "The message; may also be a form field or the whole body.", False, "hello")
 
 
@@ -51,6 +57,9 @@ def _fields(query: bytes, max_escapes: int) -> dict[str, bytes]:
 class Given:
     """What a request of the older system brings.
 
+    How long a message is kept may be said in the query, or in a form that has the message in a field: a form
+    without one is a message itself, whatever it looks like.
+
     Args:
         request: that came.
         max_payload_bytes: the largest message; so many bytes, and some for the rest, may be percent-encoded.
@@ -70,7 +79,10 @@ class Given:
             raise errors.UnsupportedMediaType(f"Send the form as {_FORM}.")
         # What a message of many & would cost to take apart is bounded by looking for the names first.
         if media == _FORM and self._body.count(b"&") < _MAX_FIELDS:
-            self._fields = _fields(self._body, max_escapes) | self._fields
+            form = _fields(self._body, max_escapes)
+            if "message" not in form:
+                form.pop("ttl", None)
+            self._fields = form | self._fields
 
     def text(self, name: str) -> str:
         """A parameter.
@@ -85,6 +97,19 @@ class Given:
         if not value:
             raise invalid(name, "is missing")
         return value
+
+    def ttl_s(self) -> int | None:
+        """How long the message is worth keeping, in seconds; None for the default.
+
+        Raises:
+            InvalidRequest: it is no such number.
+        """
+        if not self._fields.get("ttl"):
+            return None
+        text = self.text("ttl")
+        if not _TTL.match(text) or int(text) > MAX_TTL_S:
+            raise invalid("ttl", f"must be 0 to {MAX_TTL_S} seconds")
+        return int(text)
 
     def message(self) -> bytes:
         """The message.
@@ -124,7 +149,7 @@ class LegacyRoutes:
         tokens = Parameter("tokens", "query", "Tokens, with semicolons between them.", example="a;b")
         address = Parameter("ip", "query", 'A connector: "ip" or "ip:port".', example="127.0.0.1")
         return (
-            _send("sendByToken", self.send_by_token, "Push to one token.", token, failures=(Unregistered,)),
+            _send("sendByToken", self.send_by_token, "Push to one token.", token, failures=(Unregistered, CacheFull)),
             _send("sendByTokens", self.send_by_tokens, "Push to several tokens.", tokens),
             _send("sendByIp", self.send_by_ip, "Push to everybody on a connector.", address),
             _send("sendToAll", self.send_to_all, "Push to everybody."),
@@ -143,7 +168,7 @@ class LegacyRoutes:
     async def send_by_token(self, request: ApiRequest) -> schemas.LegacyReply:
         """Push to one token."""
         given = self._given(request)
-        return await self._push(ToTokens((given.text("token"),), True), given)
+        return await self._push(request, ToTokens((given.text("token"),), True), given)
 
     async def send_by_tokens(self, request: ApiRequest) -> schemas.LegacyReply:
         """Push to several tokens."""
@@ -153,23 +178,23 @@ class LegacyRoutes:
         names = [name for part in text.split(";") if (name := part.strip())]
         if not names:
             raise invalid("tokens", "is missing")
-        return await self._push(ToTokens(self._reader.distinct("tokens", names)), given)
+        return await self._push(request, ToTokens(self._reader.distinct("tokens", names)), given)
 
     async def send_by_ip(self, request: ApiRequest) -> schemas.LegacyReply:
         """Push to everybody on a connector."""
         given = self._given(request)
-        return await self._push(ToConnector(given.text("ip")), given)
+        return await self._push(request, ToConnector(given.text("ip")), given)
 
     async def send_to_all(self, request: ApiRequest) -> schemas.LegacyReply:
         """Push to everybody."""
-        return await self._push(ToAll(), self._given(request))
+        return await self._push(request, ToAll(), self._given(request))
 
     def _given(self, request: ApiRequest) -> Given:
         return Given(request, self._reader.max_payload_bytes)
 
-    async def _push(self, target: Target, given: Given) -> schemas.LegacyReply:
-        payload = self._reader.checked(given.message())
-        (result,) = await self._router.push((PushRequest(target, payload),))
+    async def _push(self, request: ApiRequest, target: Target, given: Given) -> schemas.LegacyReply:
+        asked = PushRequest(target, self._reader.checked(given.message()), given.ttl_s())
+        (result,) = await self._router.push((repeats_of(request).lone(asked),))
         if isinstance(result, PushError):
             raise result
         return _OK
@@ -220,8 +245,8 @@ def _send(
         right=RIGHT_PUSH,
         tag=LEGACY,
         reply=schemas.LegacyReply,
-        failures=(*failures, TooLarge, Unavailable),
-        parameters=(*parameters, _MESSAGE),
+        failures=(*failures, Conflict, TooLarge, Unavailable),
+        parameters=(*parameters, _MESSAGE, _KEEP),
     )
 
 

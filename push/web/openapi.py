@@ -21,7 +21,7 @@ from push.web.routes import LEGACY, Page, Parameter, Route
 
 _REFERENCE = "#/components/schemas/{name}"
 _TAGS = {
-    "messages": "Pushing messages to clients.",
+    "messages": "Pushing messages to clients, and what became of them.",
     "tokens": "Clients: who they are, where they are online.",
     "nodes": "The connectors, and what was measured.",
     "health": "For load balancers and monitoring.",
@@ -116,7 +116,7 @@ def _parameter(parameter: Parameter, method: str) -> dict[str, Any]:
 
 
 def _form(parameters: Iterable[Parameter]) -> dict[str, Any]:
-    fields = {parameter.name: {"type": "string"} for parameter in parameters}
+    fields = {parameter.name: {"type": "string"} for parameter in parameters if parameter.where == "query"}
     return {
         "application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": fields}},
         "text/plain": {"schema": {"type": "string"}},

@@ -3,15 +3,31 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from push.errors import PushError
 from push.ipush import IRouter
 from push.model import PushRequest, PushResult
-from push.web import errors, schemas
+from push.web import errors
+from push.web import message_schemas as schemas
 
 
 def reply(result: PushResult) -> schemas.SendReply:
     """What became of a request, as JSON says it."""
-    return schemas.SendReply(str(result.message_id), result.targets, result.sent, result.cached, result.unknown)
+    due_ms, delivered = result.due_ms, result.delivered
+    if due_ms is None and delivered is None and not result.rejected and not result.is_logged:
+        return schemas.SendReply(str(result.message_id), result.targets, result.sent, result.cached, result.unknown)
+    return schemas.SendReply(
+        str(result.message_id),
+        result.targets,
+        result.sent,
+        result.cached,
+        result.unknown,
+        result.rejected or UNSET,
+        result.is_logged or UNSET,
+        UNSET if due_ms is None else due_ms,
+        UNSET if delivered is None else delivered,
+    )
 
 
 def replies(outcomes: Iterable[PushResult | PushError], request_id: str) -> list[Any]:

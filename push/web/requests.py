@@ -7,17 +7,19 @@ one spoils no other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from push.errors import FieldViolation, InvalidRequest, PushError, TooLarge
-from push.model import PushRequest, TagQuery, Target, ToAll, ToConnector, ToTags, ToTokens, ToUids
-from push.web import errors, schemas
+from push.errors import FieldViolation, PushError, TooLarge
+from push.model import PLAIN, PushRequest, TagQuery, Target, ToAll, ToConnector, ToTags, ToTokens, ToUids
+from push.web import errors
+from push.web import message_schemas as schemas
+from push.web.decoding import check_utf8, decode
+from push.web.options import OptionsReader
+from push.web.repeats import Repeats
 from push.web.settings import ApiSettings
-
-T = TypeVar("T")
 
 _TARGETS = schemas.Target.__struct_fields__
 _ALL_BUT_ONE = len(_TARGETS) - 1
@@ -51,48 +53,15 @@ class _PlainBatch(Struct, frozen=True, forbid_unknown_fields=True):
     requests: tuple[_Plain, ...]
 
 
-def invalid(field: str, message: str) -> InvalidRequest:
-    """An error about one field."""
-    return InvalidRequest(f"{field}: {message}.", violations=(FieldViolation(field, message),))
-
-
-def check_utf8(body: bytes) -> None:
-    """Check what msgspec does not: text that goes on as it is, without being decoded.
-
-    Raises:
-        InvalidRequest: the body is not UTF-8.
-    """
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"The body is not UTF-8 (byte {error.start}).") from None
-
-
-def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
-    """Decode and validate.
-
-    Raises:
-        InvalidRequest: with the field that is wrong, or where the JSON ends being JSON.
-    """
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise errors.from_validation(error) from None
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}.") from None
-    except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
-
-
 class MessageReader:
     """Reads the bodies of :send and :batchSend.
 
     Args:
         settings: the limits.
+        now_ms: milliseconds since 1970.
     """
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: ApiSettings, *, now_ms: Callable[[], int]) -> None:
         self._max_batch = settings.max_batch
         self._max_targets = settings.max_targets
         self._max_payload_bytes = settings.max_payload_bytes
@@ -102,24 +71,33 @@ class MessageReader:
         self._batch = msgspec.json.Decoder(schemas.BatchSendRequest)
         self._entries = msgspec.json.Decoder(schemas.BatchEntries)
         self._text = msgspec.json.Decoder(str)
+        self._options = OptionsReader(max_delay_s=settings.max_delay_s, now_ms=now_ms)
 
     @property
     def max_payload_bytes(self) -> int:
         """The largest message."""
         return self._max_payload_bytes
 
-    def one(self, body: bytes) -> PushRequest:
+    def one(self, body: bytes, repeats: Repeats) -> PushRequest:
         """Read the body of :send.
+
+        Args:
+            body: all of it.
+            repeats: how it is known when it comes again.
 
         Raises:
             InvalidRequest: it is not as the schema says.
             TooLarge: the message, or the number of targets, is over its limit.
         """
         check_utf8(body)
-        return self._entry(body)
+        return repeats.lone(self._entry(body, repeats, is_lone=True))
 
-    def batch(self, body: bytes) -> Iterator[list[PushRequest | PushError]]:
+    def batch(self, body: bytes, repeats: Repeats) -> Iterator[list[PushRequest | PushError]]:
         """Read the body of :batchSend, in slices short enough to let others run between them.
+
+        Args:
+            body: all of it.
+            repeats: how each entry is known when it comes again.
 
         Yields:
             For each entry the request, or what is wrong with it.
@@ -136,9 +114,9 @@ class MessageReader:
                 violations=(FieldViolation("requests", f"more than {self._max_batch} entries"),),
             )
         for start in range(0, len(entries), SLICE_ENTRIES):
-            yield read(entries[start : start + SLICE_ENTRIES])
+            yield repeats.entries(read(entries[start : start + SLICE_ENTRIES], repeats), start)
 
-    def _parsed(self, body: bytes) -> tuple[Callable[[Any], list[PushRequest | PushError]], Sequence[Any]]:
+    def _parsed(self, body: bytes) -> tuple[Callable[[Any, Repeats], list[PushRequest | PushError]], Sequence[Any]]:
         """Decode a batch as strictly as it can be, and say what reads the entries that were found."""
         try:
             return self._all_plain, self._plain_batch.decode(body).requests
@@ -149,21 +127,25 @@ class MessageReader:
         except (msgspec.DecodeError, RecursionError):
             return self._each, decode(self._entries, body).requests
 
-    def _each(self, entries: Iterable[msgspec.Raw]) -> list[PushRequest | PushError]:
+    def _each(self, entries: Iterable[msgspec.Raw], repeats: Repeats) -> list[PushRequest | PushError]:
         found: list[PushRequest | PushError] = []
         for entry in entries:
             try:
-                found.append(self._entry(entry))
+                found.append(self._entry(entry, repeats))
             except PushError as error:
                 found.append(error)
         return found
 
-    def lines(self, lines: Iterable[bytes | None], max_line_bytes: int) -> list[PushRequest | PushError]:
+    def lines(
+        self, lines: Iterable[bytes | None], max_line_bytes: int, repeats: Repeats, first: int
+    ) -> list[PushRequest | PushError]:
         """Read lines, each an entry.
 
         Args:
             lines: None stands for one over the limit.
             max_line_bytes: that limit.
+            repeats: how each is known when it comes again.
+            first: how many came before them.
 
         Returns:
             For each the request, or what is wrong with it.
@@ -174,12 +156,12 @@ class MessageReader:
                 if line is None:
                     raise TooLarge(f"A line has at most {max_line_bytes} bytes.")
                 check_utf8(line)
-                found.append(self._entry(line))
+                found.append(self._entry(line, repeats))
             except PushError as error:
                 found.append(error)
-        return found
+        return repeats.entries(found, first)
 
-    def _all_plain(self, entries: Iterable[_Plain]) -> list[PushRequest | PushError]:
+    def _all_plain(self, entries: Iterable[_Plain], repeats: Repeats) -> list[PushRequest | PushError]:
         max_bytes = self._max_payload_bytes
         found: list[PushRequest | PushError] = []
         for entry in entries:
@@ -190,37 +172,42 @@ class MessageReader:
                 found.append(self._too_large(payload))
         return found
 
-    def _all_sent(self, entries: Iterable[schemas.SendRequest]) -> list[PushRequest | PushError]:
+    def _all_sent(self, entries: Iterable[schemas.SendRequest], repeats: Repeats) -> list[PushRequest | PushError]:
         found: list[PushRequest | PushError] = []
         for entry in entries:
             try:
-                found.append(self._request(entry))
+                found.append(self._request(entry, repeats))
             except PushError as error:
                 found.append(error)
         return found
 
-    def _entry(self, entry: bytes | msgspec.Raw) -> PushRequest:
+    def _entry(self, entry: bytes | msgspec.Raw, repeats: Repeats, *, is_lone: bool = False) -> PushRequest:
         try:
             plain = self._plain.decode(entry)
         except (msgspec.DecodeError, RecursionError):
-            return self._request(decode(self._send, entry))
+            return self._request(decode(self._send, entry), repeats, is_lone=is_lone)
         return PushRequest(ToTokens((plain.target.token,), True), self.checked(plain.message.data.encode()))
 
-    def _request(self, sent: schemas.SendRequest) -> PushRequest:
-        options = sent.options
+    def _request(self, sent: schemas.SendRequest, repeats: Repeats, *, is_lone: bool = False) -> PushRequest:
+        target = self._target(sent.target)
+        given = sent.options
         ttl_s = None
-        if options is not UNSET and options.ttl is not UNSET:
-            ttl_s = options.ttl
-        return PushRequest(self._target(sent.target), self._payload(sent.message), ttl_s, sent.validate_only)
+        options = PLAIN
+        if given is not UNSET:
+            ttl_s = None if given.ttl is UNSET else given.ttl
+            options = self._options.read(given, target, is_lone=is_lone)
+        request = PushRequest(target, self._payload(sent.message), ttl_s, sent.validate_only, options)
+        own_id = sent.message.id
+        return request if own_id is UNSET else repeats.named(own_id, request)
 
     def _payload(self, message: schemas.Message) -> bytes:
         data = message.data
         if data is UNSET:
             if message.data_base64 is UNSET:
-                raise invalid("message", "needs one of data and data_base64")
+                raise errors.invalid("message", "needs one of data and data_base64")
             payload = message.data_base64
         elif message.data_base64 is not UNSET:
-            raise invalid("message", "must have only one of data and data_base64")
+            raise errors.invalid("message", "must have only one of data and data_base64")
         else:
             payload = bytes(data)
             if payload[:1] != _QUOTE:
@@ -252,7 +239,7 @@ class MessageReader:
 
     def _target(self, target: schemas.Target) -> Target:
         if _fields_of(target).count(UNSET) != _ALL_BUT_ONE:
-            raise invalid("target", f"must have exactly one of {', '.join(_TARGETS)}")
+            raise errors.invalid("target", f"must have exactly one of {', '.join(_TARGETS)}")
         if target.token is not UNSET:
             return ToTokens((target.token,), True)
         if target.tokens is not UNSET:
@@ -266,7 +253,7 @@ class MessageReader:
         if target.connector is not UNSET:
             return ToConnector(target.connector)
         if target.all is not True:
-            raise invalid("target.all", "must be true")
+            raise errors.invalid("target.all", "must be true")
         return ToAll()
 
     def distinct(self, field: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -293,5 +280,5 @@ class MessageReader:
 
 def _to_tags(tags: schemas.TagSelection) -> ToTags:
     if not (tags.any or tags.all or tags.none):
-        raise invalid("target.tags", "must have a tag in any, all or none")
+        raise errors.invalid("target.tags", "must have a tag in any, all or none")
     return ToTags(TagQuery(tags.any, tags.all, tags.none))

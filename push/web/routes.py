@@ -32,8 +32,8 @@ class Parameter:
     """A parameter in the path or the query.
 
     Attributes:
-        name: as it is spelt in the path template or the query.
-        where: "path" or "query".
+        name: as it is spelt in the path template, the query or the headers.
+        where: "path", "query" or "header".
         description: one sentence.
         required: whether it must be there.
         example: a value.
@@ -103,7 +103,7 @@ class Route:
         media: the content type of its answer.
         also: further statuses that are answers and not failures, with what they mean.
         failures: what it may answer besides the failures common to all.
-        parameters: of path and query.
+        parameters: of path, query and headers.
         example: a request body that works.
         lines: how it takes NDJSON besides, if it does.
     """

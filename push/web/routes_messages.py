@@ -6,22 +6,31 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from push.errors import PushError, TooLarge, Unavailable, Unregistered
+from push.errors import CacheFull, Conflict, PushError, TooLarge, Unavailable, Unregistered
 from push.ipush import IRouter
 from push.model import PushRequest
-from push.web import errors, outcomes, schemas
+from push.web import errors, outcomes
+from push.web import message_schemas as schemas
 from push.web.auth import RIGHT_PUSH
 from push.web.exchange import ApiRequest
+from push.web.repeats import HEADER, repeats_of
 from push.web.requests import MessageReader
-from push.web.routes import Lines, Route
+from push.web.routes import Lines, Parameter, Route
 from push.web.settings import ApiSettings
 from push.web.stream import MessageStream, StreamLimits
 
 _JSON_TYPES = ("application/json", "text/json")
+_KEY = Parameter(
+    HEADER,
+    "header",
+    "Your own name for this request: made again with the same name, it is answered as before and sends nothing.",
+    required=False,
+    example="order-1001",
+)
 _EXAMPLE = {
     "target": {"token": "0123456789abcdef0123456789abcdef"},
     "message": {"data": "hello"},
-    "options": {"ttl": 3600},
+    "options": {"ttl": 3600, "collapse_key": "greeting"},
 }
 _BATCH_EXAMPLE = {"requests": [_EXAMPLE, {"target": {"uid": "alice"}, "message": {"data": {"unread": 3}}}]}
 
@@ -72,7 +81,8 @@ class MessageRoutes:
                 tag="messages",
                 body=schemas.SendRequest,
                 reply=schemas.SendReply,
-                failures=(Unregistered, TooLarge, errors.UnsupportedMediaType, Unavailable),
+                failures=(Unregistered, Conflict, TooLarge, errors.UnsupportedMediaType, CacheFull, Unavailable),
+                parameters=(_KEY,),
                 example=_EXAMPLE,
             ),
             Route(
@@ -86,6 +96,7 @@ class MessageRoutes:
                 body=schemas.BatchSendRequest,
                 reply=schemas.BatchSendReply,
                 failures=(TooLarge, errors.UnsupportedMediaType, Unavailable),
+                parameters=(_KEY,),
                 example=_BATCH_EXAMPLE,
                 lines=Lines(self.stream, line=schemas.SendRequest, reply=schemas.SendReply),
             ),
@@ -94,7 +105,8 @@ class MessageRoutes:
     async def send(self, request: ApiRequest) -> schemas.SendReply:
         """Push one message."""
         check_json(request)
-        (result,) = await self._router.push((self._reader.one(request.body()),))
+        asked = self._reader.one(request.body(), repeats_of(request))
+        (result,) = await self._router.push((asked,))
         if isinstance(result, PushError):
             raise result
         return outcomes.reply(result)
@@ -103,7 +115,7 @@ class MessageRoutes:
         """Push many."""
         check_json(request)
         parsed: list[PushRequest | PushError] = []
-        for part in self._reader.batch(request.body()):
+        for part in self._reader.batch(request.body(), repeats_of(request)):
             if parsed:
                 turn: Deferred[None] = Deferred()
                 self._clock.callLater(0, turn.callback, None)
@@ -122,6 +134,7 @@ class MessageRoutes:
             reader=self._reader,
             clock=self._clock,
             limits=self._limits,
+            repeats=repeats_of(request),
             count=count,
             answered=answered,
         )

@@ -9,8 +9,8 @@ from push.protocols.wire.messages import MAX_UID_CHARS, BodyError, Disconnect, c
 from push.protocols.wire.signals import CloseCode
 from push.web import schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_READ
+from push.web.errors import invalid
 from push.web.exchange import ApiRequest
-from push.web.requests import invalid
 from push.web.routes import Parameter, Route
 from push.web.waiting import answers
 

@@ -1,124 +1,13 @@
-"""The JSON of the HTTP API, in and out. What validates here is also what /openapi.json shows.
+"""The JSON of the HTTP API's answers, but those about messages. What is encoded here is what /openapi.json shows.
 
-Bodies name their unknown fields; UNSET tells a field that was left out from one that is null. Imports
-msgspec and nothing of the project.
+UNSET stands for a field that is left out. Imports msgspec and nothing of the project.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-MAX_TTL_S = 30 * 24 * 3600
-
-# Not the pattern of a token: what cannot be a token is a token that nobody has, and is answered so.
-Token = Annotated[str, Meta(min_length=1, max_length=128, description="A client's token.")]
-# Without control characters, as in SUB (docs/protocol.md, "Opening a session").
-Uid = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=128,
-        pattern="^[^\\u0000-\\u001f\\u007f-\\u009f]*(?![\\s\\S])",  # not "$", before which Python allows a newline
-        description="A user, who may have many tokens.",
-    ),
-]
-Tag = Annotated[str, Meta(min_length=1, max_length=64)]
-Tags = Annotated[tuple[Tag, ...], Meta(max_length=100)]
 Milliseconds = Annotated[int, Meta(description="Milliseconds since 1970.")]
-
-_EXACTLY_ONE = {"minProperties": 1, "maxProperties": 1}
-
-
-class TagSelection(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """Tokens with at least one tag of `any`, every tag of `all` and none of `none`. One list at least has a tag."""
-
-    any: Tags = ()
-    all: Tags = ()
-    none: Tags = ()
-
-
-class Target(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """To whom: exactly one of these."""
-
-    token: Token | UnsetType = UNSET
-    tokens: Annotated[tuple[Token, ...], Meta(min_length=1)] | UnsetType = UNSET
-    uid: Uid | UnsetType = UNSET
-    uids: Annotated[tuple[Uid, ...], Meta(min_length=1)] | UnsetType = UNSET
-    tags: TagSelection | UnsetType = UNSET
-    connector: (
-        Annotated[str, Meta(min_length=1, max_length=255, description='A connector: "ip" or "ip:port".')] | UnsetType
-    ) = UNSET
-    all: Annotated[bool, Meta(description="Everybody online. Must be true.")] | UnsetType = UNSET
-
-
-class Message(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """What clients get: exactly one of these."""
-
-    data: (
-        Annotated[Raw, Meta(description="Text goes to clients as it is, any other JSON as compact UTF-8 JSON.")]
-        | UnsetType
-    ) = UNSET
-    data_base64: Annotated[bytes, Meta(description="Bytes, in standard base64 with padding.")] | UnsetType = UNSET
-
-
-class Options(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """How it is sent."""
-
-    ttl: (
-        Annotated[
-            int, Meta(ge=0, le=MAX_TTL_S, description="Seconds that the message is kept for those not reached now.")
-        ]
-        | UnsetType
-    ) = UNSET
-
-
-class SendRequest(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One message to be pushed."""
-
-    target: Annotated[Target, Meta(extra_json_schema=_EXACTLY_ONE)]
-    message: Annotated[Message, Meta(extra_json_schema=_EXACTLY_ONE)]
-    options: Options | UnsetType = UNSET
-    validate_only: Annotated[bool, Meta(description="Resolve and count the targets, but send nothing.")] = False
-
-
-class BatchSendRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Many messages, each to its own target, sent in order."""
-
-    requests: tuple[SendRequest, ...]
-
-
-class BatchEntries(Struct, frozen=True, forbid_unknown_fields=True):
-    """The same, with entries yet to be looked at, for a batch with a bad one in it."""
-
-    requests: tuple[Raw, ...]
-
-
-class SendReply(Struct, frozen=True, gc=False):
-    """What became of a message."""
-
-    id: Annotated[str, Meta(description='Unique and growing with time; "0" with validate_only.')]
-    targets: Annotated[int, Meta(description="Tokens (or sessions) that it was addressed to.")]
-    sent: Annotated[int, Meta(description="Of these, handed to a live connection.")]
-    cached: Annotated[int, Meta(description="Of these, kept until they come.")]
-    unknown: Annotated[tuple[str, ...], Meta(description="Named tokens that are not registered.")]
-
-
-class BatchSendReply(Struct, frozen=True):
-    """What became of each message of a batch, in its order."""
-
-    results: Annotated[
-        list[Any],
-        Meta(
-            extra_json_schema={
-                "items": {
-                    "oneOf": [
-                        {"$ref": "#/components/schemas/SendReply"},
-                        {"$ref": "#/components/schemas/ErrorReply"},
-                    ]
-                }
-            }
-        ),
-    ]
 
 
 class Violation(Struct, frozen=True):

@@ -20,6 +20,7 @@ class ApiSettings:
         max_body_bytes: the largest request body.
         max_batch: the most entries in one batchSend.
         max_targets: the most tokens or uids in one target.
+        max_delay_s: how far ahead deliver_at may be, in seconds.
         max_payload_bytes: the largest message, as clients get it.
         requests_per_s: mean rate allowed to each key, or to each peer address where there are no keys.
         burst: how many requests may come at once after a pause.
@@ -34,6 +35,7 @@ class ApiSettings:
     max_body_bytes: int = 8 * 1024 * 1024
     max_batch: int = 10_000
     max_targets: int = 100_000
+    max_delay_s: int = 30 * 24 * 3600
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     requests_per_s: float = 10_000.0
     burst: int = 10_000

@@ -7,7 +7,7 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
-from push.ipush import IMeasured, INodes, IReadiness, IRouter, ISubscribe
+from push.ipush import IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe
 from push.web.api_site import ApiSite
 from push.web.auth import Admission
 from push.web.health import HealthRoutes
@@ -20,6 +20,7 @@ from push.web.requests import MessageReader
 from push.web.routes import Api, Route
 from push.web.routes_messages import MessageRoutes
 from push.web.routes_nodes import NodeRoutes
+from push.web.routes_receipts import ReceiptRoutes
 from push.web.routes_tokens import TokenRoutes
 from push.web.settings import ApiSettings
 
@@ -29,10 +30,12 @@ def build_site(
     router: IRouter,
     subscribe: ISubscribe,
     nodes: INodes,
+    messages: IMessages | None,
     readiness: IReadiness,
     measured: Sequence[IMeasured],
     settings: ApiSettings,
     clock: IReactorTime,
+    now_ms: Callable[[], int],
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> ApiSite:
     """Build the HTTP API, ready to be listened with.
@@ -41,10 +44,12 @@ def build_site(
         router: takes the messages.
         subscribe: knows the tokens.
         nodes: the connectors.
+        messages: knows what was accepted; None where nobody does, and nothing is served about it.
         readiness: tries whether this node works.
         measured: whose numbers /metrics and /v1/stats show; those of the API itself are added.
         settings: keys and limits.
         clock: the reactor, or what stands for it.
+        now_ms: milliseconds since 1970.
         random_bytes: makes ids of requests unlike those of other processes.
 
     Returns:
@@ -53,10 +58,11 @@ def build_site(
     measure = RequestMeasure()
     rates = RequestRates(clock=clock, requests_per_s=settings.requests_per_s, burst=settings.burst)
     admission = Admission(settings.keys, rates)
-    reader = MessageReader(settings)
+    reader = MessageReader(settings, now_ms=now_ms)
     docs = DocRoutes()
     routes: tuple[Route, ...] = (
         *MessageRoutes(router=router, reader=reader, clock=clock, settings=settings).routes(),
+        *(ReceiptRoutes(messages).routes() if messages is not None else ()),
         *TokenRoutes(subscribe=subscribe, nodes=nodes, clock=clock).routes(),
         *NodeRoutes(nodes=nodes, clock=clock).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),

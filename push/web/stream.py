@@ -21,6 +21,7 @@ from push.model import PushResult
 from push.web import errors, outcomes
 from push.web.exchange import COMMON_HEADERS, ApiRequest
 from push.web.lines import NDJSON, LineBuffer
+from push.web.repeats import Repeats
 from push.web.requests import SLICE_ENTRIES, MessageReader
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -51,6 +52,7 @@ class MessageStream:
         reader: reads lines.
         clock: whose turns the work is spread over.
         limits: of the stream.
+        repeats: how each line is known when it comes again.
         count: counts a further request towards the rate limit; raises RateLimited.
         answered: told the status, in the end.
     """
@@ -65,6 +67,7 @@ class MessageStream:
         reader: MessageReader,
         clock: IReactorTime,
         limits: StreamLimits,
+        repeats: Repeats,
         count: Callable[[], None],
         answered: Callable[[int], None],
     ) -> None:
@@ -73,10 +76,11 @@ class MessageStream:
         self._reader = reader
         self._clock = clock
         self._limits = limits
+        self._repeats = repeats
         self._count = count
         self._answered = answered
         self._lines = LineBuffer(limits.max_line_bytes)
-        self._entries = self._bytes = 0
+        self._entries = self._bytes = self._position = 0
         self._ended = self._lost = self._is_full = False
         self._error: PushError | None = None
         self._waiting: Deferred[None] | None = None
@@ -166,7 +170,8 @@ class MessageStream:
         await self._keep_to_the_rate(len(lines))
         if self._lost:
             return
-        parsed = self._reader.lines(lines, self._limits.max_line_bytes)
+        parsed = self._reader.lines(lines, self._limits.max_line_bytes, self._repeats, self._position)
+        self._position += len(lines)
         failed: PushError | None = None
         found: Sequence[PushResult | PushError] = ()
         try:

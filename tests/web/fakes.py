@@ -17,8 +17,8 @@ from twisted.web.server import Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from push.errors import PushError, Unregistered
-from push.ipush import IConnector, IMeasured, INodes, IReadiness, IRouter, ISubscribe
+from push.errors import NotFound, PushError, Unregistered
+from push.ipush import IConnector, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe
 from push.model import (
     Check,
     Delivery,
@@ -27,6 +27,7 @@ from push.model import (
     Node,
     PushRequest,
     PushResult,
+    Receipt,
     Registration,
     Sample,
     TagQuery,
@@ -191,6 +192,32 @@ class FakeSubscribe:
         return succeed(self.tokens.pop(token, None) is not None)
 
 
+@implementer(IMessages)
+class FakeMessages:
+    """Receipts in a dict."""
+
+    def __init__(self) -> None:
+        self.receipts: dict[int, Receipt] = {}
+        self.undelivered: dict[int, int] = {}
+        self.asked: list[tuple[int, str]] = []
+
+    def receipt(self, message_id: int) -> Awaitable[Receipt]:
+        """The life of a message."""
+        found = self.receipts.get(message_id)
+        return fail(NotFound("There is no such message.")) if found is None else succeed(found)
+
+    def cancel(self, message_id: int) -> Awaitable[int]:
+        """Take back what is undelivered."""
+        if message_id not in self.receipts:
+            return fail(NotFound("There is no such message."))
+        return succeed(self.undelivered.pop(message_id, 0))
+
+    def explain(self, message_id: int, token: str) -> Awaitable[Sequence[str]]:
+        """Two sentences."""
+        self.asked.append((message_id, token))
+        return succeed(("The client is away.", "The message waits for it."))
+
+
 @implementer(IReadiness)
 class FakeReadiness:
     """Says what it was told to."""
@@ -283,11 +310,13 @@ class World:
 
     router: FakeRouter = field(default_factory=FakeRouter)
     subscribe: FakeSubscribe = field(default_factory=FakeSubscribe)
+    messages: FakeMessages = field(default_factory=FakeMessages)
     connector: FakeConnector = field(default_factory=lambda: FakeConnector("10.0.0.1:6789"))
     readiness: FakeReadiness = field(default_factory=FakeReadiness)
     clock: Any = field(default_factory=Clock)
     settings: dict[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    now_ms: int = 1_800_000_000_000
 
     def __post_init__(self) -> None:
         self.nodes = FakeNodes(self.connector)
@@ -297,6 +326,7 @@ class World:
             (ISubscribe, self.subscribe),
             (IConnector, self.connector),
             (INodes, self.nodes),
+            (IMessages, self.messages),
             (IReadiness, self.readiness),
             (IMeasured, measured),
         ):
@@ -307,10 +337,12 @@ class World:
             router=self.router,
             subscribe=self.subscribe,
             nodes=self.nodes,
+            messages=self.messages,
             readiness=self.readiness,
             measured=[measured],
             settings=ApiSettings(version="1.2.3", started_s=999_990.0, **self.settings),
             clock=self.clock,
+            now_ms=lambda: self.now_ms,
             random_bytes=bytes,
         )
 

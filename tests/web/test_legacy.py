@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.errors import Unavailable
+from push.errors import Conflict, Unavailable
 from push.model import PushRequest, Registration, ToAll, ToConnector, ToTokens
 from tests.web.fakes import FakeConnector, World
 
@@ -97,6 +97,26 @@ class SendTests(SynchronousTestCase):
             self.assertEqual(len(cast(ToTokens, request.target).tokens), 100_000)
             self.assertEqual(self.failure("/push/sendByTokens", body + b"more", FORM)[0], 413)
         self.assertEqual(self.failure("/push/sendByTokens", b"message=x&tokens=" + b"a;" * 1_000_000, FORM)[0], 413)
+
+    def test_how_long_it_is_kept_may_be_said(self) -> None:
+        path = "/push/sendByToken?token=a"
+        for given in ("0", "60", "2592000"):
+            self.assertEqual(self.sent("GET", f"{path}&message=x&ttl={given}").ttl_s, int(given))
+        self.assertEqual(self.sent("POST", path, b"message=x&ttl=60", FORM).ttl_s, 60)
+        self.assertIsNone(self.sent("POST", f"{path}&message=x&ttl=").ttl_s)
+        for given in ("-1", "2592001", "1.5", "x", "9" * 5_000, "%D9%A1", "%ff"):
+            self.assertEqual(self.failure(f"{path}&message=x&ttl={given}")[0], 400, given)
+
+    def test_a_message_that_looks_like_a_time_to_live_is_a_message(self) -> None:
+        request = self.sent("POST", "/push/sendToAll", b"ttl=soon", FORM)
+        self.assertEqual((request.payload, request.ttl_s), (b"ttl=soon", None))
+
+    def test_a_request_may_have_a_name(self) -> None:
+        request = self.sent("GET", "/push/sendToAll?message=x", headers={"Idempotency-Key": "k"})
+        self.assertEqual(request.options.once and request.options.once.key, "/key/k")
+        self.assertEqual(self.failure("/push/sendToAll?message=x", headers={"Idempotency-Key": "a b"})[0], 400)
+        self.world.router.error = Conflict("Another.")
+        self.assertEqual(self.failure("/push/sendToAll?message=x"), (409, "Another."))
 
     def test_an_unknown_token_is_404(self) -> None:
         self.world.router.registered = set()

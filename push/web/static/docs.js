@@ -123,12 +123,13 @@ function tryIt(path, method, operation) {
     status.className = "status";
     try {
       const query = new URLSearchParams();
+      const headers = {};
       let url = path;
       for (const { parameter, input } of inputs) {
         if (parameter.in === "path") url = url.replace(`{${parameter.name}}`, encodeURIComponent(input.value));
+        else if (input.value && parameter.in === "header") headers[parameter.name] = input.value;
         else if (input.value) query.set(parameter.name, input.value);
       }
-      const headers = {};
       const key = document.getElementById("key").value;
       if (key) headers.Authorization = `Bearer ${key}`;
       if (body) headers["Content-Type"] = "application/json";
