@@ -167,7 +167,7 @@ class IConnector(Interface):
     Failure: a call that fails may have delivered any part of its batch.
     """
 
-    address: str = Attribute("host:port that it is known by.")
+    address: str = Attribute('Its unique name: "host:port", or "host:port#N" where several share a port.')
 
     def deliver(batch: Sequence[Delivery]) -> Awaitable[DeliveryReport]:
         """Bring messages to tokens, in the order of the batch."""
@@ -182,8 +182,20 @@ class IConnector(Interface):
     def kick(token: str, reason: Disconnect) -> Awaitable[bool]:
         """Close the token's session. Returns whether there was one."""
 
+    def replaced(registrations: Sequence[Registration]) -> Awaitable[None]:
+        """Tokens have newer sessions on other connectors: close theirs here, unless they are newer than these."""
+
     def node() -> Awaitable[Node]:
         """Say how it is."""
+
+
+class ILinkedConnector(IConnector):
+    """A connector in another process, for as long as the link to it lasts; calls fail with Unavailable after that."""
+
+    waiting_bytes: int = Attribute("Bytes of messages that wait for the link.")
+
+    def samples() -> Awaitable[Sequence[Sample]]:
+        """What its process has measured."""
 
 
 class INodes(Interface):

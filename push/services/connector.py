@@ -175,6 +175,14 @@ class Connector:
         connection.disconnect(reason)
         return True
 
+    async def replaced(self, registrations: Sequence[Registration]) -> None:
+        """See IConnector."""
+        for registration in registrations:
+            connection = self.connections.by_token.get(registration.token)
+            held = None if connection is None else connection.registration
+            if connection is not None and held is not None and held.epoch <= registration.epoch:
+                connection.disconnect(_REPLACED)
+
     async def node(self) -> Node:
         """See IConnector."""
         return Node(

@@ -40,6 +40,7 @@ class Subscribe:
         authenticator: says who clients are, and whether a token belongs to its uid alone.
         now_ms: milliseconds since 1970.
         random_bytes: makes that many unpredictable bytes.
+        replaced: called with a session when its token has a newer one at another connector.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Subscribe:
         authenticator: IAuthenticator,
         now_ms: Callable[[], int],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        replaced: Callable[[Registration], None] = lambda registration: None,
     ) -> None:
         self._store = store
         self._authenticator = authenticator
         self._now_ms = now_ms
         self._random_bytes = random_bytes
+        self._replaced = replaced
         self._online: dict[str, Registration] = {}
         self._last_epoch = 0
         self._subs = dict.fromkeys(("opened", *_OUTCOMES.values()), 0)
@@ -174,5 +177,8 @@ class Subscribe:
     def _put_online(self, token: str, uid: str | None, connector: str, *, acks: bool) -> Registration:
         now_ms = self._now_ms()
         self._last_epoch = max(self._last_epoch + 1, now_ms * _EPOCHS_PER_MS)
+        previous = self._online.get(token)
         registration = self._online[token] = Registration(token, uid, connector, self._last_epoch, acks)
+        if previous is not None and previous.connector != connector:  # a connector sees to those of its own
+            self._replaced(previous)
         return registration

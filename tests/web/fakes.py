@@ -104,6 +104,10 @@ class FakeConnector:
         self.sessions.discard(token)
         return succeed(had)
 
+    def replaced(self, registrations: Sequence[Registration]) -> Awaitable[None]:
+        """Not called by the API."""
+        raise AssertionError("the API opens no sessions")
+
     def node(self) -> Awaitable[Node]:
         """Say how it is."""
         if self.error is not None:

@@ -1,0 +1,192 @@
+"""What another node may call on a connector: Perspective Broker in front of IConnector.
+
+Must not import services, stores or web.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+
+from push.errors import PushError, Unavailable
+from push.ipush import IConnector, IMeasured
+from push.model import Delivery, DeliveryReport, Outcome
+from push.protocols.peer.asking import Asking
+from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, encode
+from push.protocols.peer.errors import CallMalformed, trouble_of
+from push.protocols.peer.link import answering, as_bytes
+from push.protocols.wire.batches import FAILED, KEPT, LOGGED, BatchReader, Report, ToEverybody, ToTokens, write_reports
+from push.protocols.wire.messages import Disconnect
+
+T = TypeVar("T")
+
+_log = Logger()
+
+_KICK: Reader[Kick] = Reader(Kick)
+_REPLACED: Reader[Replaced] = Reader(Replaced)
+
+
+class ConnectorDoor(pb.Referenceable):
+    """A connector as its peer may use it. One for each link, as it holds the state of a stream.
+
+    Args:
+        name: of the node.
+        connector: does what is called for.
+        asking: gets the answers to this node's questions.
+        measured: whose numbers are shown.
+        max_payload_bytes: the largest message taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        connector: IConnector,
+        asking: Asking,
+        measured: Sequence[IMeasured],
+        max_payload_bytes: int,
+    ) -> None:
+        self._name = name
+        self._connector = connector
+        self._asking = asking
+        self._measured = measured
+        self._reader = BatchReader(max_payload_bytes)
+        self._broadcasts = 0
+        self._passed: list[Passed] = []
+        self._whoever_waits: Deferred[None] | None = None
+
+    def remote_ping(self, data: object) -> bytes:
+        """Say that it is there."""
+        as_bytes(data)
+        return b""
+
+    def remote_told(self, data: object) -> bytes:
+        """Take the answers to this node's questions; what they cause has begun when this returns."""
+        self._asking.told(as_bytes(data))
+        return b""
+
+    def remote_deliver(self, data: object) -> "Deferred[bytes]":
+        """Take a piece of the stream of messages; answer when those that ended in it have been delivered."""
+        messages = self._reader.feed(as_bytes(data))
+        batch: list[ToTokens] = []
+        batches: list[tuple[Sequence[ToTokens], Deferred[DeliveryReport]]] = []
+
+        def deliver() -> None:
+            if batch:
+                some, deliveries = tuple(batch), [_delivery(each) for each in batch]
+                batches.append((some, Deferred.fromCoroutine(_awaited(self._connector.deliver(deliveries)))))
+                batch.clear()
+
+        # Nothing is awaited between two calls: the connector keeps their order.
+        for message in messages:
+            if isinstance(message, ToEverybody):
+                deliver()
+                self._broadcast(message)
+            else:
+                batch.append(message)
+        deliver()
+        if self._reader.error is not None:
+            raise CallMalformed(f"the stream of messages is broken: {self._reader.error}")
+        return answering(_reports(batches))
+
+    def remote_passed(self, data: object) -> "Deferred[bytes]":
+        """Wait until a broadcast is through; answer with all that are and were not told of yet."""
+        as_bytes(data)
+        return answering(self._next_passed())
+
+    def remote_kick(self, data: object) -> "Deferred[bytes]":
+        """See IConnector.kick."""
+        kick = _KICK.read(data)
+        reason = Disconnect(kick.code, kick.reason, kick.retry, kick.retry_after_s)
+        return answering(_encoded(self._connector.kick(kick.token, reason)))
+
+    def remote_replaced(self, data: object) -> "Deferred[bytes]":
+        """See IConnector.replaced."""
+        registrations = [session.at(self._name) for session in _REPLACED.read(data).sessions]
+        return answering(_encoded(self._connector.replaced(registrations)))
+
+    def remote_node(self, data: object) -> "Deferred[bytes]":
+        """See IConnector.node."""
+        as_bytes(data)
+        return answering(_encoded(self._connector.node()))
+
+    def remote_samples(self, data: object) -> bytes:
+        """What this process has measured."""
+        as_bytes(data)
+        return encode([sample for each in self._measured for sample in each.samples()])
+
+    def _broadcast(self, message: ToEverybody) -> None:
+        self._broadcasts += 1
+        number = self._broadcasts
+        done = Deferred.fromCoroutine(_awaited(self._connector.broadcast(message.message_id, message.payload)))
+        done.addCallbacks(
+            lambda sent: self._through(Passed(number, sent)),
+            lambda failure: self._through(Passed(number, 0, trouble_of(self._expected(failure)))),
+        )
+
+    def _expected(self, failure: Failure) -> PushError:
+        if isinstance(failure.value, PushError):
+            return failure.value
+        _log.failure("a broadcast failed", failure)
+        return Unavailable("the broadcast failed on this connector", retry_after_s=5.0)
+
+    def _through(self, passed: Passed) -> None:
+        self._passed.append(passed)
+        waiting, self._whoever_waits = self._whoever_waits, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def _next_passed(self) -> bytes:
+        if not self._passed:
+            if self._whoever_waits is not None:
+                raise Unavailable("another call waits for broadcasts already")
+            self._whoever_waits = Deferred()
+            await self._whoever_waits
+        passed, self._passed = self._passed, []
+        return encode(passed)
+
+
+def _delivery(message: ToTokens) -> Delivery:
+    flags = message.flags
+    return Delivery(message.message_id, message.payload, message.tokens, bool(flags & KEPT), bool(flags & LOGGED))
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+async def _encoded(work: Awaitable[object]) -> bytes:
+    return encode(await work)
+
+
+async def _reports(batches: Sequence[tuple[Sequence[ToTokens], "Deferred[DeliveryReport]"]]) -> bytes:
+    """What became of the frames of a piece."""
+    reports: list[Report] = []
+    for messages, delivering in batches:
+        try:
+            report = await delivering
+        except Exception as error:
+            if not isinstance(error, PushError):
+                _log.failure("delivering failed")
+            reports += [Report(0, tuple((each, FAILED) for each in range(len(message.tokens)))) for message in messages]
+            continue
+        for position, message in enumerate(messages):
+            missed = report.missed.get(position, ())
+            reports.append(Report(report.sent[position], _positions(message.tokens, missed)))
+    return write_reports(reports)
+
+
+def _positions(tokens: Sequence[str], missed: Sequence[tuple[str, Outcome]]) -> tuple[tuple[int, int], ...]:
+    """Where among the tokens those that were missed are; they are in the same order."""
+    if len(tokens) == 1:
+        return tuple((0, int(outcome)) for _, outcome in missed)
+    found = []
+    position = 0
+    for token, outcome in missed:
+        position = tokens.index(token, position)
+        found.append((position, int(outcome)))
+        position += 1
+    return tuple(found)

@@ -1,0 +1,82 @@
+"""How a connector joins the node that keeps tokens: it connects, logs in, greets.
+
+Must not import services, stores or web.
+"""
+
+from twisted.cred.credentials import UsernamePassword
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.spread import pb
+
+from push import __version__
+from push.errors import PushError
+from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, Reader, Welcome, encode
+from push.protocols.peer.errors import LinkLost, from_remote
+from push.protocols.peer.link import Link
+from push.protocols.peer.login import LOGIN_LIMIT_S, PeerClientFactory
+
+_WELCOME: Reader[Welcome] = Reader(Welcome)
+
+
+async def join(
+    endpoint: IStreamClientEndpoint,
+    *,
+    name: str,
+    secret: str,
+    door: pb.Referenceable,
+    clock: IReactorTime,
+    limit_s: float = LOGIN_LIMIT_S,
+    major: int = MAJOR,
+) -> Link:
+    """Join.
+
+    Args:
+        endpoint: of the other node.
+        name: of this one.
+        secret: for it.
+        door: what can be called on this node.
+        clock: for the limits.
+        limit_s: how long it may take as a whole, in seconds.
+        major: the version to claim.
+
+    Returns:
+        The link.
+
+    Raises:
+        LinkLost: the node cannot be reached, or did not answer in time.
+        PushError: it refused, and why.
+    """
+    factory = PeerClientFactory()
+    joining = Deferred.fromCoroutine(_join(endpoint, factory, name, secret, door, clock, major))
+    joining.addTimeout(limit_s, clock)
+    try:
+        return await joining
+    except TimeoutError:
+        factory.disconnect()
+        raise LinkLost(f"the node with the tokens did not answer within {limit_s:g} s") from None
+
+
+async def _join(
+    endpoint: IStreamClientEndpoint,
+    factory: PeerClientFactory,
+    name: str,
+    secret: str,
+    door: pb.Referenceable,
+    clock: IReactorTime,
+    major: int,
+) -> Link:
+    try:
+        await endpoint.connect(factory)
+        avatar = await factory.login(UsernamePassword(name.encode(), secret.encode()), door)
+        welcome = _WELCOME.read(await avatar.callRemote("hello", encode(Hello(major, MINOR, __version__))))
+    except pb.RemoteError as error:
+        factory.disconnect()
+        kind = error.remoteType
+        raise from_remote(kind.decode() if isinstance(kind, bytes) else str(kind), str(error)) from None
+    except (ConnectError, pb.PBConnectionLost, pb.DeadReferenceError) as error:
+        raise LinkLost(f"the node with the tokens cannot be reached: {error}") from None
+    if welcome.major != MAJOR:
+        factory.disconnect()
+        raise PushError(f"the node with the tokens speaks version {welcome.major} between nodes, this one {MAJOR}")
+    return Link(avatar, name="the node with the tokens", clock=clock)

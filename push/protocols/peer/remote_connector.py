@@ -1,0 +1,216 @@
+"""IConnector over a link: for routers whose connectors are other nodes. Must not import services, stores or web.
+
+Deliveries and broadcasts are one stream, so that they cannot overtake one another. What became of deliveries comes back
+with the pieces of the stream; how far broadcasts got is asked for by one call that waits, for as long as any is on
+its way, so that a broadcast to very many holds up nothing else.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from push.errors import PushError, Unavailable
+from push.ipush import ILinkedConnector
+from push.model import Delivery, DeliveryReport, Node, Outcome, Registration, Sample
+from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, Session, encode
+from push.protocols.peer.errors import error_of
+from push.protocols.peer.link import Link
+from push.protocols.peer.pieces import Pieces
+from push.protocols.wire.batches import (
+    FAILED,
+    KEPT,
+    LOGGED,
+    MAX_TOKENS,
+    Report,
+    read_reports,
+    write_lone,
+    write_many,
+    write_to_everybody,
+)
+from push.protocols.wire.messages import Disconnect
+
+DELIVER_LIMIT_S = 30.0
+# A pass over a million slow connections would not take so long.
+PASS_LIMIT_S = 120.0
+MAX_BROADCASTS = 10_000
+
+_PASSED: Reader[tuple[Passed, ...]] = Reader(tuple[Passed, ...])
+_YES_NO: Reader[bool] = Reader(bool)
+_NODE: Reader[Node] = Reader(Node)
+_SAMPLES: Reader[tuple[Sample, ...]] = Reader(tuple[Sample, ...])
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """A deliver call whose frames are on their way."""
+
+    deliveries: Sequence[Delivery]
+    frames: int
+    done: "Deferred[DeliveryReport]"
+    reports: list[Report] = field(default_factory=list)
+
+
+@implementer(ILinkedConnector)
+class RemoteConnector:
+    """A connector elsewhere, as long as the link to it lasts.
+
+    Args:
+        address: its unique name.
+        link: to it.
+        max_waiting_bytes: of messages that wait for the link; with more, calls fail with Unavailable.
+    """
+
+    def __init__(self, address: str, link: Link, *, max_waiting_bytes: int) -> None:
+        self.address = address
+        self._link = link
+        self._max_waiting_bytes = max_waiting_bytes
+        self._pieces = Pieces(self._send, answered=self._answered, broken=link.broken)
+        self._batches: deque[_Batch] = deque()
+        self._broadcasts: dict[int, Deferred[int]] = {}
+        self._last_broadcast = 0
+        self._is_asking = False
+        link.when_lost(self._lost)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of messages that wait for the link."""
+        return self._pieces.waiting_bytes
+
+    async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
+        """See IConnector. One that fails with Unavailable before it has begun has delivered nothing."""
+        self._check_room()
+        frames = _frames(batch)
+        if not frames:
+            return DeliveryReport([0] * len(batch), {})
+        done: Deferred[DeliveryReport] = Deferred()
+        self._batches.append(_Batch(batch, len(frames), done))
+        self._pieces.put(b"".join(frames))
+        return await done
+
+    async def broadcast(self, message_id: int, payload: bytes) -> int:
+        """See IConnector."""
+        self._check_room()
+        if len(self._broadcasts) >= MAX_BROADCASTS:
+            raise Unavailable("too many broadcasts are on their way to this connector", retry_after_s=1.0)
+        self._last_broadcast += 1
+        done = self._broadcasts[self._last_broadcast] = Deferred()
+        self._pieces.put(write_to_everybody(message_id, payload))
+        self._ask_passed()
+        return await done
+
+    async def kick(self, token: str, reason: Disconnect) -> bool:
+        """See IConnector."""
+        envelope = Kick(token, int(reason.code), reason.reason, reason.retry, reason.retry_after_s)
+        return _YES_NO.read(await self._link.call("kick", encode(envelope)))
+
+    async def replaced(self, registrations: Sequence[Registration]) -> None:
+        """See IConnector."""
+        await self._link.call("replaced", encode(Replaced(tuple(map(Session.of, registrations)))))
+
+    async def node(self) -> Node:
+        """See IConnector."""
+        return _NODE.read(await self._link.call("node"))
+
+    async def samples(self) -> Sequence[Sample]:
+        """What the node has measured of itself."""
+        return _SAMPLES.read(await self._link.call("samples"))
+
+    def _send(self, data: bytes) -> "Deferred[bytes]":
+        return self._link.call("deliver", data, limit_s=DELIVER_LIMIT_S)
+
+    def _check_room(self) -> None:
+        if self._link.is_lost:
+            raise Unavailable("the connector is gone", retry_after_s=1.0)
+        if self._pieces.waiting_bytes > self._max_waiting_bytes:
+            raise Unavailable("too much waits for this connector", retry_after_s=1.0)
+
+    def _answered(self, data: bytes) -> None:
+        """The reports of the frames that ended in the next piece."""
+        batches = self._batches
+        try:
+            for report in read_reports(data):
+                batch = batches[0]
+                batch.reports.append(report)
+                if len(batch.reports) == batch.frames:
+                    batches.popleft()
+                    _settle(batch)
+        except (ValueError, IndexError) as error:
+            self._link.lose(f"reports that cannot be right: {error}")
+
+    def _ask_passed(self) -> None:
+        if self._broadcasts and not self._is_asking and not self._link.is_lost:
+            self._is_asking = True
+            passed = self._link.call("passed", limit_s=PASS_LIMIT_S)
+            passed.addCallback(self._passed)
+            passed.addErrback(self._link.broken)
+
+    def _passed(self, data: bytes) -> None:
+        self._is_asking = False
+        for each in _PASSED.read(data):
+            done = self._broadcasts.pop(each.number, None)
+            if done is None or done.called:
+                continue
+            if each.trouble is None:
+                done.callback(each.sent)
+            else:
+                done.errback(error_of(each.trouble))
+        self._ask_passed()
+
+    def _lost(self, why: str) -> None:
+        batches, self._batches = self._batches, deque()
+        broadcasts, self._broadcasts = self._broadcasts, {}
+        waiting: list[Deferred[Any]] = [*(batch.done for batch in batches), *broadcasts.values()]
+        for done in waiting:
+            if not done.called:
+                done.errback(Failure(Unavailable(why, retry_after_s=1.0)))
+
+
+def _frames(batch: Sequence[Delivery]) -> list[bytes]:
+    frames: list[bytes] = []
+    try:
+        for each in batch:
+            flags = (KEPT if each.is_kept else 0) | (LOGGED if each.is_logged else 0)
+            if len(each.tokens) == 1:
+                frames.append(write_lone(each.message_id, each.tokens[0], each.payload, flags))
+            else:
+                frames += write_many(each.message_id, each.tokens, each.payload, flags)
+    except ValueError as error:
+        raise PushError(f"a delivery cannot be written: {type(error).__name__}") from None
+    return frames
+
+
+def _settle(batch: _Batch) -> None:
+    """Tell who waits for a batch what became of it."""
+    result: DeliveryReport | Failure
+    if any(outcome == FAILED for report in batch.reports for _, outcome in report.missed):
+        result = Failure(Unavailable("the connector could not deliver", retry_after_s=1.0))
+    else:
+        result = _report(batch)
+    if not batch.done.called:
+        batch.done.callback(result)
+
+
+def _report(batch: _Batch) -> DeliveryReport:
+    """The reports of a batch's frames, put together to one of its deliveries."""
+    sent: list[int] = []
+    missed: dict[int, Sequence[tuple[str, Outcome]]] = {}
+    reports = iter(batch.reports)
+    for position, delivery in enumerate(batch.deliveries):
+        tokens = delivery.tokens
+        count = 0
+        gone: list[tuple[str, Outcome]] = []
+        for start in range(0, len(tokens), MAX_TOKENS):
+            report = next(reports)
+            if report.sent + len(report.missed) != min(MAX_TOKENS, len(tokens) - start):
+                raise ValueError("a report counts other tokens than its frame had")
+            count += report.sent
+            gone += [(tokens[start + index], Outcome(outcome)) for index, outcome in report.missed]
+        sent.append(count)
+        if gone:
+            missed[position] = gone
+    return DeliveryReport(sent, missed)

@@ -1,0 +1,88 @@
+"""ISubscribe over a link: for a connector whose tokens are kept by another node. Must not import services or stores."""
+
+from collections.abc import Mapping, Sequence
+
+from zope.interface import implementer
+
+from push.ipush import ISubscribe
+from push.model import Located, Registration, TagQuery, TokenInfo
+from push.protocols.peer.asking import Asking
+from push.protocols.peer.envelopes import (
+    Closed,
+    Describe,
+    Lend,
+    Locate,
+    Online,
+    Open,
+    Reader,
+    Reopened,
+    Revoke,
+    Session,
+    Tagged,
+    TokensOf,
+)
+from push.protocols.wire.messages import SubRequest
+
+_SESSION: Reader[Session] = Reader(Session)
+_NOTHING: Reader[None] = Reader(None)
+_LOCATED: Reader[Located] = Reader(Located)
+_ONLINE: Reader[dict[str, Registration]] = Reader(dict[str, Registration])
+_TOKENS_OF: Reader[dict[str, tuple[str, ...]]] = Reader(dict[str, tuple[str, ...]])
+_TAGGED: Reader[tuple[str, ...]] = Reader(tuple[str, ...])
+_DESCRIBED: Reader[TokenInfo | None] = Reader(TokenInfo | None)
+_YES_NO: Reader[bool] = Reader(bool)
+
+
+@implementer(ISubscribe)
+class RemoteSubscribe:
+    """The tokens, kept elsewhere. Sessions that it opens are known there as this node's, whatever `connector` says.
+
+    Args:
+        connector: the name of this node, under which it has logged in.
+        asking: the questions of this node.
+    """
+
+    def __init__(self, connector: str, asking: Asking) -> None:
+        self._connector = connector
+        self._asking = asking
+
+    async def open(self, request: SubRequest, connector: str) -> Registration:
+        """See ISubscribe."""
+        wish = Open(request.token, request.uid, request.auth, request.ack, request.device, request.tags)
+        return (await self._asking.ask(wish, _SESSION)).at(self._connector)
+
+    async def lend(self, connector: str) -> Registration:
+        """See ISubscribe."""
+        return (await self._asking.ask(Lend(), _SESSION)).at(self._connector)
+
+    async def reopened(self, registrations: Sequence[Registration]) -> None:
+        """See ISubscribe."""
+        await self._asking.ask(Reopened(tuple(map(Session.of, registrations))), _NOTHING)
+
+    async def closed(self, registrations: Sequence[Registration]) -> None:
+        """See ISubscribe."""
+        await self._asking.ask(Closed(tuple(map(Session.of, registrations))), _NOTHING)
+
+    async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:
+        """See ISubscribe."""
+        return await self._asking.ask(Locate(tuple(tokens), dict(owners)), _LOCATED)
+
+    async def online(self, tokens: Sequence[str]) -> Mapping[str, Registration]:
+        """See ISubscribe."""
+        return await self._asking.ask(Online(tuple(tokens)), _ONLINE)
+
+    async def tokens_of(self, uids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """See ISubscribe."""
+        return await self._asking.ask(TokensOf(tuple(uids)), _TOKENS_OF)
+
+    async def tagged(self, query: TagQuery, after: str, limit: int) -> Sequence[str]:
+        """See ISubscribe."""
+        return await self._asking.ask(Tagged(query, after, limit), _TAGGED)
+
+    async def describe(self, token: str) -> TokenInfo | None:
+        """See ISubscribe."""
+        return await self._asking.ask(Describe(token), _DESCRIBED)
+
+    async def revoke(self, token: str) -> bool:
+        """See ISubscribe."""
+        return await self._asking.ask(Revoke(token), _YES_NO)

@@ -1,0 +1,102 @@
+"""What a linked connector may wish of the node that keeps tokens, and the sessions that it has because of that.
+
+When the link is lost its sessions are closed in the same moment, by epoch: whatever has been opened elsewhere stays.
+Must not import services, stores or web.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from push.errors import Unavailable
+from push.ipush import ISubscribe
+from push.model import Registration
+from push.protocols.peer.envelopes import (
+    Closed,
+    Describe,
+    Lend,
+    Locate,
+    Online,
+    Open,
+    Reopened,
+    Revoke,
+    Session,
+    Tagged,
+    TokensOf,
+    Wish,
+)
+
+
+class Sessions:
+    """One linked connector's sessions.
+
+    Args:
+        connector: the name under which it has logged in; what it opens is registered there and nowhere else.
+        subscribe: keeps the tokens.
+    """
+
+    _log = Logger()
+
+    def __init__(self, connector: str, subscribe: ISubscribe) -> None:
+        self._connector = connector
+        self._subscribe = subscribe
+        self._open: dict[str, Registration] = {}
+        self._is_over = False
+        self._answers: dict[type, Callable[[Any], Awaitable[object]]] = {
+            Open: lambda wish: self._opened(self._subscribe.open(wish.request, self._connector)),
+            Lend: lambda wish: self._opened(self._subscribe.lend(self._connector)),
+            Reopened: lambda wish: self._reopened(wish.sessions),
+            Closed: lambda wish: self._closed(wish.sessions),
+            Locate: lambda wish: self._subscribe.locate(wish.tokens, wish.owners),
+            Online: lambda wish: self._subscribe.online(wish.tokens),
+            TokensOf: lambda wish: self._subscribe.tokens_of(wish.uids),
+            Tagged: lambda wish: self._subscribe.tagged(wish.query, wish.after, wish.limit),
+            Describe: lambda wish: self._subscribe.describe(wish.token),
+            Revoke: lambda wish: self._subscribe.revoke(wish.token),
+        }
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def answer(self, wish: Wish) -> Awaitable[object]:
+        """Do what is wished for."""
+        return self._answers[type(wish)](wish)
+
+    def lost(self, why: str) -> None:
+        """The connector is gone: so are its sessions."""
+        self._is_over = True
+        registrations, self._open = list(self._open.values()), {}
+        closing = Deferred.fromCoroutine(_awaited(self._subscribe.closed(registrations)))
+        closing.addErrback(lambda failure: self._log.failure("closing sessions failed", failure))
+
+    async def _opened(self, opening: Awaitable[Registration]) -> Session:
+        registration = await opening
+        if self._is_over:  # lost while it was being opened: nobody holds this session
+            await self._subscribe.closed([registration])
+            raise Unavailable("the connector is gone")
+        self._open[registration.token] = registration
+        return Session.of(registration)
+
+    async def _reopened(self, sessions: Sequence[Session]) -> None:
+        registrations = [session.at(self._connector) for session in sessions]
+        await self._subscribe.reopened(registrations)
+        if self._is_over:
+            await self._subscribe.closed(registrations)
+            return
+        for registration in registrations:
+            self._open[registration.token] = registration
+
+    async def _closed(self, sessions: Sequence[Session]) -> None:
+        registrations = [session.at(self._connector) for session in sessions]
+        for registration in registrations:
+            held = self._open.get(registration.token)
+            if held is not None and held.epoch == registration.epoch:
+                del self._open[registration.token]
+        await self._subscribe.closed(registrations)
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work

@@ -1,0 +1,215 @@
+"""Messages between nodes: one frame each, the tokens that it is for packed in front of its payload.
+
+A frame of signal PUSH is for tokens; one of signal PUBLISH is for every session. Frames make one stream, which may be
+cut anywhere on its way. What became of them goes back as reports, in the order of the frames. The body of a frame
+for tokens: message id (8 bytes), number of tokens (2), flags (1), each token as its length (1) and ASCII; the
+payload. Of a frame for everybody: message id, flags, payload. Standard library only.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from push.protocols.wire.frames import FrameDecoder
+from push.protocols.wire.signals import MAGIC, VERSION, Signal
+
+MAX_TOKEN_BYTES = 128
+# Bounds a report: 3 bytes for each token of a frame that was missed, and no more than so many tokens may have come in
+# earlier pieces of the stream. A message for more tokens becomes several frames.
+MAX_TOKENS = 4_096
+
+KEPT = 1  # the cache has it
+LOGGED = 2  # it is in the log of broadcasts
+LENDS = 4  # the next frame has the same payload
+BORROWS = 8  # this frame has the payload of the one before, and none of its own
+
+# The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
+FAILED = 255
+
+_LONG = f"a token is over {MAX_TOKEN_BYTES} bytes"
+_MAX_TOKENS_BYTES = MAX_TOKENS * (1 + MAX_TOKEN_BYTES)
+_HEAD = struct.Struct(">QHB")
+_ALL_HEAD = struct.Struct(">QB")
+# A frame's header, head and the length of its first token in one: nearly all messages are for one token.
+_LONE = struct.Struct(">BBBIBHQHBB")
+_TO_TOKENS = struct.Struct(">BBBIBHQHB")
+_TO_ALL = struct.Struct(">BBBIBHQB")
+_COUNTS = struct.Struct(">HH")
+_MISSED = struct.Struct(">HB")
+
+
+class ToTokens(NamedTuple):
+    """A message for some tokens."""
+
+    message_id: int
+    tokens: tuple[str, ...]
+    payload: bytes
+    flags: int
+
+
+class ToEverybody(NamedTuple):
+    """A message for every session."""
+
+    message_id: int
+    payload: bytes
+    flags: int
+
+
+class Report(NamedTuple):
+    """What became of one frame for tokens.
+
+    Attributes:
+        sent: how many tokens were sent to.
+        missed: (position among the frame's tokens, outcome) of the others.
+    """
+
+    sent: int
+    missed: tuple[tuple[int, int], ...] = ()
+
+
+def write_lone(message_id: int, token: str, payload: bytes, flags: int = 0) -> bytes:
+    """A message for one token, as one frame.
+
+    Raises:
+        ValueError: the token is not ASCII, or too long.
+    """
+    name = token.encode("ascii")
+    if len(name) > MAX_TOKEN_BYTES:
+        raise ValueError(_LONG)
+    size = _HEAD.size + 1 + len(name) + len(payload)
+    return _LONE.pack(MAGIC, VERSION, Signal.PUSH, size, 0, 0, message_id, 1, flags, len(name)) + name + payload
+
+
+def write_many(message_id: int, tokens: Sequence[str], payload: bytes, flags: int = 0) -> list[bytes]:
+    """A message for tokens, as one frame for every MAX_TOKENS of them; the payload travels once.
+
+    Raises:
+        ValueError: a token is not ASCII, or too long.
+    """
+    if max(map(len, tokens), default=0) > MAX_TOKEN_BYTES:
+        raise ValueError(_LONG)
+    frames = []
+    for start in range(0, len(tokens), MAX_TOKENS):
+        some = tokens[start : start + MAX_TOKENS]
+        packed = b"".join([bytes((len(token),)) + token.encode("ascii") for token in some])
+        mine = flags | (BORROWS if start else 0) | (LENDS if start + MAX_TOKENS < len(tokens) else 0)
+        carried = b"" if start else payload
+        size = _HEAD.size + len(packed) + len(carried)
+        head = _TO_TOKENS.pack(MAGIC, VERSION, Signal.PUSH, size, 0, 0, message_id, len(some), mine)
+        frames.append(head + packed + carried)
+    return frames
+
+
+def write_to_everybody(message_id: int, payload: bytes, flags: int = 0) -> bytes:
+    """A message for every session, as one frame."""
+    size = _ALL_HEAD.size + len(payload)
+    return _TO_ALL.pack(MAGIC, VERSION, Signal.PUBLISH, size, 0, 0, message_id, flags) + payload
+
+
+class BatchReader:
+    """Reads the stream of frames, in pieces that are cut anywhere.
+
+    Args:
+        max_payload_bytes: the largest payload accepted.
+
+    Attributes:
+        error: None while alive, else why this reader is dead; never a byte of what it read.
+    """
+
+    def __init__(self, max_payload_bytes: int) -> None:
+        self._decoder = FrameDecoder(_HEAD.size + _MAX_TOKENS_BYTES + max_payload_bytes)
+        self._max_payload_bytes = max_payload_bytes
+        self._lent: bytes | None = None
+        self.error: str | None = None
+
+    def feed(self, data: bytes) -> list[ToTokens | ToEverybody]:
+        """Take a piece; look at `error` after handling what is returned.
+
+        Returns:
+            The messages completed by it, in order.
+        """
+        messages: list[ToTokens | ToEverybody] = []
+        if self.error is not None:
+            return messages
+        for frame in self._decoder.feed(data):
+            try:
+                messages.append(self._message(frame.signal, frame.body))
+            except ValueError as error:
+                self.error = str(error)
+                return messages
+        if self._decoder.error is not None:
+            self.error = self._decoder.error.reason
+        return messages
+
+    def _message(self, signal: int, body: bytes) -> ToTokens | ToEverybody:
+        if signal == Signal.PUBLISH:
+            if len(body) < _ALL_HEAD.size:
+                raise ValueError("a frame for everybody is too short")
+            message_id, flags = _ALL_HEAD.unpack_from(body)
+            return ToEverybody(message_id, self._payload(body, _ALL_HEAD.size, flags), flags)
+        if signal != Signal.PUSH:
+            raise ValueError(f"a frame between nodes has signal {signal}")
+        if len(body) < _HEAD.size:
+            raise ValueError("a frame for tokens is too short")
+        message_id, count, flags = _HEAD.unpack_from(body)
+        if not 1 <= count <= MAX_TOKENS:
+            raise ValueError(f"a frame is for {count} tokens, not 1 to {MAX_TOKENS}")
+        position = _HEAD.size
+        tokens = []
+        for _ in range(count):
+            end = position + 1 + (body[position] if position < len(body) else MAX_TOKEN_BYTES + 1)
+            if not position + 2 <= end <= min(len(body), position + 1 + MAX_TOKEN_BYTES):
+                raise ValueError("a token is empty, too long or cut off")
+            tokens.append(_ascii(body[position + 1 : end]))
+            position = end
+        return ToTokens(message_id, tuple(tokens), self._payload(body, position, flags), flags)
+
+    def _payload(self, body: bytes, start: int, flags: int) -> bytes:
+        if flags & BORROWS:
+            if self._lent is None or start != len(body):
+                raise ValueError("a frame borrows a payload that is not lent, or has one besides")
+            payload = self._lent
+        else:
+            payload = body[start:]
+            if len(payload) > self._max_payload_bytes:
+                raise ValueError(f"a payload of {len(payload)} bytes is over the limit of {self._max_payload_bytes}")
+        self._lent = payload if flags & LENDS else None
+        return payload
+
+
+def _ascii(raw: bytes) -> str:
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError:
+        raise ValueError("a token is not ASCII") from None
+
+
+def write_reports(reports: Sequence[Report]) -> bytes:
+    """What became of frames for tokens, in their order."""
+    parts = []
+    for sent, missed in reports:
+        parts.append(_COUNTS.pack(sent, len(missed)))
+        parts += [_MISSED.pack(position, outcome) for position, outcome in missed]
+    return b"".join(parts)
+
+
+def read_reports(data: bytes) -> list[Report]:
+    """Read what write_reports wrote.
+
+    Raises:
+        ValueError: it is cut off, or counts more tokens than a frame may have.
+    """
+    reports = []
+    position = 0
+    try:
+        while position < len(data):
+            sent, count = _COUNTS.unpack_from(data, position)
+            position += _COUNTS.size
+            if sent + count > MAX_TOKENS:
+                raise ValueError("a report counts more tokens than a frame may have")
+            missed = tuple(_MISSED.unpack_from(data, position + each * _MISSED.size) for each in range(count))
+            position += count * _MISSED.size
+            reports.append(Report(sent, missed))
+    except struct.error:
+        raise ValueError("a report is cut off") from None
+    return reports

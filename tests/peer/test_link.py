@@ -1,0 +1,371 @@
+"""Two nodes linked in memory: who may join, what may be called, and what happens when a link ends."""
+
+from typing import Any
+
+from twisted.cred.credentials import Anonymous, UsernamePassword
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from push.errors import PushError, Unavailable
+from push.ipush import IConnector, ISubscribe
+from push.model import Delivery, Outcome, Registration
+from push.protocols.peer.envelopes import MAJOR, Hello, encode
+from push.protocols.peer.errors import LinkLost
+from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
+from push.protocols.peer.login import LOGIN_LIMIT_S
+from push.protocols.wire.messages import Disconnect, SubRequest
+from push.protocols.wire.signals import CloseCode, Signal
+from tests.peer.linked import NAME, House, Worker
+from tests.services.clients import Client
+
+KICKED = Disconnect(CloseCode.KICKED, "by a test")
+
+
+class LinkCase(SynchronousTestCase):
+    """A house, and a worker that has not joined yet."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.house = House(self.clock)
+        self.worker = Worker(self.house)
+
+    def run_call(self, call: Any, worker: Worker | None = None) -> Any:
+        """Await something that needs the link."""
+        running = Deferred.fromCoroutine(_awaited(call))
+        (worker or self.worker).settle()
+        return self.successResultOf(running)
+
+    def failure_of(self, call: Any) -> BaseException:
+        """What a call that needs the link fails with."""
+        running = Deferred.fromCoroutine(_awaited(call))
+        self.worker.settle()
+        failure = self.failureResultOf(running)
+        assert failure.value is not None
+        return failure.value
+
+    def calling(self, method: str, *arguments: object, **named: object) -> pb.RemoteReference | Any:
+        """A raw call of the worker to the house, as a peer that keeps to no rule could make it."""
+        assert self.worker.link is not None
+        called = self.worker.link._reference.callRemote(method, *arguments, **named)
+        self.worker.settle()
+        return called
+
+
+async def _awaited(call: Any) -> Any:
+    return await call
+
+
+class JoiningTests(LinkCase):
+    """Who may join."""
+
+    def test_who_has_the_secret_is_greeted(self) -> None:
+        self.worker.join()
+        self.assertIsNone(self.worker.refused)
+        self.assertEqual(list(self.house.arrived), [NAME])
+        self.assertTrue(verifyObject(IConnector, self.worker.remote))
+        self.assertTrue(verifyObject(ISubscribe, self.worker.subscribe))
+
+    def test_a_wrong_secret_is_refused(self) -> None:
+        self.house.secrets.issue(NAME)
+        self.worker.join(secret="0" * 64)
+        self.assertIsInstance(self.worker.refused, PushError)
+        self.assertEqual(self.house.arrived, {})
+
+    def test_an_unknown_name_is_refused(self) -> None:
+        self.worker.join(secret="")
+        self.assertIsInstance(self.worker.refused, PushError)
+
+    def test_a_secret_is_good_for_one_login(self) -> None:
+        secret = self.house.secrets.issue(NAME)
+        self.worker.join(secret=secret)
+        second = Worker(self.house).join(secret=secret)
+        self.assertIsInstance(second.refused, PushError)
+        self.assertFalse(self.house.arrived[NAME].link.is_lost)
+
+    def test_nobody_joins_without_logging_in(self) -> None:
+        self.worker.join(secret="")
+        factory = pb.PBClientFactory()
+        self.worker.cable.connect(factory)
+        login = factory.login(Anonymous())
+        self.worker.settle()
+        self.failureResultOf(login)
+        self.flushLoggedErrors()
+
+    def test_another_major_version_is_refused_with_a_sentence(self) -> None:
+        self.worker.join(major=MAJOR + 1)
+        self.assertIn(f"speaks {MAJOR + 1}.0", str(self.worker.refused))
+        self.assertIn("run the same release on both", str(self.worker.refused))
+        self.assertEqual(self.house.arrived, {})
+
+    def test_who_does_not_log_in_in_time_is_cut(self) -> None:
+        self.worker.cable.connect(pb.PBClientFactory())
+        self.worker.settle()
+        self.assertFalse(self.worker.cable.server_transport.disconnecting)
+        self.clock.advance(LOGIN_LIMIT_S)
+        self.assertTrue(self.worker.cable.server_transport.disconnecting)
+
+    def test_a_house_that_does_not_answer_is_given_up(self) -> None:
+        self.worker.settle = lambda turns=0: None  # type: ignore[method-assign]  # nothing arrives
+        self.worker.join()
+        self.assertIsNone(self.worker.refused)
+        self.clock.advance(LOGIN_LIMIT_S)
+        self.assertIsInstance(self.worker.refused, LinkLost)
+
+    def test_nothing_may_be_called_before_the_greeting(self) -> None:
+        self.worker.join(major=MAJOR + 1)
+        secret = self.house.secrets.issue(NAME)
+        factory = pb.PBClientFactory()
+        self.worker.cable.connect(factory)
+        login = factory.login(UsernamePassword(NAME.encode(), secret.encode()), self.worker.door)
+        self.worker.settle()
+        avatar = self.successResultOf(login)
+        for method in ("ask", "ready"):
+            called = avatar.callRemote(method, b"")
+            self.worker.settle()
+            self.assertIn("greets first", self.failureResultOf(called).getErrorMessage())
+
+
+class ArgumentTests(LinkCase):
+    """What may be called, and with what."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.worker.join()
+
+    def test_what_is_not_one_bytes_argument_is_refused(self) -> None:
+        for argument in ("text", 1, None, [b"list"], (b"",), 1.5, True, {b"a": 1}):
+            failure = self.failureResultOf(self.calling("ask", argument))
+            self.assertIn("one bytes argument", failure.getErrorMessage())
+        for arguments in ((), (b"", b"")):
+            self.failureResultOf(self.calling("ask", *arguments))
+        self.failureResultOf(self.calling("ask", b"", more=1))
+        self.failureResultOf(self.calling("delete_everything", b""))
+        self.flushLoggedErrors()
+        self.assertFalse(self.house.arrived[NAME].link.is_lost)
+
+    def test_garbage_instead_of_frames_is_refused(self) -> None:
+        failure = self.failureResultOf(self.calling("ask", b"\x00garbage"))
+        self.assertIn("broken", failure.getErrorMessage())
+
+    def test_a_second_greeting_is_refused(self) -> None:
+        failure = self.failureResultOf(self.calling("hello", encode(Hello(MAJOR, 0))))
+        self.assertIn("greets once", failure.getErrorMessage())
+
+    def test_a_broken_stream_of_messages_ends_the_link(self) -> None:
+        link = self.house.arrived[NAME].link
+        link.call("deliver", b"\x00garbage").addErrback(link.broken)
+        self.worker.settle()
+        self.assertTrue(link.is_lost)
+
+    def test_a_class_or_instance_is_not_unpacked(self) -> None:
+        class Harmful(pb.Copyable):
+            pass
+
+        assert self.worker.link is not None
+        broker = self.worker.link._reference.broker
+        broker.security = pb.globalSecurity
+        called = self.worker.link._reference.callRemote("ask", Harmful())
+        self.worker.settle()
+        self.failureResultOf(called)
+        self.flushLoggedErrors()
+
+
+class EndTests(LinkCase):
+    """What happens when a link ends."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.worker.join()
+
+    def test_sessions_of_a_lost_connector_are_closed_at_once(self) -> None:
+        _, answer = self.worker.client(uid="alice")
+        token = answer["token"]
+        self.assertIn(token, self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online([token]))))
+        self.house.arrived[NAME].link.lose("a test")
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online([token]))), {})
+
+    def test_a_session_that_was_opened_elsewhere_meanwhile_stays(self) -> None:
+        _, answer = self.worker.client()
+        other = Worker(self.house, "127.0.0.1:6789#2").join()
+        _, again = other.client(token=answer["token"])
+        self.assertEqual(again["token"], answer["token"])
+        self.house.arrived[NAME].link.lose("a test")
+        online = self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online([answer["token"]])))
+        self.assertEqual([each.connector for each in online.values()], ["127.0.0.1:6789#2"])
+
+    def test_what_is_being_opened_when_the_link_is_lost_does_not_stay(self) -> None:
+        held: Deferred[Any] = Deferred()
+        register, self.house.store.register = self.house.store.register, lambda *a, **k: held  # type: ignore[method-assign]
+        opening = Deferred.fromCoroutine(_awaited(self.worker.subscribe.lend(NAME)))
+        late = Deferred.fromCoroutine(_awaited(self.worker.subscribe.open(SubRequest(token="late"), NAME)))
+        self.worker.settle()
+        self.successResultOf(opening)
+        self.house.arrived[NAME].link.lose("a test")
+        self.worker.settle()
+        self.assertIsInstance(self.failureResultOf(late).value, LinkLost)
+        info = self.successResultOf(register("late", None, None, None, 1, owner_only=False))
+        held.callback(info)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online(["late"]))), {})
+
+    def test_what_waits_for_a_lost_connector_fails(self) -> None:
+        remote = self.worker.remote
+        waiting = [
+            Deferred.fromCoroutine(_awaited(remote.deliver([Delivery(1, b"x", ("a",))]))),
+            Deferred.fromCoroutine(_awaited(remote.broadcast(2, b"x"))),
+            Deferred.fromCoroutine(_awaited(remote.kick("a", KICKED))),
+            Deferred.fromCoroutine(_awaited(remote.node())),
+        ]
+        self.house.arrived[NAME].link.lose("a test")
+        self.worker.cable.server_transport.stream.clear()  # aborting drops what was not written
+        self.worker.settle()
+        for each in waiting:
+            self.assertIsInstance(self.failureResultOf(each).value, Unavailable)
+        self.assertIsInstance(self.failure_of(remote.deliver([Delivery(1, b"x", ("a",))])), Unavailable)
+        self.assertIsInstance(self.failure_of(remote.node()), Unavailable)
+
+    def test_a_frozen_peer_is_noticed_by_its_pulse(self) -> None:
+        link = self.house.arrived[NAME].link
+        for _ in range(3):  # it beats as long as it is answered
+            self.clock.advance(PULSE_INTERVAL_S)
+            self.worker.settle()
+        self.clock.advance(PULSE_INTERVAL_S)  # from now on nothing arrives
+        self.clock.advance(PULSE_LIMIT_S - 0.1)
+        self.assertFalse(link.is_lost)
+        self.clock.advance(0.2)
+        self.assertTrue(link.is_lost)
+
+    def test_asking_without_a_link_fails_at_once(self) -> None:
+        worker = Worker(self.house, "127.0.0.1:6789#3")
+        asked = Deferred.fromCoroutine(_awaited(worker.subscribe.lend(NAME)))
+        self.assertIsInstance(self.failureResultOf(asked).value, LinkLost)
+
+
+class ConnectorTests(LinkCase):
+    """A connector over the link."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.worker.join()
+
+    def test_what_is_delivered_arrives_and_what_is_missed_is_reported(self) -> None:
+        client, answer = self.worker.client()
+        token = answer["token"]
+        report = self.run_call(
+            self.worker.remote.deliver(
+                [
+                    Delivery(1, b"one", (token,)),
+                    Delivery(2, b"two", ("nobody",)),
+                    Delivery(3, b"three", ("first", token, "last")),
+                ]
+            )
+        )
+        self.assertEqual(list(report.sent), [1, 0, 1])
+        self.assertEqual(
+            {position: list(missed) for position, missed in report.missed.items()},
+            {1: [("nobody", Outcome.OFFLINE)], 2: [("first", Outcome.OFFLINE), ("last", Outcome.OFFLINE)]},
+        )
+        self.assertEqual(client.pushes(), [b"one", b"three"])
+
+    def test_a_broadcast_reaches_every_session_and_is_counted(self) -> None:
+        clients = [self.worker.client()[0] for _ in range(3)]
+        self.assertEqual(self.run_call(self.worker.remote.broadcast(1, b"all")), 3)
+        self.assertEqual([client.pushes() for client in clients], [[b"all"]] * 3)
+
+    def test_deliveries_and_broadcasts_keep_their_order(self) -> None:
+        client, answer = self.worker.client()
+        token = answer["token"]
+        running = []
+        for number in range(40):
+            if number % 3 == 1:
+                running.append(Deferred.fromCoroutine(_awaited(self.worker.remote.broadcast(number, b"%d" % number))))
+            else:
+                delivery = [Delivery(number, b"%d" % number, (token,))]
+                running.append(Deferred.fromCoroutine(_awaited(self.worker.remote.deliver(delivery))))
+        self.worker.settle()
+        for each in running:
+            self.successResultOf(each)
+        self.assertEqual(client.pushes(), [b"%d" % number for number in range(40)])
+
+    def test_calls_that_accumulate_travel_together(self) -> None:
+        calls = []
+        remote_deliver = self.worker.door.remote_deliver
+        self.worker.door.remote_deliver = lambda data: calls.append(len(data)) or remote_deliver(data)  # type: ignore
+        running = [
+            Deferred.fromCoroutine(_awaited(self.worker.remote.deliver([Delivery(each, b"x", ("a",))])))
+            for each in range(500)
+        ]
+        self.worker.settle()
+        for each in running:
+            self.successResultOf(each)
+        self.assertLess(len(calls), 10)
+
+    def test_a_message_for_very_many_tokens_arrives(self) -> None:
+        client, answer = self.worker.client()
+        tokens = [f"t{number}" for number in range(20_000)]
+        tokens[13_000] = answer["token"]
+        report = self.run_call(self.worker.remote.deliver([Delivery(1, b"many", tokens)]))
+        self.assertEqual(list(report.sent), [1])
+        self.assertEqual([token for token, _ in report.missed[0]], tokens[:13_000] + tokens[13_001:])
+        self.assertEqual(client.pushes(), [b"many"])
+
+    def test_a_session_is_attached_before_the_first_message_for_it(self) -> None:
+        """The message is sent in the very turn in which the session can be located, and its neighbour still waits."""
+        held: list[Deferred[Any]] = []
+        register = self.house.store.register
+
+        def hold(*arguments: Any, **more: Any) -> Deferred[Any]:
+            held.append(Deferred().addCallback(lambda _: register(*arguments, **more)))
+            return held[-1]
+
+        self.house.store.register = hold  # type: ignore[method-assign]
+        clients = [Client(self.worker.connector, self.clock) for _ in range(2)]
+        for number, client in enumerate(clients):
+            client.send(Signal.SUB, b'{"token": "t%d"}' % number)
+        self.worker.settle()
+        held[0].callback(None)
+        self.assertIn("t0", self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online(["t0"]))))
+        report = self.run_call(self.worker.remote.deliver([Delivery(1, b"first", ("t0",))]))
+        self.assertEqual(list(report.sent), [1])
+        self.assertEqual([frame.signal for frame in clients[0].frames()], [Signal.SUB, Signal.PUSH])
+        self.assertEqual(clients[1].frames(), [])
+
+    def test_kick_and_replaced_close_sessions(self) -> None:
+        client, answer = self.worker.client()
+        self.assertTrue(self.run_call(self.worker.remote.kick(answer["token"], KICKED)))
+        self.assertEqual(client.goodbye()["code"], CloseCode.KICKED)
+        self.assertFalse(self.run_call(self.worker.remote.kick("nobody", KICKED)))
+        client, answer = self.worker.client()
+        online = self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online([answer["token"]])))
+        (registration,) = online.values()
+        older = Registration(registration.token, None, NAME, registration.epoch - 1)
+        self.run_call(self.worker.remote.replaced([older]))
+        self.assertEqual(client.goodbye(), {})
+        self.run_call(self.worker.remote.replaced([registration]))
+        self.assertEqual(client.goodbye()["code"], CloseCode.REPLACED)
+
+    def test_node_and_samples_are_those_of_the_connector(self) -> None:
+        self.worker.client()
+        node = self.run_call(self.worker.remote.node())
+        self.assertEqual((node.address, node.sessions), (NAME, 1))
+        samples = {sample.name: sample.value for sample in self.run_call(self.worker.remote.samples())}
+        self.assertEqual(samples["push_sessions"], 1)
+
+    def test_a_full_queue_refuses(self) -> None:
+        self.house.arrived.clear()
+        self.house.max_waiting_bytes = 1_000
+        worker = Worker(self.house, "127.0.0.1:6789#2").join()
+        waiting = [
+            Deferred.fromCoroutine(_awaited(worker.remote.deliver([Delivery(each, bytes(900), ("a",))])))
+            for each in range(20)
+        ]
+        refused = [each for each in waiting if each.called]
+        self.assertTrue(refused)
+        for each in refused:
+            self.assertIsInstance(self.failureResultOf(each).value, Unavailable)
+        worker.settle()
+        for each in waiting:
+            if each not in refused:
+                self.successResultOf(each)

@@ -1,0 +1,113 @@
+"""Messages between nodes as frames, and the reports of what became of them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from push.protocols.wire import batches
+from push.protocols.wire.batches import BatchReader, Report, ToEverybody, ToTokens
+from push.protocols.wire.frames import encode
+from push.protocols.wire.signals import Signal
+
+TOKENS = st.text("abcXYZ019._~-", min_size=1, max_size=128)
+MESSAGES = st.lists(
+    st.tuples(st.integers(0, 2**64 - 1), st.lists(TOKENS, max_size=5), st.binary(max_size=300), st.integers(0, 3)),
+    max_size=8,
+)
+
+
+def written(message_id: int, tokens: list[str], payload: bytes, flags: int) -> bytes:
+    """One message in the way that suits its number of tokens; without any, for everybody."""
+    if not tokens:
+        return batches.write_to_everybody(message_id, payload, flags)
+    if len(tokens) == 1:
+        return batches.write_lone(message_id, tokens[0], payload, flags)
+    return b"".join(batches.write_many(message_id, tokens, payload, flags))
+
+
+class BatchTests(SynchronousTestCase):
+    """What is written is read."""
+
+    @given(MESSAGES, st.integers(1, 200))
+    def test_what_was_written_is_read_however_it_was_cut(self, messages: list, size: int) -> None:
+        data = b"".join(written(*message) for message in messages)
+        reader = BatchReader(300)
+        read = [each for start in range(0, len(data), size) for each in reader.feed(data[start : start + size])]
+        self.assertIsNone(reader.error)
+        self.assertEqual(len(read), len(messages))
+        for (message_id, tokens, payload, flags), message in zip(messages, read, strict=True):
+            if tokens:
+                self.assertEqual(message, ToTokens(message_id, tuple(tokens), payload, flags))
+            else:
+                self.assertEqual(message, ToEverybody(message_id, payload, flags))
+
+    def test_a_payload_for_very_many_tokens_travels_once(self) -> None:
+        tokens = [f"t{number}" for number in range(3 * batches.MAX_TOKENS)]
+        payload = bytes(100_000)
+        frames = batches.write_many(7, tokens, payload, batches.KEPT)
+        self.assertEqual(len(frames), 3)
+        self.assertLess(sum(map(len, frames)), 200_000)
+        reader = BatchReader(len(payload))
+        read = reader.feed(b"".join(frames))
+        self.assertIsNone(reader.error)
+        self.assertEqual([token for each in read for token in each.tokens], tokens)  # type: ignore[union-attr]
+        self.assertEqual({each.payload for each in read}, {payload})
+        self.assertEqual({each.flags & batches.KEPT for each in read}, {batches.KEPT})
+
+    def test_a_vector(self) -> None:
+        self.assertEqual(
+            batches.write_lone(258, "ab", b"hi", 3).hex(),
+            # magic, version, PUSH, length, subsignal, frame id; message id, tokens, flags; token; payload
+            "f80204" + "00000010" + "00" + "0000" + "0000000000000102" + "0001" + "03" + "026162" + "6869",
+        )
+
+    def test_what_is_wrong_kills_the_reader(self) -> None:
+        head = (1).to_bytes(8, "big")
+        wrong = {
+            "another signal": encode(Signal.PING),
+            "no head": encode(Signal.PUSH, b"short"),
+            "no head for everybody": encode(Signal.PUBLISH, b"short"),
+            "no token": encode(Signal.PUSH, head + b"\x00\x00\x00"),
+            "too many tokens": encode(Signal.PUSH, head + b"\xff\xff\x00"),
+            "an empty token": encode(Signal.PUSH, head + b"\x00\x01\x00\x00x"),
+            "a token cut off": encode(Signal.PUSH, head + b"\x00\x01\x00\x05abc"),
+            "a missing token": encode(Signal.PUSH, head + b"\x00\x02\x00\x01a"),
+            "a long token": encode(Signal.PUSH, head + b"\x00\x01\x00\x81" + b"a" * 129),
+            "a token that is not ASCII": encode(Signal.PUSH, head + b"\x00\x01\x00\x01\xff"),
+            "a large payload": batches.write_lone(1, "a", bytes(101)),
+            "a large payload for everybody": batches.write_to_everybody(1, bytes(101)),
+            "nothing to borrow": batches.write_lone(1, "a", b"", batches.BORROWS),
+            "borrowed and brought": batches.write_lone(1, "a", b"", batches.LENDS)
+            + batches.write_lone(1, "a", b"x", batches.BORROWS),
+            "no frame": b"\x00",
+            "a frame without end": encode(Signal.PUSH, b"")[:3] + b"\xff\xff\xff\xff\x00\x00\x00",
+        }
+        for what, data in wrong.items():
+            reader = BatchReader(100)
+            reader.feed(data)
+            self.assertIsNotNone(reader.error, what)
+            self.assertEqual(reader.feed(batches.write_lone(1, "a", b"")), [], what)
+
+    def test_tokens_that_cannot_be_written_are_refused(self) -> None:
+        for token in ("ä", "a" * 300):
+            with self.assertRaises(ValueError):
+                batches.write_lone(1, token, b"")
+            with self.assertRaises(ValueError):
+                batches.write_many(1, [token, "a"], b"")
+
+
+class ReportTests(SynchronousTestCase):
+    """What became of them."""
+
+    @given(st.lists(st.tuples(st.integers(0, 99), st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255))))))
+    def test_what_was_written_is_read(self, reports: list) -> None:
+        given_ = [Report(sent, tuple(missed[:100])) for sent, missed in reports]
+        self.assertEqual(batches.read_reports(batches.write_reports(given_)), given_)
+
+    def test_what_is_cut_off_or_too_much_is_refused(self) -> None:
+        data = batches.write_reports([Report(1, ((1, 1), (2, 1)))])
+        for end in range(1, len(data)):
+            with self.assertRaises(ValueError):
+                batches.read_reports(data[:end])
+        with self.assertRaises(ValueError):
+            batches.read_reports(b"\xff\xff\xff\xff")
