@@ -7,12 +7,14 @@ Redirects are not followed and proxies not asked: the key goes to the address th
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 30.0
 # A reply lists at most as many tokens as were asked for; this is far more.
+_NONE: Mapping[str, str] = {}
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 
@@ -84,17 +86,35 @@ class Api:
         """
         return self._ask("GET", path, None)
 
-    def post(self, path: str, body: bytes) -> dict[str, Any]:
-        """POST JSON, in UTF-8, and get a JSON object; raises as `get` does."""
-        return self._ask("POST", path, body)
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE, and get a JSON object; raises as `get` does."""
+        return self._ask("DELETE", path, None)
 
-    def connection(self) -> http.client.HTTPConnection:
+    def post(
+        self, path: str, body: bytes, *, headers: Mapping[str, str] = _NONE, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
+        """POST JSON, in UTF-8, and get a JSON object; raises as `get` does.
+
+        Args:
+            path: of the API.
+            body: the JSON.
+            headers: further ones.
+            timeout_s: how long the server may be silent, in seconds.
+        """
+        return self._ask("POST", path, body, headers, timeout_s)
+
+    def connection(self, timeout_s: float = TIMEOUT_S) -> http.client.HTTPConnection:
         """A connection that is still to be made, for as many calls of `ask` as the server keeps it for."""
         kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=TIMEOUT_S)
+        return kind(self._host, self._port, timeout=timeout_s)
 
     def ask(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None = None
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        further: Mapping[str, str] = _NONE,
     ) -> dict[str, Any]:
         """Ask over a connection; where nothing answers, the caller closes it.
 
@@ -102,7 +122,7 @@ class Api:
             RefusedError: the server refused.
             UnreachableError: nothing answered, or not in time: whether the server has acted is not known.
         """
-        headers = {"Accept": "application/json", "User-Agent": "pushctl"}
+        headers = {"Accept": "application/json", "User-Agent": "pushctl", **further}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self._key is not None:
@@ -115,10 +135,17 @@ class Api:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UnreachableError(f"cannot reach {self.url}: {reason}") from error
 
-    def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        connection = self.connection()
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        further: Mapping[str, str] = _NONE,
+        timeout_s: float = TIMEOUT_S,
+    ) -> dict[str, Any]:
+        connection = self.connection(timeout_s)
         try:
-            return self.ask(connection, method, path, body)
+            return self.ask(connection, method, path, body, further)
         finally:
             connection.close()
 

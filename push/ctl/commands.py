@@ -1,4 +1,4 @@
-"""The commands of pushctl: options in, one call, something to read out.
+"""The commands of pushctl, but those about messages: options in, one call, something to read out.
 
 Exit codes: 0 fine, 1 the server refused or broke a promise, 2 wrong usage, 3 the server cannot be reached.
 """
@@ -8,41 +8,18 @@ import json
 import secrets
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, ParamSpec
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 import aio_sdk
 from push.ctl import keys, showing, verdicts
-from push.ctl.api import Api, RefusedError, UnreachableError
+from push.ctl.api import Api
+from push.ctl.asking import REFUSED, fail, speaks_http, usage
 from push.ctl.listening import listen as listen_until_stopped
-from push.ctl.sending import body, payload, target
+from push.ctl.messages import message, send
 from push.ctl.verifying import Plan, Run
-
-REFUSED = 1
-UNREACHABLE = 3
-
-P = ParamSpec("P")
-
-
-def _fail(code: int, *lines: str) -> NoReturn:
-    for line in lines:
-        click.echo(f"pushctl: {line}", err=True)
-    sys.exit(code)
-
-
-def _usage(error: ValueError) -> click.UsageError:
-    return click.UsageError(showing.one_line(str(error)))
-
-
-def _print_table(table: Table) -> None:
-    # Where nobody looks, nothing is cut off: a program reads it.
-    Console(width=None if sys.stdout.isatty() else 1_000).print(table)
-
 
 _SERVER = click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
                        show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
@@ -51,84 +28,18 @@ _AUTH = click.option(
 )
 
 
-def _speaks_http(command: Callable[P, None]) -> Callable[P, None]:
-    @click.option("--api", "api", default="http://127.0.0.1:8080", envvar="PUSH_API_URL", show_default=True,
-                  show_envvar=True, metavar="URL", help="Where the HTTP API is.")  # fmt: skip
-    @click.option("--key", envvar="PUSH_API_KEY", show_envvar=True, metavar="KEY",
-                  help="The API key; better in the environment, where no list of processes shows it.")  # fmt: skip
-    @click.option("--json", "as_json", is_flag=True, help="Print the server's reply as JSON.")
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            kwargs["api"] = Api(str(kwargs["api"]), kwargs.pop("key"))  # type: ignore[arg-type]
-        except ValueError as error:
-            raise _usage(error) from None
-        try:
-            command(*args, **kwargs)
-        except RefusedError as error:
-            _fail(REFUSED, *showing.refusal(error))
-        except UnreachableError as error:
-            _fail(UNREACHABLE, showing.one_line(str(error)))
-
-    return run
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="push-server", prog_name="pushctl")
 def pushctl() -> None:
     """Talk to a push server: send messages, listen to them, see how it is."""
 
 
-@pushctl.command()
-@click.argument("text", required=False)
-@click.option("--token", "tokens", multiple=True, metavar="T", help="To this token; may be repeated.")
-@click.option("--uid", "uids", multiple=True, metavar="U", help="To every token of this user; may be repeated.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="To tokens with this tag, or any of several.")
-@click.option("--connector", metavar="IP[:PORT]", help="To every session on this connector.")
-@click.option("--all", "everybody", is_flag=True, help="To every session.")
-@click.option("--json-data", is_flag=True, help="The text is JSON; it arrives compact, otherwise as written.")
-@click.option("--file", "file", type=click.File("rb"), help="Send the bytes of this file, - for standard input.")
-@click.option(
-    "--ttl",
-    type=click.IntRange(min=0),
-    metavar="SECONDS",
-    help="How long it is worth keeping; this version's server keeps none.",
-)
-@click.option("--validate-only", is_flag=True, help="Count the receivers, but send nothing.")
-@_speaks_http
-def send(
-    api: Api,
-    as_json: bool,
-    text: str | None,
-    file: BinaryIO | None,
-    json_data: bool,
-    ttl: int | None,
-    validate_only: bool,
-    **whom: Any,
-) -> None:
-    """Send TEXT, or standard input where it is -, to whom the options say."""
-    try:
-        if text == "-" and file is None:
-            text, file = None, sys.stdin.buffer
-        request = body(target(**whom), payload(text, file, json_data=json_data), ttl=ttl, validate_only=validate_only)
-    except ValueError as error:
-        raise _usage(error) from None
-    reply = api.post("/v1/messages:send", request)
-    if as_json:
-        click.echo(json.dumps(reply))
-        return
-    kept = f", kept for {reply.get('cached')}" if reply.get("cached") else ""
-    said = f"message {reply.get('id')}: sent to {reply.get('sent')} of {reply.get('targets')}{kept}"
-    if validate_only:
-        said = f"nothing sent: it would go to {reply.get('targets')}"
-    click.echo(showing.one_line(said))
-    unknown = reply.get("unknown")
-    if isinstance(unknown, list) and unknown:
-        click.echo(showing.one_line(f"not registered: {' '.join(map(str, unknown))}"))
+pushctl.add_command(send)
+pushctl.add_command(message)
 
 
 @pushctl.command()
-@_speaks_http
+@speaks_http
 def nodes(api: Api, as_json: bool) -> None:
     """Show the connectors."""
     reply = api.get("/v1/nodes")
@@ -138,21 +49,21 @@ def nodes(api: Api, as_json: bool) -> None:
     elif not isinstance(listed, list) or not listed:
         click.echo("no connector is up")
     else:
-        _print_table(showing.nodes_table([node for node in listed if isinstance(node, dict)]))
+        showing.print_table(showing.nodes_table([node for node in listed if isinstance(node, dict)]))
     unreachable = reply.get("unreachable")
     if isinstance(unreachable, list) and unreachable and not as_json:
         click.echo(showing.one_line(f"no answer from: {' '.join(map(str, unreachable))}"))
 
 
 @pushctl.command()
-@_speaks_http
+@speaks_http
 def stats(api: Api, as_json: bool) -> None:
     """Show the server's numbers."""
     reply = api.get("/v1/stats")
     if as_json:
         click.echo(json.dumps(reply))
     else:
-        _print_table(showing.stats_table(reply))
+        showing.print_table(showing.stats_table(reply))
 
 
 @pushctl.command()
@@ -176,7 +87,7 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
     try:
         make_client(lambda status: None)  # what is wrong with the options is said before anything runs
     except ValueError as error:
-        raise _usage(error) from None
+        raise usage(error) from None
     try:
         asyncio.run(
             listen_until_stopped(
@@ -184,7 +95,7 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
             )
         )
     except aio_sdk.ClientError as error:
-        _fail(REFUSED, showing.one_line(str(error)))
+        fail(REFUSED, showing.one_line(str(error)))
 
 
 @pushctl.command()
@@ -213,7 +124,7 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
 @click.option("--seed", type=int, help="Of all chance; the one that was used is printed.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write all that was found there, as JSON.")  # fmt: skip
-@_speaks_http
+@speaks_http
 def verify(api: Api, as_json: bool, seed: int | None, report_file: Path | None, **plan: Any) -> None:
     """Prove that what a live server accepts arrives, in order, while receivers come and go; kill it meanwhile.
 
@@ -227,7 +138,7 @@ def verify(api: Api, as_json: bool, seed: int | None, report_file: Path | None, 
             tell=lambda line: click.echo(f"- {line}", err=True),
         )
     except ValueError as error:
-        raise _usage(error) from None
+        raise usage(error) from None
     verdict = asyncio.run(run.verify())
     if report_file is not None:
         report_file.write_text(json.dumps(verdicts.fields_of(verdict), indent=1) + "\n")

@@ -4,10 +4,12 @@ JSON that is sent as data stays the text that was written: read and written agai
 """
 
 import base64
+import datetime
 import json
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 _JSON_SPACE = " \t\n\r"  # RFC 8259, section 2
 
 
@@ -70,21 +72,56 @@ def payload(text: str | None, file: BinaryIO | None, *, json_data: bool) -> byte
     return json.dumps(message).encode()
 
 
-def body(target: dict[str, Any], message: bytes, *, ttl: int | None, validate_only: bool) -> bytes:
+def options(
+    *,
+    ttl: int | None,
+    collapse_key: str | None,
+    priority: str | None,
+    deliver_at: str | None,
+    store: str | None,
+    on_full: str | None,
+    wait_s: float | None,
+) -> dict[str, Any]:
+    """The API's options; what is None is the server's choice.
+
+    Raises:
+        ValueError: the time is none.
+    """
+    named = {"ttl": ttl, "collapse_key": collapse_key, "priority": priority, "store": store, "on_full": on_full}
+    found: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if deliver_at is not None:
+        found["deliver_at"] = _milliseconds(deliver_at)
+    if wait_s is not None:
+        found |= {"wait": "delivered", "wait_timeout": wait_s}
+    return found
+
+
+def _milliseconds(time: str) -> int:
+    """Milliseconds since 1970."""
+    try:
+        moment = datetime.datetime.fromisoformat(time)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"a time is written as 2027-01-31T08:00:00+01:00, not {time!r}")
+    return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
+
+
+def body(target: dict[str, Any], message: bytes, *, options: dict[str, Any], validate_only: bool) -> bytes:
     """The whole request.
 
     Args:
         target: as `target` makes it.
         message: as `payload` makes it.
-        ttl: how long the message is worth keeping, in seconds; None: the server's choice.
+        options: as `options` makes them.
         validate_only: whether nothing is to be sent.
 
     Returns:
         JSON in UTF-8, with the message in it as it is.
     """
     rest: dict[str, Any] = {"target": target}
-    if ttl is not None:
-        rest["options"] = {"ttl": ttl}
+    if options:
+        rest["options"] = options
     if validate_only:
         rest["validate_only"] = True
     return b'%b, "message": %b}' % (json.dumps(rest).encode().removesuffix(b"}"), message)

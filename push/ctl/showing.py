@@ -2,9 +2,11 @@
 
 import datetime
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -66,7 +68,7 @@ def nodes_table(nodes: list[dict[str, Any]]) -> Table:
         table.add_column(name)
     for node in nodes:
         values = [node.get(key) for key in ("address", "sessions", "connections", "max_connections")]
-        values += ["draining" if node.get("draining") else "up", node.get("version"), _moment(node.get("started"))]
+        values += ["draining" if node.get("draining") else "up", node.get("version"), moment(node.get("started"))]
         table.add_row(*(Text(one_line(str(value))) for value in values))
     return table
 
@@ -97,7 +99,14 @@ def _sample(sample: Mapping[str, Any]) -> tuple[str, Any]:
         return name, value
 
 
-def _moment(since_ms: object) -> str:
+def print_table(table: Table) -> None:
+    """Print a table."""
+    # Where nobody looks, nothing is cut off: a program reads it.
+    Console(width=None if sys.stdout.isatty() else 1_000).print(table)
+
+
+def moment(since_ms: object) -> str:
+    """Milliseconds since 1970 as a time; what is no such number as it is."""
     try:
         moment = datetime.datetime.fromtimestamp(float(str(since_ms)) / 1000, datetime.UTC)
     except (ValueError, OverflowError, OSError):

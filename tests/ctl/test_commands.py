@@ -30,12 +30,14 @@ class Answering(BaseHTTPRequestHandler):
     answers: ClassVar[list[tuple[int, bytes]]]
     requests: ClassVar[list[tuple[str, str, Any, str | None]]]
     bodies: ClassVar[list[bytes]]
+    names: ClassVar[list[str | None]]
 
     def do_GET(self) -> None:
         """Any GET."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         authorization = self.headers.get("Authorization")
         self.bodies.append(body)
+        self.names.append(self.headers.get("Idempotency-Key"))
         content = json.loads(body, parse_int=_number) if body else None
         self.requests.append((self.command, self.path, content, authorization))
         status, answer = self.answers.pop(0)
@@ -44,7 +46,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET
+    do_POST = do_DELETE = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -56,6 +58,7 @@ class CtlCase(TestCase):
     def setUp(self) -> None:
         """Start it."""
         Answering.answers, Answering.requests, Answering.bodies = [], [], []
+        Answering.names = []
         self.server = HTTPServer(("127.0.0.1", 0), Answering)
         thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -135,10 +138,38 @@ class SendTests(CtlCase):
             ["--all", "--ttl", "60", "--validate-only", "x"],
             {"target": {"all": True}, "message": {"data": "x"}, "options": {"ttl": 60}, "validate_only": True},
         )
+        for arguments, options in (
+            (["--collapse-key", "k"], {"collapse_key": "k"}),
+            (["--priority", "high"], {"priority": "high"}),
+            (["--deliver-at", "2027-01-31T08:00:00.125+01:00"], {"deliver_at": 1_801_378_800_125}),
+            (["--deliver-at", "2027-01-31T07:00:00Z"], {"deliver_at": 1_801_378_800_000}),
+            (["--store", "always"], {"store": "always"}),
+            (["--on-full", "drop_oldest"], {"on_full": "drop_oldest"}),
+            (["--wait", "2.5"], {"wait": "delivered", "wait_timeout": 2.5}),
+            (["--ttl", "0", "--store", "never"], {"ttl": 0, "store": "never"}),
+        ):
+            self.assertSends(
+                ["--uid", "a", *arguments, "x"], {"target": {"uid": "a"}, "message": {"data": "x"}, "options": options}
+            )
+
+    def test_a_name_goes_along_as_a_header(self) -> None:
+        self.assertEqual(self.run_ctl("send", "--all", "x", answer=SENT).exit_code, 0)
+        self.assertEqual(self.run_ctl("send", "--all", "--idempotency-key", "a/1", "x", answer=SENT).exit_code, 0)
+        self.assertEqual(Answering.names, [None, "a/1"])
 
     def test_it_says_what_became_of_it(self) -> None:
         result = self.run_ctl("send", "--all", "x", answer={**SENT, "cached": 1, "unknown": ["gone"]})
         self.assertEqual(result.stdout, "message 123: sent to 1 of 2, kept for 1\nnot registered: gone\n")
+        for more, said in (
+            ({"rejected": 1}, "message 123: sent to 1 of 2, no room for 1"),
+            ({"logged": True}, "message 123: sent to 1 of 2, kept for who comes"),
+            ({"cached": 1, "delivered": 0}, "message 123: sent to 1 of 2, kept for 1, delivered to 0"),
+            ({"due": 1_801_378_800_125}, "message 123: will be sent to 2 at 2027-01-31 07:00:00Z"),
+        ):
+            result = self.run_ctl("send", "--all", "x", answer={**SENT, **more})
+            self.assertEqual(result.stdout, f"{said}\n")
+        result = self.run_ctl("send", "--all", "--validate-only", "x", answer=SENT)
+        self.assertEqual(result.stdout, "nothing sent: it would go to 2\n")
         result = self.run_ctl("send", "--all", "--json", "x", answer=SENT)
         self.assertEqual(json.loads(result.stdout), SENT)
 
@@ -160,6 +191,14 @@ class SendTests(CtlCase):
             ["--all", "--api", "http://h:x", "x"],
             ["--all", "--key", "line\nbreak", "x"],
             ["--all", "--ttl", "-1", "x"],
+            ["--all", "--priority", "urgent", "x"],
+            ["--all", "--deliver-at", "tomorrow", "x"],
+            ["--all", "--deliver-at", "2027-01-31T08:00:00", "x"],
+            ["--all", "--deliver-at", "9999-12-31T23:59:59-23:59\x1b", "x"],
+            ["--all", "--wait", "0", "x"],
+            ["--all", "--wait", "61", "x"],
+            ["--all", "--idempotency-key", "line\nbreak", "x"],
+            ["--all", "--idempotency-key", "\xfc", "x"],
         ):
             with self.subTest(arguments):
                 result = self.run_ctl("send", *arguments, answer=SENT)
