@@ -5,8 +5,10 @@ Says everything to the ledger, in the event loop's thread.
 """
 
 import asyncio
+import functools
 import json
 import random
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -17,10 +19,12 @@ from typing import Any
 from push.ctl.api import Api, RefusedError, UnreachableError
 from push.ctl.ledger import Ledger
 
-# How long a sender waits when nobody answers, or when it was told to come back without being told when.
+# How long a sender waits when nobody answers, or when it was refused: a server that asks for more asks in vain, as this
+# is a test.
 PAUSE_S = 0.1
-# A server that asks for more waits in vain: this is a test, and the time that it has is short.
-MAX_PAUSE_S = 1.0
+MISTAKE_S = 1.0
+# Of a request without an answer, when the sending is over: enough for a server that is just starting again.
+LAST_TRIES = 50
 _UNAVAILABLE = 503
 
 
@@ -33,18 +37,21 @@ class Load:
         max_batch: the most messages a request; 1: only single ones.
         size_bytes: the least length of a message.
         ttl_s: their time to live; None: the server's choice.
+        retry: whether a request without an answer is made again, under the same name, until it has one.
     """
 
     rate: float
     max_batch: int
     size_bytes: int
     ttl_s: int | None
+    retry: bool
 
 
 @dataclass(slots=True)
 class _Request:
-    """Messages on their way: which they are, and what asks for them."""
+    """Messages on their way: which they are, and what asks for them, under a name of its own."""
 
+    name: str
     items: list[tuple[int, int]]
     path: str
     body: bytes
@@ -89,43 +96,64 @@ class Sender:
         due_s = loop.time() + self._random.random() / self._load.rate
         try:
             while not await _within(stop, due_s - loop.time()):
-                count = self._random.randint(1, self._load.max_batch)
-                pause_s = await self._send(count)
+                if not await self._connected():
+                    due_s = loop.time() + PAUSE_S
+                    continue
+                request = self._request(self._random.randint(1, self._load.max_batch))
+                pause_s = await self._answer(request, stop)
                 # What a server that was away has missed is not made up for.
-                due_s = max(due_s + count / self._load.rate, loop.time() + pause_s, loop.time() - PAUSE_S)
+                due_s = max(due_s + len(request.items) / self._load.rate, loop.time() + (pause_s or -PAUSE_S))
         finally:
             self._hang_up()
 
-    async def _send(self, count: int) -> float:
-        """Send so many messages.
+    async def _answer(self, request: _Request, stop: asyncio.Event) -> float:
+        """Ask, again and again where that is wanted; when told to stop, a few times more.
 
         Returns:
-            How long to wait before sending again, at least, in seconds.
+            How long to leave the server alone, in seconds.
         """
-        loop = asyncio.get_running_loop()
+        pause_s = await self._ask(request)
+        left = LAST_TRIES
+        while pause_s is None and self._load.retry and left:
+            await asyncio.sleep(PAUSE_S)
+            left -= stop.is_set()
+            if await self._connected():
+                pause_s = await self._ask(request)
+        return PAUSE_S if pause_s is None else pause_s
+
+    async def _connected(self) -> bool:
+        """Whether there is a connection: before there is one, nothing is attempted."""
         if self._connection is None:
             connection = self._api.connection()
             try:
-                await loop.run_in_executor(self._threads, connection.connect)
-            except OSError:  # nothing was sent, so nothing was attempted
-                return PAUSE_S
+                await asyncio.get_running_loop().run_in_executor(self._threads, connection.connect)
+            except OSError:
+                return False
             connection.auto_open = 0
             self._connection = connection
-        request = self._request(count)
+        return True
+
+    async def _ask(self, request: _Request) -> float | None:
+        """Ask once, and tell the ledger what was answered.
+
+        Returns:
+            How long the server wants to be left alone, in seconds; None where it did not answer.
+        """
+        assert self._connection is not None
+        further = {"Idempotency-Key": request.name} if self._load.retry else {}
+        ask = functools.partial(self._api.ask, self._connection, "POST", request.path, request.body, further)
         try:
-            reply = await loop.run_in_executor(
-                self._threads, self._api.ask, self._connection, "POST", request.path, request.body
-            )
+            reply = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         except UnreachableError:  # it may have been accepted
             self._hang_up()
-            return PAUSE_S
+            return None
         except RefusedError as error:
-            if self._connection.sock is None:
-                self._hang_up()
-            return self._refused(request, error)
-        if self._connection.sock is None:
+            pause_s = self._refused(request, error)
+        else:
+            pause_s = self._answered(request, reply)
+        if self._connection.sock is None:  # the server said that it was the last answer
             self._hang_up()
-        return self._answered(request, reply)
+        return pause_s
 
     def _request(self, count: int) -> _Request:
         items, entries = [], []
@@ -137,8 +165,8 @@ class Sender:
                 entry["options"] = {"ttl": self._load.ttl_s}
             entries.append(entry)
         if count == 1:
-            return _Request(items, "/v1/messages:send", json.dumps(entries[0]).encode())
-        return _Request(items, "/v1/messages:batchSend", json.dumps({"requests": entries}).encode())
+            return _Request(uuid.uuid4().hex, items, "/v1/messages:send", json.dumps(entries[0]).encode())
+        return _Request(uuid.uuid4().hex, items, "/v1/messages:batchSend", json.dumps({"requests": entries}).encode())
 
     def _answered(self, request: _Request, reply: dict[str, Any]) -> float:
         results = [reply] if len(request.items) == 1 else reply.get("results")
@@ -161,7 +189,7 @@ class Sender:
         if _is_refusal(error.status):
             for receiver, number in request.items:
                 self._ledger.refuse(receiver, number, error.reason or str(error.status))
-        return MAX_PAUSE_S if error.status < _UNAVAILABLE else PAUSE_S
+        return PAUSE_S if error.status >= 500 else MISTAKE_S
 
     def _hang_up(self) -> None:
         if self._connection is not None:

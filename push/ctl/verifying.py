@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import aio_sdk
 from push.ctl.api import Api, RefusedError, UnreachableError
+from push.ctl.expired import expired
 from push.ctl.ledger import Ledger
 from push.ctl.receivers import Chance, Receiver, troubles
 from push.ctl.report import Report
@@ -43,6 +44,7 @@ class Plan:
         batch: the most messages a request.
         size_bytes: the least length of a message.
         ttl_s: their time to live; None: the server's choice.
+        retry: whether a request without an answer is made again, under the same name, until it has one.
         seconds: how long to send.
         settle_s: with nothing new for so long, what is missing then is lost.
         churn: the share of receivers that go away and come back, 0 to 1.
@@ -59,6 +61,7 @@ class Plan:
     batch: int
     size_bytes: int
     ttl_s: int | None
+    retry: bool
     seconds: float
     settle_s: float
     churn: float
@@ -139,6 +142,7 @@ class Run:
             await self._send()
             self._calm.set()
             await self._settle()
+            await self._forgive_expired()
             offline = sum(not receiver.is_open for receiver in self._receivers)
         return Verdict(
             self._name,
@@ -198,7 +202,9 @@ class Run:
     async def _send(self) -> None:
         plan = self._plan
         count = min(plan.senders, plan.tokens)
-        load = Load(plan.rate / count, plan.batch, plan.size_bytes, plan.ttl_s)
+        load = Load(
+            rate=plan.rate / count, max_batch=plan.batch, size_bytes=plan.size_bytes, ttl_s=plan.ttl_s, retry=plan.retry
+        )
         tokens = [receiver.token for receiver in self._receivers]
         with ThreadPoolExecutor(count, "sender") as threads:
             senders = [
@@ -227,6 +233,17 @@ class Run:
             if self._ledger.arrived != arrived:
                 arrived, since_s = self._ledger.arrived, loop.time()
         await asyncio.sleep(min(_GRACE_S, self._plan.settle_s))
+
+    async def _forgive_expired(self) -> None:
+        """Ask of what is missing, and past its time, whether it has expired."""
+        if self._plan.ttl_s is None:
+            return
+        late = self._ledger.overdue(asyncio.get_running_loop().time() - self._plan.ttl_s)
+        if late:
+            gone = await expired(self._api, [item.message_id for item in late], self._plan.settle_s)
+            for item in late:
+                if item.message_id in gone:
+                    self._ledger.expire(item)
 
     async def _progress(self) -> None:
         while True:

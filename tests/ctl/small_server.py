@@ -13,7 +13,7 @@ from push.protocols.wire.frames import ID, Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect, parse_object, write_disconnect, write_json
 from push.protocols.wire.signals import Signal, SubSignal
 
-FAULTS = ("forget", "swap", "double", "refuse but keep", "another token", "shrink ids", "repeat")
+FAULTS = ("forget", "forget names", "swap", "double", "refuse but keep", "another token", "shrink ids", "repeat")
 
 
 class Device:
@@ -44,11 +44,13 @@ class SmallServer:
     """
 
     def __init__(self, fault: str = "", *, refuse: int = 0) -> None:
+        assert fault in ("", *FAULTS)
         self.fault = fault
         self.refuse = refuse
         self.devices: dict[str, Device] = {}
         self.requests = 0
         self.headers: set[str] = set()
+        self._answered: dict[str, tuple[int, Any]] = {}
         self._message_id = 1_000
         self._held: tuple[Device, int] | None = None
         self._ready = threading.Event()
@@ -120,8 +122,11 @@ class SmallServer:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
                 self.headers.add(fields.get("authorization", ""))
-                body = json.loads(await reader.readexactly(int(fields["content-length"])))
-                status, reply = self._answer(body)
+                body = await reader.readexactly(int(fields.get("content-length", 0)))
+                if body:
+                    status, reply = self._answer(json.loads(body), fields.get("idempotency-key", ""))
+                else:
+                    status, reply = self._receipt(head[0])
                 if status == 0:
                     break
                 data = json.dumps(reply).encode()
@@ -131,18 +136,27 @@ class SmallServer:
         finally:
             writer.close()
 
-    def _answer(self, body: Any) -> tuple[int, Any]:
+    def _answer(self, body: Any, name: str) -> tuple[int, Any]:
         """The answer to a request; 0 for none, and the end of the connection."""
         self.requests += 1
+        if name in self._answered and self.fault != "forget names":
+            return self._answered[name]
         if self.requests % 11 == 0:
             error = {"code": 503, "reason": "UNAVAILABLE", "message": "not now", "retry": "backoff"}
             if self.fault == "refuse but keep":
                 self._push_all(body)
             return 503, {"error": error}
         replies = self._push_all(body)
-        if self.requests % 13 == 0:
-            return 0, None
-        return 200, {"results": replies} if "requests" in body else replies[0]
+        reply = {"results": replies} if "requests" in body else replies[0]
+        if name:
+            self._answered[name] = 200, reply
+        return (0, None) if self.requests % 13 == 0 else (200, reply)
+
+    def _receipt(self, line: str) -> tuple[int, Any]:
+        message_id = int(line.split()[1].rpartition("/")[2])
+        if message_id % 2:
+            return 404, {"error": {"code": 404, "reason": "NOT_FOUND", "message": "forgotten"}}
+        return 200, {"id": str(message_id), "counts": {"expired": 1, "cached": 1}}
 
     def _push_all(self, body: Any) -> list[Any]:
         return [self._push(entry) for entry in body.get("requests", [body])]

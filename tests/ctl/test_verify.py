@@ -74,6 +74,20 @@ class JudgementTests(TestCase):
         self.assertEqual((code, found["duplicated"]), (0, 0), found)
         self.assertGreater(found["repeated"], 0)
 
+    def test_with_names_every_request_gets_its_answer_and_nothing_is_sent_twice(self) -> None:
+        code, found = self.judged("", "--retry", *BUSY)
+        self.assertEqual((code, found["unknown"], found["faults"]), (0, 0, {}), found)
+        code, found = self.judged("forget names", "--retry", *BUSY)
+        self.assertEqual((code, list(found["faults"])), (1, ["doubled"]), found)
+
+    def test_what_did_not_come_in_time_is_forgiven_only_where_the_server_says_that_it_expired(self) -> None:
+        code, found = self.judged("forget", "--churn=0", "--ttl=0", "--retry")
+        self.assertEqual((code, list(found["faults"])), (1, ["lost"]), found)
+        self.assertGreater(found["expired"], 10)
+        self.assertEqual({int(item["id"]) % 2 for item in found["faults"]["lost"]}, {1})
+        code, found = self.judged("forget", "--churn=0", "--ttl=60")
+        self.assertEqual(found["expired"], 0)
+
     def test_single_messages_and_long_ones(self) -> None:
         code, found = self.judged("", "--batch=1", "--size=2000", "--ttl=60", "--senders=64")
         self.assertEqual((code, found["faults"]), (0, {}), found)
