@@ -6,10 +6,11 @@ import json
 import re
 import tempfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest import TestCase
+from unittest import TestCase, mock
 
 from click.testing import CliRunner, Result
 
@@ -31,6 +32,7 @@ class Answering(BaseHTTPRequestHandler):
     requests: ClassVar[list[tuple[str, str, Any, str | None]]]
     bodies: ClassVar[list[bytes]]
     names: ClassVar[list[str | None]]
+    delay_s: ClassVar[float]
 
     def do_GET(self) -> None:
         """Any GET."""
@@ -41,6 +43,7 @@ class Answering(BaseHTTPRequestHandler):
         content = json.loads(body, parse_int=_number) if body else None
         self.requests.append((self.command, self.path, content, authorization))
         status, answer = self.answers.pop(0)
+        time.sleep(self.delay_s)
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -59,6 +62,7 @@ class CtlCase(TestCase):
         """Start it."""
         Answering.answers, Answering.requests, Answering.bodies = [], [], []
         Answering.names = []
+        Answering.delay_s = 0.0
         self.server = HTTPServer(("127.0.0.1", 0), Answering)
         thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -151,6 +155,12 @@ class SendTests(CtlCase):
             self.assertSends(
                 ["--uid", "a", *arguments, "x"], {"target": {"uid": "a"}, "message": {"data": "x"}, "options": options}
             )
+
+    def test_it_is_as_patient_as_it_asks_the_server_to_be(self) -> None:
+        Answering.delay_s = 0.3
+        with mock.patch("push.ctl.messages.TIMEOUT_S", 0.1):
+            self.assertEqual(self.run_ctl("send", "--all", "x", answer=SENT).exit_code, 3)
+            self.assertEqual(self.run_ctl("send", "--all", "--wait", "10", "x", answer=SENT).exit_code, 0)
 
     def test_a_name_goes_along_as_a_header(self) -> None:
         self.assertEqual(self.run_ctl("send", "--all", "x", answer=SENT).exit_code, 0)
