@@ -336,20 +336,29 @@ class ICache(Interface):
 
 
 class ICacheStore(Interface):
-    """The cache on disk: rows in, rows out, no opinion."""
+    """The cache on disk: rows in, rows out, no opinion.
+
+    Everything may raise Unavailable. What reads rows may raise StartError: one is damaged, or of a format that this
+    version does not know.
+    """
 
     def commit(changes: CacheChanges) -> Awaitable[None]:
         """Write everything in one transaction; returns when it is on disk. In the order of these calls.
+
+        `changes` may be changed as soon as this has returned.
 
         Raises:
             Unavailable: the disk is full or fails: nothing was written.
         """
 
     def messages(after: int, limit: int) -> Awaitable[Sequence[StoredMessage]]:
-        """The next rows by position, without payloads."""
+        """The next rows by position, without payloads: at most `limit`, fewer if they are long, none at the end."""
 
     def done(after: tuple[int, str], limit: int) -> Awaitable[Sequence[tuple[int, str]]]:
-        """The next (position, token) pairs of tokens that need a message of several no more; (0, "") to begin."""
+        """The next (position, token) pairs of tokens that need a message of several no more; (0, "") to begin.
+
+        As many as `messages` says.
+        """
 
     def due() -> Awaitable[Sequence[StoredDue]]:
         """All that is to be sent later."""

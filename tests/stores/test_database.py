@@ -477,7 +477,7 @@ class FileTests(SynchronousTestCase):
         more = (*MIGRATIONS, ("CREATE TABLE second (n)",), ("INSERT INTO second VALUES (3)",))
         self.open_and_close(more)
         self.open_and_close(more)
-        self.assertEqual(self.pragma("user_version"), 3)
+        self.assertEqual(self.pragma("user_version"), len(more))
         connection = sqlite3.connect(self.path)
         self.addCleanup(connection.close)
         self.assertEqual(connection.execute("SELECT n FROM second").fetchall(), [(3,)])
@@ -486,7 +486,7 @@ class FileTests(SynchronousTestCase):
         self.open_and_close()
         broken = (*MIGRATIONS, ("CREATE TABLE second (n)", "INSERT INTO nowhere VALUES (1)"))
         self.assertRaises(StartError, self.open_and_close, broken)
-        self.assertEqual(self.pragma("user_version"), 1)
+        self.assertEqual(self.pragma("user_version"), len(MIGRATIONS))
         self.open_and_close((*MIGRATIONS, ("CREATE TABLE second (n)",)))
 
     def test_newer_version_is_refused(self) -> None:

@@ -5,6 +5,7 @@ Here it is decided what an error of SQLite means. Knows no reactor and no table.
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ from twisted.python.failure import Failure
 
 from push.errors import PushError, Unavailable
 from push.stores.sqlite.lanes import RETRY_AFTER_S
+from push.stores.sqlite.space import Space
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -71,6 +73,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection, report: Callable[[str | None], object]) -> None:
         self._connection = connection
+        self._space = Space(connection)
         self._report = report
         self._trouble: str | None = None
         self.commits = 0
@@ -101,6 +104,9 @@ class Writer:
             return self.run(writes[:half]) + self.run(writes[half:])
         self.commits += 1
         self._note(None)
+        # Whatever becomes of that, what was written is written; and if the disk fails, the next write will say so.
+        with suppress(sqlite3.Error):
+            self._space.tidy()
         return outcomes
 
     def close(self) -> None:

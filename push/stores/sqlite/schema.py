@@ -35,6 +35,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO totals VALUES (0)",
         "CREATE TABLE floors (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     ),
+    (
+        # Grows at its end, and is looked at by position alone: everything else is in `head`, which cache_rows.py
+        # reads. The payload is last, so that to read the heads of large messages does not read these.
+        "CREATE TABLE cache_messages (position INTEGER PRIMARY KEY, head BLOB NOT NULL, payload BLOB NOT NULL)",
+        """CREATE TABLE cache_done (
+            position INTEGER NOT NULL, token TEXT NOT NULL, PRIMARY KEY (position, token)
+        ) WITHOUT ROWID""",
+        """CREATE TRIGGER cache_finished AFTER DELETE ON cache_messages BEGIN
+            DELETE FROM cache_done WHERE position = old.position;
+        END""",
+        "CREATE TABLE log_positions (token TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
+        # Keys are their UTF-8 bytes: text that an application chose may hold anything, NULs too.
+        "CREATE TABLE replies (key BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL, reply BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX replies_by_expiry ON replies (expires_ms)",
+        "CREATE TABLE due (message_id INTEGER PRIMARY KEY, due_ms INTEGER NOT NULL, request BLOB NOT NULL)",
+    ),
 )
 
 
@@ -101,6 +117,7 @@ def _claim(connection: sqlite3.Connection, path: Path, newest: int) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(found)
+    _let_shrink(connection, is_new=not tables)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise StartError(
@@ -113,6 +130,24 @@ def _claim(connection: sqlite3.Connection, path: Path, newest: int) -> None:
     # many commits. 32 MiB each; a third more registrations a second with 100,000 tokens (measured 2026-11-23).
     connection.execute("PRAGMA cache_size = -32768")
     connection.execute("PRAGMA wal_autocheckpoint = 8192")
+    # The log grows beyond that during a large transaction, or while somebody reads for long: not for ever.
+    connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+    # Do not write what is deleted once more as zeros, as some builds do, where that is a write of its own.
+    connection.execute("PRAGMA secure_delete = FAST")
+
+
+def _let_shrink(connection: sqlite3.Connection, *, is_new: bool) -> None:
+    """Have free pages known by their place, so that they can be given back: space.py."""
+    if not is_new and _number(connection, "auto_vacuum"):
+        return
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if not is_new:
+        # A file made before this was wanted has to be copied once. If there is no room, another start will do.
+        try:
+            connection.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+                raise
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
