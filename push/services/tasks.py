@@ -6,9 +6,11 @@ Must not import adapters, stores or web.
 from collections.abc import Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from push.unattended import Unattended
 
 
 class Tasks:
@@ -17,7 +19,10 @@ class Tasks:
     _log = Logger()
 
     def __init__(self) -> None:
-        self._running: set[Deferred[Any]] = set()
+        # What runs → a phrase for the log.
+        self._running: dict[Unattended, str] = {}
+        # What is still to end for each who waits.
+        self._settling: list[tuple[set[Unattended], Deferred[None]]] = []
 
     def spawn(self, what: str, work: Coroutine[Deferred[Any], Any, None]) -> None:
         """Start it now.
@@ -26,16 +31,31 @@ class Tasks:
             what: a phrase for the log, should it fail.
             work: the coroutine; what it raises is logged.
         """
-        running = Deferred.fromCoroutine(work)
-        self._running.add(running)
-
-        def finished(result: object) -> None:
-            self._running.discard(running)
-            if isinstance(result, Failure):
-                self._log.failure("{what} failed", failure=result, what=what)
-
-        running.addBoth(finished)
+        running = Unattended(work, self._ended)
+        self._running[running] = what
+        running.step()
 
     def settled(self) -> "Deferred[None]":
         """Fires when all that runs now has ended."""
-        return DeferredList(list(self._running)).addCallback(lambda _: None)
+        settled: Deferred[None] = Deferred()
+        if self._running:
+            self._settling.append((set(self._running), settled))
+        else:
+            settled.callback(None)
+        return settled
+
+    def _ended(self, ended: Unattended, failure: Failure | None) -> None:
+        what = self._running.pop(ended)
+        if failure is not None:
+            self._log.failure("{what} failed", failure=failure, what=what)
+        if self._settling:
+            self._settle(ended)
+
+    def _settle(self, ended: Unattended) -> None:
+        waiting, self._settling = self._settling, []
+        for awaited, settled in waiting:
+            awaited.discard(ended)
+            if awaited:
+                self._settling.append((awaited, settled))
+            else:
+                settled.callback(None)
