@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from functools import lru_cache
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
@@ -54,6 +55,7 @@ class Borrowed:
         self._socket.detach()
 
 
+@lru_cache(maxsize=64)  # a factory is shown it first, and the protocol asks for it right after that
 def address(family: int, host: str, port: int) -> IPv4Address | IPv6Address:
     """The end of a connection, as Twisted wants it."""
     return (IPv6Address if family == socket.AF_INET6 else IPv4Address)("TCP", host, port)

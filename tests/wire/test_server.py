@@ -90,6 +90,9 @@ class Opening(SessionCase):
     def test_a_bad_body_is_answered_with_400_and_the_client_may_try_again(self) -> None:
         bad = {
             "not JSON": b"{",
+            "two objects": b"{} {}",
+            "a value that is missing": b'{"a":}',
+            "a uid that is no string": b'{"uid":0}',
             "not an object": b"[]",
             "not UTF-8": b'{"uid":"\xff"}',
             "UTF-16": '{"uid":"a"}'.encode("utf-16"),
@@ -121,6 +124,11 @@ class Opening(SessionCase):
             self.assertTrue(fields["reason"], name)
             self.assertEqual(session.state, State.NEW, name)
             self.assertIsInstance(session.receive(SUB)[0], OpenRequested, name)
+
+    def test_white_space_around_the_body_is_json_too(self) -> None:
+        for body in (b' {"uid":"alice"}', b'{"uid":"alice"}\r\n', b'\t{"uid":"alice"} '):
+            (event,) = ServerSession(0.0).receive(SUB._replace(body=body))
+            self.assertEqual(event, OpenRequested(SubRequest(uid="alice")))
 
     def test_empty_token_and_uid_count_as_not_given(self) -> None:
         (event,) = ServerSession(0.0).receive(Frame(Signal.SUB, 0, 0, b'{"token":"","uid":""}'))
