@@ -22,6 +22,7 @@ from push.web.message_schemas import MAX_TTL_S
 from push.web.repeats import repeats_of
 from push.web.requests import MessageReader
 from push.web.routes import LEGACY, Parameter, Route
+from push.web.routes_messages import KEY
 from push.web.routes_nodes import reachable
 
 _FORM = "application/x-www-form-urlencoded"
@@ -246,7 +247,7 @@ def _send(
         tag=LEGACY,
         reply=schemas.LegacyReply,
         failures=(*failures, Conflict, TooLarge, Unavailable),
-        parameters=(*parameters, _MESSAGE, _KEEP),
+        parameters=(*parameters, _MESSAGE, _KEEP, KEY),
     )
 
 

@@ -12,6 +12,8 @@ from push.web.schemas import Milliseconds
 
 MAX_TTL_S = 30 * 24 * 3600
 MAX_WAIT_S = 60
+# Long enough for a client on a phone network to answer, short enough for who holds a request open.
+DEFAULT_WAIT_S = 10.0
 MAX_KEY_CHARS = 128
 # What asks for an earlier time means seconds: those since 1970 stay below this for 30,000 years more.
 LEAST_DELIVER_AT_MS = 10**12
@@ -127,8 +129,8 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             _word(
                 "if_offline",
                 ("always", "never"),
-                "Whether it is kept: for those who are away or have not acknowledged it; for all, and before anybody "
-                "gets it; for nobody.",
+                "Whether it is kept. if_offline: for those who are away, or have not acknowledged it. always: for "
+                "all, and on disk before anybody gets it. never: for nobody.",
             ),
         ]
         | UnsetType
@@ -149,7 +151,10 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         Annotated[
             float,
             Meta(
-                gt=0, le=MAX_WAIT_S, description="With wait delivered: answer after so many seconds at the latest; 10."
+                gt=0,
+                le=MAX_WAIT_S,
+                description="With wait delivered: seconds after which the answer comes all the same.",
+                extra_json_schema={"default": DEFAULT_WAIT_S},
             ),
         ]
         | UnsetType

@@ -12,9 +12,6 @@ from push.web.errors import invalid
 
 T = TypeVar("T")
 
-# Long enough for a client on a phone network to answer, short enough for who holds a request open.
-DEFAULT_WAIT_S = 10.0
-
 _STORES = {"if_offline": Store.IF_OFFLINE, "always": Store.ALWAYS, "never": Store.NEVER}
 _ON_FULL = {"reject": OnFull.REJECT, "drop_oldest": OnFull.DROP_OLDEST}
 _IS_HIGH = {"normal": False, "high": True}
@@ -92,4 +89,4 @@ def _wait_s(given: schemas.Options, target: Target, is_lone: bool) -> float:
         raise invalid("options.wait", "can be delivered only for token, tokens, uid and uids")
     if given.deliver_at is not UNSET:
         raise invalid("options.wait", "cannot be delivered beside deliver_at")
-    return DEFAULT_WAIT_S if given.wait_timeout is UNSET else given.wait_timeout
+    return schemas.DEFAULT_WAIT_S if given.wait_timeout is UNSET else given.wait_timeout

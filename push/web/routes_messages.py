@@ -20,7 +20,7 @@ from push.web.settings import ApiSettings
 from push.web.stream import MessageStream, StreamLimits
 
 _JSON_TYPES = ("application/json", "text/json")
-_KEY = Parameter(
+KEY = Parameter(
     HEADER,
     "header",
     "Your own name for this request: made again with the same name, it is answered as before and sends nothing.",
@@ -82,7 +82,7 @@ class MessageRoutes:
                 body=schemas.SendRequest,
                 reply=schemas.SendReply,
                 failures=(Unregistered, Conflict, TooLarge, errors.UnsupportedMediaType, CacheFull, Unavailable),
-                parameters=(_KEY,),
+                parameters=(KEY,),
                 example=_EXAMPLE,
             ),
             Route(
@@ -96,7 +96,7 @@ class MessageRoutes:
                 body=schemas.BatchSendRequest,
                 reply=schemas.BatchSendReply,
                 failures=(TooLarge, errors.UnsupportedMediaType, Unavailable),
-                parameters=(_KEY,),
+                parameters=(KEY,),
                 example=_BATCH_EXAMPLE,
                 lines=Lines(self.stream, line=schemas.SendRequest, reply=schemas.SendReply),
             ),

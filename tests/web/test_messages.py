@@ -21,7 +21,23 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
-MESSAGE_KEYS = st.sampled_from(["target", "message", "options", "validate_only", "token", "data", "ttl", "all", "x"])
+MESSAGE_KEYS = st.sampled_from(
+    [
+        "target",
+        "message",
+        "options",
+        "validate_only",
+        "token",
+        "data",
+        "id",
+        "ttl",
+        "store",
+        "wait",
+        "deliver_at",
+        "all",
+        "x",
+    ]
+)
 NEARLY_A_MESSAGE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.dictionaries(MESSAGE_KEYS, inner) | st.lists(inner, max_size=3),

@@ -23,6 +23,7 @@ function kindOf(api, schema) {
   if (choices) return choices.map((choice) => kindOf(api, choice)).join(" or ");
   if (schema.$ref) return schema.$ref.split("/").pop();
   if (found.type === "array") return found.items ? `list of ${kindOf(api, found.items)}` : "list";
+  if (found.enum) return found.enum.join(" or ");
   if (found.contentEncoding) return found.contentEncoding;
   return found.type || "any JSON";
 }
