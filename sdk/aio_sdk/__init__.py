@@ -4,15 +4,16 @@
         async for message in client:
             print(message.text)
 
-Guide: docs/aio_sdk.md. Imports only the standard library and push.protocols.wire.
+Guide: docs/aio_sdk.md. Imports only the standard library, push.protocols.wire and push_client.
 """
 
-from aio_sdk.address import Address
 from aio_sdk.client import PushClient
-from aio_sdk.errors import ClientError, Disconnected, Refused, TokenFileError
-from aio_sdk.message import Message
 from aio_sdk.settings import Surroundings, Tuning
-from aio_sdk.status import Connecting, Ended, Lost, Open, Redirected, Rejected, Status, Waiting
+from push_client.address import Address
+from push_client.errors import ClientError, Disconnected, Refused, TokenFileError
+from push_client.message import Message
+from push_client.status import Connecting, Ended, Lost, Open, Redirected, Rejected, Status, Unallocated, Waiting
+from push_client.token_store import TokenCallbacks
 
 __all__ = [
     "Address",
@@ -29,7 +30,9 @@ __all__ = [
     "Rejected",
     "Status",
     "Surroundings",
+    "TokenCallbacks",
     "TokenFileError",
     "Tuning",
+    "Unallocated",
     "Waiting",
 ]

@@ -1,4 +1,4 @@
-"""One attempt: connect, open a session, live in it, and say why it ended and what is to be done about it.
+"""One attempt: connect, and move bytes and time between a line and the link that makes sense of them.
 
 Knows nothing of other attempts: when and where the next one goes is the client's affair.
 """
@@ -6,44 +6,19 @@ Knows nothing of other attempts: when and where the next one goes is the client'
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import NoReturn
 
-from aio_sdk.address import Address
-from aio_sdk.connection import Connection
-from aio_sdk.errors import ClientError, Disconnected, Refused
-from aio_sdk.heartbeat import Heartbeat
 from aio_sdk.inbox import Inbox
-from aio_sdk.message import Message
-from aio_sdk.receipts import Receipts
-from aio_sdk.settings import Surroundings, Tuning
-from aio_sdk.status import Lost, Rejected
+from aio_sdk.line import Line
+from aio_sdk.settings import Surroundings
 from aio_sdk.waiting import expire, first
-from push.protocols.wire import client as wire
-from push.protocols.wire.answers import NodeAddress
-from push.protocols.wire.messages import RETRY_BACKOFF, RETRY_NO, Disconnect, SubRequest
-from push.protocols.wire.signals import CloseCode
-
-_GOODBYE = Disconnect(CloseCode.SHUTDOWN, "the client closes")
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why an attempt ended.
-
-    Attributes:
-        status: what to tell the application; None for a mere redirect.
-        retry: "no", "now" or "backoff".
-        retry_after_s: the least time to wait, in seconds.
-        nodes: where to go instead, if not empty.
-        error: with "no", what to raise.
-    """
-
-    status: Lost | Rejected | None
-    retry: str = RETRY_BACKOFF
-    retry_after_s: float = 0.0
-    nodes: tuple[NodeAddress, ...] = ()
-    error: ClientError | None = None
+from push.protocols.wire.client import Opened
+from push_client.address import Address
+from push_client.ending import Ending
+from push_client.link import Link
+from push_client.message import Message
+from push_client.status import Lost
+from push_client.tuning import Tuning
 
 
 class Attempt:
@@ -51,9 +26,9 @@ class Attempt:
 
     Args:
         address: where to connect.
-        request: what to ask for.
+        make_link: given the time, makes the link of a line that was just connected.
         inbox: where messages go.
-        receipts: what was received and is to be acknowledged.
+        handled: what a message's `ack` calls.
         opened: called and awaited when the session is open, before the first message.
         tls: for an address with TLS.
     """
@@ -61,27 +36,34 @@ class Attempt:
     def __init__(
         self,
         address: Address,
-        request: SubRequest,
+        make_link: Callable[[float], Link],
         *,
         inbox: Inbox,
-        receipts: Receipts,
-        opened: Callable[[wire.Opened], Awaitable[None]],
+        handled: Callable[[int], None],
+        opened: Callable[[Opened], Awaitable[None]],
         tls: ssl.SSLContext | None,
         tuning: Tuning,
         surroundings: Surroundings,
     ) -> None:
         self._address = address
-        self._request = request
+        self._make_link = make_link
         self._inbox = inbox
-        self._receipts = receipts
+        self._handled = handled
         self._opened = opened
         self._tls = tls
         self._tuning = tuning
         self._connect = surroundings.connect
         self._clock = surroundings.clock
-        self._connection: Connection | None = None
-        self._redirect: wire.Redirected | None = None
-        self._told_to_move = asyncio.Event()
+        self._line: Line | None = None
+        self._link: Link | None = None
+        self._wanted = asyncio.Event()
+        self._retimed = asyncio.Event()
+        self._due_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its session is open."""
+        return self._link is not None and self._link.is_open
 
     async def run(self) -> Ending:
         """Connect and stay until something ends it.
@@ -91,95 +73,81 @@ class Attempt:
         """
         try:
             timeout_s = self._tuning.connect_timeout_s
-            connection = await first(self._connected(), expire(self._clock, timeout_s, "no answer in time"))
-            return await self._live(connection)
+            line = await first(self._connected(), expire(self._clock, timeout_s, "no answer in time"))
+            return await self._live(line, self._make_link(self._clock.time()))
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name in DNS
-            reason = str(error) or type(error).__name__
-            status = Lost(self._address, reason if self._connection else f"cannot connect: {reason}")
-            return Ending(status, nodes=self._redirect.nodes if self._redirect else ())
+            return Ending(Lost(self._address, f"cannot connect: {str(error) or type(error).__name__}"))
         finally:
-            if self._connection is not None:
-                self._acknowledge_now(self._connection)
-                await self._connection.close(_GOODBYE, self._tuning.close_timeout_s)
+            if self._line is not None:
+                if self._link is not None:
+                    self._line.write(self._link.close(self._clock.time()))
+                await self._line.close(self._tuning.close_timeout_s)
 
-    async def _connected(self) -> Connection:
+    def acknowledge(self) -> None:
+        """There are acknowledgements to send."""
+        self._wanted.set()
+
+    def probe(self) -> None:
+        """Find out now whether the line is alive."""
+        if self._link is not None:
+            self._link.probe(self._clock.time())
+            self._wanted.set()
+            self._retimed.set()
+
+    async def _connected(self) -> Line:
         streams = await self._connect(self._address.host, self._address.port, ssl=self._tls)
         # Held at once, as a cancellation in this turn would lose what is returned, and leave it open.
-        self._connection = Connection(streams, clock=self._clock, max_body_bytes=self._tuning.max_body_bytes)
-        return self._connection
+        self._line = Line(streams, self._clock)
+        return self._line
 
-    async def _live(self, connection: Connection) -> Ending:
-        connection.send(connection.session.sub(self._request))
-        event = await first(
-            connection.next_event(),
-            expire(self._clock, self._tuning.connect_timeout_s, "the server did not answer SUB"),
-        )
-        if not isinstance(event, wire.Opened):
-            return self._not_opened(event)
-        await self._opened(event)
-        heartbeat = Heartbeat(connection, clock=self._clock, timeout_s=self._tuning.pong_timeout_s)
-        return await first(
-            self._read(connection, heartbeat), heartbeat.run(), self._acknowledge(connection), self._move()
-        )
+    async def _live(self, line: Line, link: Link) -> Ending:
+        self._link = link
+        self._wanted.set()
+        try:
+            await first(self._read(line, link), self._keep_time(link), self._write(line, link))
+        except OSError as error:
+            link.lost(str(error) or type(error).__name__)
+        assert link.ending is not None
+        return link.ending
 
-    def _not_opened(self, event: wire.Event) -> Ending:
-        if isinstance(event, wire.Redirected):
-            return Ending(None, retry_after_s=event.retry_after_s or 0.0, nodes=event.nodes)
-        if isinstance(event, wire.Refused):
-            return Ending(
-                Rejected(self._address, event.status, event.reason),
-                retry=event.retry,
-                retry_after_s=event.retry_after_s or 0.0,
-                error=Refused(event.status, event.reason) if event.retry == RETRY_NO else None,
-            )
-        if isinstance(event, wire.Closed):
-            return self._closed(event)
-        raise AssertionError(f"the session table lets nothing else come first, but {event!r} did")
+    async def _read(self, line: Line, link: Link) -> None:
+        while link.ending is None:
+            if link.is_open and self._inbox.is_full:
+                link.pause()
+                await self._inbox.room()
+                link.resume(self._clock.time())
+            event = link.next_event(self._clock.time())
+            # Nothing is awaited between here and `put`: what the link has given out would not come again.
+            if isinstance(event, Opened):
+                self._retimed.set()
+                await self._opened(event)
+                self._wanted.set()  # what was handled while there was no connection
+            elif event is not None:
+                self._inbox.put(Message(event.payload, event.message_id, self._handled))
+            elif link.ending is None:
+                if link.next_s(self._clock.time()) < self._due_s:  # a redirect, with a time to follow it
+                    self._retimed.set()
+                if data := await line.read():
+                    link.receive(data, self._clock.time())
+                else:
+                    link.lost("the server closed the connection")
 
-    async def _read(self, connection: Connection, heartbeat: Heartbeat) -> Ending:
+    async def _keep_time(self, link: Link) -> None:
+        while link.ending is None:
+            self._retimed.clear()
+            now_s = self._clock.time()
+            link.tick(now_s)
+            self._wanted.set()
+            if link.ending is None:
+                self._due_s = link.next_s(now_s)
+                await first(self._clock.sleep(self._due_s - now_s), self._retime())
+
+    async def _retime(self) -> None:
+        await self._retimed.wait()
+
+    async def _write(self, line: Line, link: Link) -> NoReturn:
         while True:
-            event = await connection.next_event()
-            if isinstance(event, wire.Received):
-                if self._inbox.is_full:
-                    connection.paused = True
-                    await self._inbox.room()
-                    connection.resume()
-                # Noted only now: a message noted and then lost with a cancelled wait would never come again.
-                if event.message_id is None or self._receipts.received(event.message_id):
-                    self._inbox.put(Message(event.payload, event.message_id, self._receipts.handled))
-            elif isinstance(event, wire.PongReceived):
-                heartbeat.answered()
-            elif isinstance(event, wire.Redirected):
-                self._redirect = event
-                self._told_to_move.set()
-            elif isinstance(event, wire.Closed):
-                return self._closed(event)
-            # What remains belongs to the chat, which this client does not take part in.
-
-    async def _acknowledge(self, connection: Connection) -> NoReturn:
-        while connection.session.state is wire.State.OPEN:
-            await self._receipts.wanted()
-            self._acknowledge_now(connection)
-            await connection.drain()
-        raise ConnectionResetError("the session is over")  # _read has ended in the same turn and says why
-
-    def _acknowledge_now(self, connection: Connection) -> None:
-        if connection.session.state is wire.State.OPEN:
-            connection.send(*connection.session.acknowledge(self._receipts.take()))
-
-    async def _move(self) -> Ending:
-        """Leave when the server has said so and its time has passed; until then messages go on arriving."""
-        await self._told_to_move.wait()
-        redirect = self._redirect
-        assert redirect is not None
-        await self._clock.sleep(min(redirect.retry_after_s or 0.0, self._tuning.max_retry_after_s))
-        return Ending(None, nodes=redirect.nodes)
-
-    def _closed(self, event: wire.Closed) -> Ending:
-        said = event.disconnect
-        status = Lost(self._address, said.reason or f"closed with code {said.code}", said.code)
-        nodes = self._redirect.nodes if self._redirect else ()
-        if not event.by_peer:  # what a server did wrong once it may do right the next time
-            return Ending(status, nodes=nodes)
-        error = Disconnected(said.code, said.reason) if said.retry == RETRY_NO else None
-        return Ending(status, said.retry, said.retry_after_s or 0.0, nodes, error)
+            await self._wanted.wait()
+            self._wanted.clear()
+            line.write(link.take_output(self._clock.time()))
+            await line.drain()

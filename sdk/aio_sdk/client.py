@@ -8,22 +8,24 @@ import inspect
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from aio_sdk import token_file
-from aio_sdk.address import parse_url
-from aio_sdk.attempt import Attempt, Ending
+from aio_sdk.asking import allocated
+from aio_sdk.attempt import Attempt
 from aio_sdk.inbox import Inbox
-from aio_sdk.message import Message
-from aio_sdk.receipts import Receipts
-from aio_sdk.route import Route
+from aio_sdk.iteration import Messages
+from aio_sdk.saving import Saving
 from aio_sdk.settings import Auth, Surroundings, Tuning
-from aio_sdk.status import Connecting, Ended, Lost, Open, Redirected, Status, Waiting
-from push.protocols.wire.backoff import Backoff
+from aio_sdk.waiting import first
 from push.protocols.wire.client import Opened
-from push.protocols.wire.messages import RETRY_NOW, SubRequest, parse_sub, write_json, write_sub
+from push_client.backlog import Backlog
+from push_client.ending import Ending
+from push_client.message import Message
+from push_client.profile import make_profile
+from push_client.standing import Standing, with_credential
+from push_client.status import Connecting, Ended, Lost, Status, Unallocated, Waiting
+from push_client.token_store import TokenStore
 
 _CLOSED = "the client was closed"
 
@@ -42,14 +44,17 @@ class PushClient:
             else that it raises ends the client.
         tags: at most 32 strings that this device can be addressed by; they replace earlier ones.
         device: a description that the server keeps, a dict of at most 1 KiB as JSON.
-        token: the token to use; without it the one in token_file, or a new one. With both, this one is used and the
-            file is not read; it is written once the session is open.
-        token_file: where the token is kept between runs. No two clients may share a file: their sessions would
-            replace one another.
+        token: the token to use; without it the one that is kept, or a new one. With both, this one is used and what is
+            kept is not read; it is replaced once the session is open.
+        token_file: where the token is kept between runs, and which messages were handled. No two clients may share
+            a file: their sessions would replace one another.
+        token_store: the same, kept by functions of yours: TokenCallbacks. They are called in a thread.
+        allocation: an http:// or https:// URL to ask where to connect, as the API's /manager/redirect; while it does
+            not answer, the last good node is tried, and then `url`.
         ack: whether the server is to keep each message until it is acknowledged, and to send it again if it is
             not. False: at most once.
         auto_ack: whether asking for the next message acknowledges the one before. False: call `message.ack()`.
-        ssl_context: for pushs://, instead of the default one.
+        ssl_context: for pushs:// and https://, instead of the default one.
         on_status: called in the event loop with each new `Status`; it must not block.
         tuning: times and limits.
         surroundings: clock, randomness and connections, for tests.
@@ -68,6 +73,8 @@ class PushClient:
         device: Mapping[str, Any] | None = None,
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
+        token_store: TokenStore | None = None,
+        allocation: str | None = None,
         ack: bool = True,
         auto_ack: bool = True,
         ssl_context: ssl.SSLContext | None = None,
@@ -75,39 +82,22 @@ class PushClient:
         tuning: Tuning | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
-        if uid == "":
-            raise ValueError("uid must have 1 to 128 characters; for a device without a user, leave it out")
-        if isinstance(tags, str):
-            raise ValueError("tags must be a list of strings, not one string")
-        home = parse_url(url)
-        if ssl_context is not None and not home.tls:
-            raise ValueError("an ssl_context makes no sense with push://: use pushs://")
-        self._tuning = tuning or Tuning()
+        self._profile = make_profile(
+            url, uid=uid, auth=auth, tags=tags, device=device, token=token, token_file=token_file,
+            token_store=token_store, allocation=allocation, ack=ack, tuning=tuning, has_context=ssl_context is not None,
+        )  # fmt: skip
+        self._tuning = self._profile.tuning
         self._surroundings = surroundings or Surroundings()
         self._clock = self._surroundings.clock
         self._auth = auth
-        self._request = _checked(
-            SubRequest(
-                token=token,
-                uid=uid,
-                auth=auth if isinstance(auth, str) else None,
-                ack=ack,
-                interval_ms=round(self._tuning.interval_s * 1000),
-                device=None if device is None else _device(device),
-                tags=None if tags is None else tuple(tags),
-            )
-        )
-        self._token_path = None if token_file is None else Path(token_file)
-        self._stored_token: str | None = None
         self._auto_ack = auto_ack
-        self._is_tls = home.tls
         self._ssl_context = ssl_context
         self._on_status = on_status
-        self._route = Route(home, self._tuning.max_redirects)
-        self._backoff = Backoff(first_s=self._tuning.first_delay_s, limit_s=self._tuning.max_delay_s)
-        self._inbox = Inbox(self._tuning.max_queued_messages, self._tuning.max_queued_bytes)
-        self._receipts = Receipts()
-        self._opened_s: float | None = None
+        self._standing = Standing(self._profile)
+        self._saving = Saving(self._profile.store, self._standing, clock=self._clock, every_s=self._tuning.save_every_s)
+        self._inbox = Inbox(Backlog(self._tuning.max_queued_messages, self._tuning.max_queued_bytes))
+        self._current: Attempt | None = None
+        self._restart = asyncio.Event()
         # Set while the session is open, and for good when the client has ended.
         self._open_or_ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -117,7 +107,7 @@ class PushClient:
     @property
     def token(self) -> str | None:
         """The token that the server knows this device by; None before the first session without one."""
-        return self._request.token
+        return self._standing.token
 
     async def __aenter__(self) -> Self:
         """Read the token file and begin to connect.
@@ -128,10 +118,9 @@ class PushClient:
         """
         if self._task is not None or self._closing:
             raise RuntimeError("a client is used once: make a new one")
-        if self._token_path is not None and self._request.token is None:
-            self._stored_token = await asyncio.to_thread(token_file.load, self._token_path)
-            self._request = self._request._replace(token=self._stored_token)
-        if self._is_tls and self._ssl_context is None:
+        await self._saving.load()
+        asks = self._profile.allocation
+        if self._ssl_context is None and (self._profile.home.tls or (asks is not None and asks.tls)):
             self._ssl_context = await asyncio.to_thread(ssl.create_default_context)
         self._task = asyncio.create_task(self._run(), name="aio_sdk.PushClient")
         return self
@@ -145,12 +134,14 @@ class PushClient:
     async def aclose(self) -> None:
         """Send the acknowledgements that are due, say goodbye, and wait until nothing runs any more.
 
-        Takes at most `close_timeout_s`. Messages not yet taken are dropped, unacknowledged. May be called twice.
+        Takes at most `close_timeout_s`, and what the disk needs. Messages not yet taken are dropped, unacknowledged.
+        May be called twice.
         """
         self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+            await self._saving.save()
         self._inbox.close()
         self._open_or_ended.set()
 
@@ -163,7 +154,7 @@ class PushClient:
         """
         if self._task is None:
             raise RuntimeError("enter the client first: async with PushClient(…) as client")
-        return _Messages(self._inbox, self._auto_ack)
+        return Messages(self._inbox, self._auto_ack)
 
     async def wait_open(self) -> str:
         """Wait until a session is open, for as long as that takes; to wait less, use asyncio.timeout.
@@ -180,13 +171,30 @@ class PushClient:
         await self._open_or_ended.wait()
         if self._error is not None:
             raise self._error
-        if self._closing or self._request.token is None:
+        if self._closing or self._standing.token is None:
             raise RuntimeError(_CLOSED)
-        return self._request.token
+        return self._standing.token
+
+    def network_changed(self, name: str | None = None) -> None:
+        """Say that the device is on another network, or back on one: whatever waits is tried at once.
+
+        An open session is asked for a sign of life; with another name than before, it is opened anew.
+
+        Args:
+            name: of the network, at most 64 characters; the heartbeat that it bears is remembered by it.
+
+        Raises:
+            ValueError: the name cannot be.
+        """
+        has_moved = self._standing.network(name)
+        if not has_moved and self._current is not None and self._current.is_open:
+            self._current.probe()
+        else:
+            self._restart.set()
 
     async def _run(self) -> None:
         try:
-            await self._stay_connected()
+            await first(self._stay_connected(), self._saving.run())
         except asyncio.CancelledError:
             self._inbox.close()
             self._tell(Ended(_CLOSED))
@@ -200,69 +208,88 @@ class PushClient:
 
     async def _stay_connected(self) -> NoReturn:
         while True:
-            self._tell(Connecting(self._route.current))
-            ending = await self._attempt()
+            self._restart.clear()
+            ending = await first(self._attempt(), self._restarted())
             if ending.status is not None:
                 self._tell(ending.status)
             if ending.error is not None:
                 raise ending.error
-            delay_s = self._next(ending)
+            redirected, delay_s = self._standing.next(ending, self._clock.time(), self._surroundings.random())
+            if redirected is not None:
+                self._tell(redirected)
             if delay_s > 0:
                 self._tell(Waiting(delay_s))
-                await self._clock.sleep(delay_s)
+                await first(self._clock.sleep(delay_s), self._told_to_restart())
+
+    async def _restarted(self) -> Ending:
+        await self._told_to_restart()
+        return Ending(Lost(self._standing.route.current, "the network has changed"), is_ours=True)
+
+    async def _told_to_restart(self) -> None:
+        await self._restart.wait()
 
     async def _attempt(self) -> Ending:
-        address = self._route.current
+        await self._allocate()
+        address = self._standing.route.current
+        self._tell(Connecting(address))
         try:
-            request = await self._authenticated()
+            auth = await self._credential()
         except OSError as error:
             return Ending(Lost(address, f"no credential: {error}"))
-        self._opened_s = None
+        self._standing.begin()
+        self._current = Attempt(
+            address,
+            lambda now_s: self._standing.link(address, auth, now_s),
+            inbox=self._inbox,
+            handled=self._handled,
+            opened=self._opened,
+            tls=self._ssl_context if address.tls else None,
+            tuning=self._tuning,
+            surroundings=self._surroundings,
+        )
         try:
-            return await Attempt(
-                address,
-                request,
-                inbox=self._inbox,
-                receipts=self._receipts,
-                opened=self._keep,
-                tls=self._ssl_context,
-                tuning=self._tuning,
-                surroundings=self._surroundings,
-            ).run()
+            return await self._current.run()
         finally:
+            self._current = None
             self._open_or_ended.clear()
 
-    async def _authenticated(self) -> SubRequest:
+    async def _allocate(self) -> None:
+        if self._profile.allocation is None or not self._standing.route.wants_allocation:
+            return
+        try:
+            nodes = await allocated(
+                self._profile.allocation,
+                tls=self._ssl_context,
+                timeout_s=self._tuning.connect_timeout_s,
+                surroundings=self._surroundings,
+            )
+        except (OSError, UnicodeError) as error:
+            self._tell(Unallocated(str(error) or type(error).__name__))
+            nodes = ()
+        self._standing.route.allocated(nodes)
+
+    async def _credential(self) -> str | None:
+        """What a callable gives, checked; a string is in the request already."""
         if self._auth is None or isinstance(self._auth, str):
-            return self._request
+            return None
         credential = self._auth()
         if inspect.isawaitable(credential):
             credential = await credential
-        return _checked(self._request._replace(auth=credential))
+        with_credential(self._profile.request, credential)
+        return credential
 
-    async def _keep(self, opened: Opened) -> None:
-        self._request = self._request._replace(token=opened.token)
-        if self._token_path is not None and self._stored_token != opened.token:
-            await asyncio.to_thread(token_file.save, self._token_path, opened.token)
-            self._stored_token = opened.token
-        self._opened_s = self._clock.time()
+    async def _opened(self, opened: Opened) -> None:
+        status = self._standing.opened(opened, self._clock.time())
+        if not self._standing.is_kept:
+            await self._saving.save(must=True)
         self._open_or_ended.set()
-        self._tell(Open(self._route.current, opened.token, opened.interval_ms / 1000))
+        self._tell(status)
 
-    def _next(self, ending: Ending) -> float:
-        """Choose the next address, and say how long to wait for it, in seconds."""
-        if self._opened_s is not None and self._clock.time() - self._opened_s >= self._tuning.max_delay_s:
-            # Only now: a server that opens sessions and drops them at once is not doing well.
-            self._backoff.succeeded()
-            self._route.settled()
-        retry_after_s = min(ending.retry_after_s, self._tuning.max_retry_after_s)
-        left = self._route.current
-        if ending.nodes and self._route.redirected(ending.nodes):
-            self._tell(Redirected(left, self._route.current))
-            return retry_after_s
-        self._route.failed()
-        at_once = ending.retry == RETRY_NOW and self._backoff.failures == 0
-        return self._backoff.failed(0.0 if at_once else self._surroundings.random(), retry_after_s)
+    def _handled(self, message_id: int) -> None:
+        if self._standing.handled(message_id):
+            if self._current is not None:
+                self._current.acknowledge()
+            self._saving.handled()
 
     def _tell(self, status: Status) -> None:
         if self._on_status is None:
@@ -273,39 +300,3 @@ class PushClient:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "on_status raised an exception", "exception": error}
             )
-
-
-class _Messages:
-    """One iteration; it knows the message that the application is busy with."""
-
-    def __init__(self, inbox: Inbox, auto_ack: bool) -> None:
-        self._inbox = inbox
-        self._auto_ack = auto_ack
-        self._current: Message | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        if self._current is not None and self._auto_ack:
-            self._current.ack()
-        self._current = None
-        message = await self._inbox.get()
-        if message is None:
-            raise StopAsyncIteration
-        self._current = message
-        return message
-
-
-def _device(device: Mapping[str, Any]) -> str:
-    if not isinstance(device, Mapping):
-        raise ValueError(f"device must be a dict, not {type(device).__name__}")
-    try:
-        return write_json(dict(device)).decode()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"device must be of what JSON has: {error}") from None
-
-
-def _checked(request: SubRequest) -> SubRequest:
-    """The request as a server will understand it, or a ValueError that names what is wrong."""
-    return parse_sub(write_sub(request))

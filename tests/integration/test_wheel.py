@@ -111,22 +111,26 @@ class WheelTests(SynchronousTestCase):
         with zipfile.ZipFile(self.wheel) as wheel:
             names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         expected = {"twisted/plugins/push_plugin.py"}
-        for top, home in (("push", ROOT), ("aio_sdk", ROOT / "sdk")):
+        tops = [("push", ROOT), *((sdk, ROOT / "sdk") for sdk in ("aio_sdk", "nio_sdk", "push_client"))]
+        for top, home in tops:
             for path in (home / top).rglob("*"):
                 is_shipped = path.suffix == ".py" or path.name == "py.typed" or path.parent.name == "static"
                 if path.is_file() and is_shipped and "__pycache__" not in path.parts:
                     expected.add(str(path.relative_to(home)))
         self.assertEqual(names, expected)
-        self.assertLessEqual({"push/py.typed", "aio_sdk/py.typed", "push/web/static/docs.html"}, names)
+        self.assertLessEqual(
+            {"push/py.typed", "aio_sdk/py.typed", "nio_sdk/py.typed", "push/web/static/docs.html"}, names
+        )
 
     def test_without_extras_it_is_the_clients_and_pulls_in_nothing(self) -> None:
         home = Environment(self.directory / "bare", self.wheel)
         installed = json.loads(home.pip("list", "--format=json"))
         self.assertEqual([each["name"] for each in installed], ["push-server"])
-        code = "import aio_sdk, push.protocols.wire.client, sys; print(aio_sdk.__file__, 'twisted' in sys.modules)"
-        where, has_twisted = execute([home.python, "-c", code], self.directory).split()
-        self.assertTrue(Path(where).is_relative_to(home.site_packages))
-        self.assertEqual(has_twisted, "False")
+        for sdk in ("aio_sdk", "nio_sdk"):
+            code = f"import {sdk}, sys; print({sdk}.__file__, 'twisted' in sys.modules)"
+            where, has_twisted = execute([home.python, "-c", code], self.directory).split()
+            self.assertTrue(Path(where).is_relative_to(home.site_packages))
+            self.assertEqual(has_twisted, "False")
         # twisted/plugins/ of the wheel must not make an empty package of twisted that seems to be installed.
         code = "import importlib.util as u; assert u.find_spec('twisted.internet') is None"
         execute([home.python, "-c", code], self.directory)

@@ -8,72 +8,26 @@ import asyncio
 import functools
 import inspect
 import struct
+import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
+from unittest import IsolatedAsyncioTestCase, skipIf
 
-from aio_sdk import PushClient, Status, Surroundings
+import aio_sdk
+from aio_sdk import Status
 from push.protocols.wire.frames import Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect, SubRequest, write_disconnect, write_json
 from push.protocols.wire.server import OpenRequested, Reply, ServerSession
 from push.protocols.wire.signals import Signal, SubSignal
+from tests.sdk.hand_clock import GUARD_S, HandClock
+from tests.sdk.looped import LoopedClient
+
+try:
+    import uvloop
+except ImportError:  # it is not for every system
+    uvloop = None
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-# No test waits for this: it turns a wait that would never end into a failure.
-GUARD_S = 20.0
-
-
-class HandClock:
-    """A clock that stands still until `advance`."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-        self._sleepers: dict[asyncio.Future[None], tuple[float, float]] = {}
-        self._changed = asyncio.Event()
-
-    def time(self) -> float:
-        """The time it shows."""
-        return self.now_s
-
-    async def sleep(self, delay_s: float) -> None:
-        """Wait for `advance`."""
-        if delay_s <= 0:
-            await asyncio.sleep(0)
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._sleepers[future] = (self.now_s + delay_s, delay_s)
-        self._changed.set()
-        try:
-            await future
-        finally:
-            del self._sleepers[future]
-
-    async def somebody_sleeps(self, delay_s: float) -> None:
-        """Wait until something has begun to sleep for just so long; fail if that does not come about."""
-        try:
-            async with asyncio.timeout(GUARD_S):
-                while not any(abs(asked_s - delay_s) < 1e-6 for _, asked_s in self._sleepers.values()):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            sleeps = sorted(asked_s for _, asked_s in self._sleepers.values())
-            raise AssertionError(f"nothing sleeps for {delay_s} s, but for {sleeps}") from None
-
-    async def pass_over(self, delay_s: float) -> None:
-        """Wait until something sleeps for so long, and let that time pass."""
-        await self.somebody_sleeps(delay_s)
-        self.advance(delay_s)
-
-    def advance(self, delay_s: float) -> None:
-        """Let time pass and wake whoever is due."""
-        self.now_s += delay_s
-        for future, (due_s, _) in list(self._sleepers.items()):
-            if due_s <= self.now_s + 1e-9 and not future.done():
-                future.set_result(None)
-
-    @property
-    def sleepers(self) -> int:
-        """How many sleep."""
-        return len(self._sleepers)
 
 
 class Peer:
@@ -227,8 +181,57 @@ def guarded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Non
     return run
 
 
+class Sdk(Protocol):
+    """One of the SDKs, behind the face of aio_sdk's client."""
+
+    def __call__(self, url: str, *, clock: HandClock, chance: Callable[[], float], **arguments: Any) -> Any:
+        """Make a client."""
+        ...
+
+
+def aio(url: str, *, clock: HandClock, chance: Callable[[], float], **arguments: Any) -> aio_sdk.PushClient:
+    """aio_sdk."""
+    return aio_sdk.PushClient(url, surroundings=aio_sdk.Surroundings(clock=clock, random=chance), **arguments)
+
+
+def on_every_sdk(suite: type["SdkCase"]) -> type["SdkCase"]:
+    """Run a suite with aio_sdk, with aio_sdk under uvloop, and with nio_sdk in a loop of its caller's."""
+    module = sys.modules[suite.__module__]
+    for name, sdk, bases in (
+        ("Aio", aio, (suite, IsolatedAsyncioTestCase)),
+        ("Uvloop", aio, (suite, UvloopCase)),
+        ("Nio", LoopedClient, (suite, IsolatedAsyncioTestCase)),
+    ):
+        made = type(f"{name}{suite.__name__}", bases, {"sdk": staticmethod(sdk), "__module__": suite.__module__})
+        if bases[1] is UvloopCase:
+            made = skipIf(uvloop is None, "uvloop is not installed here")(made)
+        setattr(module, made.__name__, made)
+    return suite
+
+
+class UvloopCase(IsolatedAsyncioTestCase):
+    """A test in uvloop's event loop."""
+
+    def run(self, result: Any = None) -> Any:
+        """Run it there, where uvloop is installed."""
+        if uvloop is None:
+            return super().run(result)
+        before = asyncio.get_event_loop_policy()
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        try:
+            return super().run(result)
+        finally:
+            asyncio.set_event_loop_policy(before)
+
+
 class SdkCase:
-    """What every test of the SDK has; mixed into IsolatedAsyncioTestCase."""
+    """What every test of an SDK has; mixed into IsolatedAsyncioTestCase.
+
+    Attributes:
+        sdk: the one that is tested.
+    """
+
+    sdk: Sdk = staticmethod(aio)
 
     def __init_subclass__(cls) -> None:
         """Guard every test."""
@@ -261,11 +264,11 @@ class SdkCase:
         self._servers.append(server)
         return server
 
-    def client(self, server: ScriptedServer, **arguments: Any) -> PushClient:
+    def client(self, server: ScriptedServer | str, **arguments: Any) -> Any:
         """A client of that server, on the clock of the test, whose random number is always one half."""
-        surroundings = Surroundings(clock=self.clock, random=lambda: 0.5)
-        arguments = {"on_status": self.statuses.append, "surroundings": surroundings, **arguments}
-        return PushClient(server.url, **arguments)
+        url = server if isinstance(server, str) else server.url
+        arguments = {"on_status": self.statuses.append, **arguments}
+        return self.sdk(url, clock=self.clock, chance=lambda: 0.5, **arguments)
 
     def said(self, kind: type) -> list[Any]:
         """The statuses of one kind, in order."""

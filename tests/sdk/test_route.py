@@ -2,9 +2,9 @@
 
 from unittest import TestCase
 
-from aio_sdk.address import Address
-from aio_sdk.route import Route
 from push.protocols.wire.answers import NodeAddress
+from push_client.address import Address
+from push_client.route import Route
 
 HOME = Address("home", 1, True)
 A, B = NodeAddress("a", 1), NodeAddress("b", 2)

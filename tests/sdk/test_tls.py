@@ -1,4 +1,4 @@
-"""pushs://: verified names, a context of one's own, and a close that does not wait for the server."""
+"""pushs://: verified names, and a context of one's own."""
 
 import asyncio
 import datetime
@@ -6,7 +6,6 @@ import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
-from unittest import IsolatedAsyncioTestCase
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import aio_sdk
-from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
+from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase, on_every_sdk
 
 
 def certificate(directory: Path, host: str) -> Path:
@@ -49,7 +48,8 @@ async def open_and_stay(peer: Peer) -> None:
     await peer.eof()
 
 
-class TlsTests(SdkCase, IsolatedAsyncioTestCase):
+@on_every_sdk
+class TlsTests(SdkCase):
     """A client against a server with a certificate of its own."""
 
     async def serve_tls(self, host: str) -> tuple[ScriptedServer, Path]:
@@ -65,12 +65,9 @@ class TlsTests(SdkCase, IsolatedAsyncioTestCase):
         self._servers.append(server)
         return server, path
 
-    def tls_client(self, server: ScriptedServer, context: ssl.SSLContext | None) -> aio_sdk.PushClient:
+    def tls_client(self, server: ScriptedServer, context: ssl.SSLContext | None) -> Any:
         """A client that knows that server as localhost."""
-        surroundings = aio_sdk.Surroundings(clock=self.clock, random=lambda: 0.5)
-        url = f"pushs://localhost:{server.port}"
-        arguments: dict[str, Any] = {"on_status": self.statuses.append, "surroundings": surroundings}
-        return aio_sdk.PushClient(url, ssl_context=context, **arguments)
+        return self.client(f"pushs://localhost:{server.port}", ssl_context=context)
 
     async def test_a_trusted_certificate_for_the_name_is_accepted(self) -> None:
         server, path = await self.serve_tls("localhost")
@@ -89,30 +86,3 @@ class TlsTests(SdkCase, IsolatedAsyncioTestCase):
         async with self.tls_client(server, None):
             await self.clock.somebody_sleeps(0.25)
         self.assertIn("certificate verify failed", self.said(aio_sdk.Lost)[0].reason)
-
-
-class StuckCloseTests(SdkCase, IsolatedAsyncioTestCase):
-    """A line that does not end by itself."""
-
-    async def test_it_is_cut_after_the_time_for_closing(self) -> None:
-        writers: list[asyncio.StreamWriter] = []
-
-        class Stuck(asyncio.StreamWriter):
-            def close(self) -> None:
-                """As TLS does it while the other side does not answer: nothing happens."""
-
-        async def connect(host: str, port: int, *, ssl: object) -> aio_sdk.settings.Streams:
-            reader, writer = await asyncio.open_connection(host, port)
-            writers.append(writer)  # which would close the line if it were collected
-            return reader, Stuck(writer.transport, writer.transport.get_protocol(), reader, asyncio.get_running_loop())
-
-        server = await self.serve(open_and_stay)
-        client = self.client(server, surroundings=aio_sdk.Surroundings(clock=self.clock, connect=connect))
-        await client.__aenter__()
-        await client.wait_open()
-        closing = asyncio.ensure_future(client.aclose())
-        await self.clock.somebody_sleeps(2.0)
-        self.assertFalse(closing.done())
-        self.clock.advance(2.0)
-        await closing
-        self.assertTrue(writers[0].transport.is_closing())

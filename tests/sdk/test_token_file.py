@@ -4,14 +4,14 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from unittest import IsolatedAsyncioTestCase, TestCase
+from unittest import TestCase
 
 import aio_sdk
-from aio_sdk import token_file
-from tests.sdk.surroundings import TOKEN, Peer, SdkCase
+from push_client.token_store import Kept, TokenFile, load
+from tests.sdk.surroundings import TOKEN, Peer, SdkCase, on_every_sdk
 
 
-class FileCase(TestCase):
+class FileCase:
     """A directory that goes away with the test."""
 
     def setUp(self) -> None:
@@ -21,50 +21,51 @@ class FileCase(TestCase):
         self.path = Path(directory.name) / "token"
 
 
-class TokenFileTests(FileCase):
+class TokenFileTests(FileCase, TestCase):
     """The two functions."""
 
     def test_what_is_saved_is_loaded(self) -> None:
-        token_file.save(self.path, TOKEN)
-        self.assertEqual(token_file.load(self.path), TOKEN)
-        token_file.save(self.path, "other")
-        self.assertEqual(token_file.load(self.path), "other")
+        TokenFile(self.path).save(TOKEN)
+        self.assertEqual(load(TokenFile(self.path)), Kept(TOKEN))
+        TokenFile(self.path).save("other")
+        self.assertEqual(load(TokenFile(self.path)), Kept("other"))
 
     def test_only_the_owner_may_read_it_whatever_the_umask(self) -> None:
         before = os.umask(0)
         self.addCleanup(os.umask, before)
-        token_file.save(self.path, TOKEN)
+        TokenFile(self.path).save(TOKEN)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
 
     def test_nothing_else_is_left_in_the_directory(self) -> None:
-        token_file.save(self.path, TOKEN)
+        TokenFile(self.path).save(TOKEN)
         self.assertEqual(list(self.path.parent.iterdir()), [self.path])
 
     def test_no_file_and_an_empty_file_are_no_token(self) -> None:
-        self.assertIsNone(token_file.load(self.path))
+        self.assertIsNone(load(TokenFile(self.path)))
         self.path.write_text("\n")
-        self.assertIsNone(token_file.load(self.path))
+        self.assertIsNone(load(TokenFile(self.path)))
 
     def test_something_else_is_refused_and_not_overwritten(self) -> None:
-        for content in (b"two words", b"\xff\xfe", b"x" * 2_000):
+        for content in (b"two words", b"\xff\xfe", b"x" * 2_000, b"token\nmore", b'token\n{"handled": [1]}'):
             self.path.write_bytes(content)
             with self.assertRaisesRegex(aio_sdk.TokenFileError, "holds no token"):
-                token_file.load(self.path)
+                load(TokenFile(self.path))
             self.assertEqual(self.path.read_bytes(), content)
 
     def test_what_cannot_be_written_says_so_and_leaves_the_old_file(self) -> None:
         missing = self.path.parent / "missing" / "token"
         with self.assertRaisesRegex(aio_sdk.TokenFileError, "No such file"):
-            token_file.save(missing, TOKEN)
+            TokenFile(missing).save(TOKEN)
         self.path.mkdir()
         with self.assertRaisesRegex(aio_sdk.TokenFileError, "cannot write"):
-            token_file.save(self.path, TOKEN)
+            TokenFile(self.path).save(TOKEN)
         self.assertEqual(list(self.path.parent.iterdir()), [self.path])
         with self.assertRaisesRegex(aio_sdk.TokenFileError, "cannot read"):
-            token_file.load(self.path)
+            load(TokenFile(self.path))
 
 
-class ClientTokenFileTests(SdkCase, FileCase, IsolatedAsyncioTestCase):
+@on_every_sdk
+class ClientTokenFileTests(SdkCase, FileCase):
     """A client with such a file."""
 
     async def test_the_token_survives_the_client(self) -> None:

@@ -76,7 +76,7 @@ def parse_sub_answer(body: bytes) -> SubAnswer:
             raise BodyError("interval is missing")
         return SubAnswer(200, token, held_interval_ms(interval_ms), _whole(fields, "server_time"))
     if status == 302:
-        return SubAnswer(302, nodes=_nodes(fields), reason=reason, retry_after_s=retry_after_s)
+        return SubAnswer(302, nodes=parse_nodes(fields), reason=reason, retry_after_s=retry_after_s)
     if not 400 <= status <= 599:
         raise BodyError("status must be 200, 302 or 400 to 599")
     return SubAnswer(status, reason=reason, retry_after_s=retry_after_s)
@@ -106,7 +106,15 @@ def _node(value: dict[str, Any]) -> NodeAddress:
     return NodeAddress(check_text(host, "host", MAX_HOST_CHARS), port)
 
 
-def _nodes(fields: dict[str, Any]) -> tuple[NodeAddress, ...]:
+def parse_nodes(fields: dict[str, Any]) -> tuple[NodeAddress, ...]:
+    """The addresses that an object names: its own `host` and `port`, then those of its `nodes`.
+
+    Returns:
+        At least one and at most 16, no address twice.
+
+    Raises:
+        BodyError: there is none, or one of them cannot be.
+    """
     listed = fields.get("nodes")
     if listed is None:
         listed = []

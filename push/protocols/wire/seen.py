@@ -40,6 +40,10 @@ class SeenIds:
         self._ids.add(message_id)
         return True
 
+    def newest(self, count: int) -> tuple[int, ...]:
+        """At most so many ids, those added last, in the order in which they were added."""
+        return tuple(self._order)[-count:]
+
     def __contains__(self, message_id: int) -> bool:
         return message_id in self._ids
 

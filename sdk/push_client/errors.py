@@ -37,4 +37,4 @@ class Disconnected(ClientError):
 
 
 class TokenFileError(ClientError):
-    """The token file cannot be read or written, or holds something else than a token."""
+    """The token cannot be read from where it is kept or written there, or something else than a token is there."""

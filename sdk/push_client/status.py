@@ -1,11 +1,12 @@
 """What a client tells its `on_status` callback: where it stands with its server. Small frozen values.
 
-Imports nothing of the project but the address. Reasons come from the network: escape them on a terminal.
+`str()` of each is a sentence for people. Imports nothing of the project but the address. Reasons come from the
+network: escape them on a terminal.
 """
 
 from dataclasses import dataclass
 
-from aio_sdk.address import Address
+from push_client.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,9 @@ class Connecting:
     """An attempt begins."""
 
     address: Address
+
+    def __str__(self) -> str:
+        return f"connecting to {self.address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,9 @@ class Open:
     token: str
     interval_s: float
 
+    def __str__(self) -> str:
+        return f"open at {self.address}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -31,6 +38,9 @@ class Rejected:
     address: Address
     status: int
     reason: str
+
+    def __str__(self) -> str:
+        return f"refused: {self.status} {self.reason}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,9 @@ class Lost:
     reason: str
     code: int = 0
 
+    def __str__(self) -> str:
+        return f"no connection to {self.address}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
@@ -49,12 +62,28 @@ class Redirected:
     address: Address
     to: Address
 
+    def __str__(self) -> str:
+        return f"redirected to {self.to}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unallocated:
+    """Whoever was asked where to connect did not say; the last good node is tried, and then the server's URL."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"nobody says where to connect: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Nothing happens for so long, in seconds."""
 
     delay_s: float
+
+    def __str__(self) -> str:
+        return f"waiting {self.delay_s:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +92,8 @@ class Ended:
 
     reason: str
 
+    def __str__(self) -> str:
+        return f"ended: {self.reason}"
 
-Status = Connecting | Open | Rejected | Lost | Redirected | Waiting | Ended
+
+Status = Connecting | Open | Rejected | Lost | Redirected | Unallocated | Waiting | Ended

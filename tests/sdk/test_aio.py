@@ -1,0 +1,130 @@
+"""What aio_sdk alone does: tasks, asynchronous callbacks, streams that do not open or close."""
+
+import asyncio
+from unittest import IsolatedAsyncioTestCase
+
+import aio_sdk
+from aio_sdk import PushClient
+from tests.sdk.surroundings import Peer, SdkCase
+
+
+async def open_and_stay(peer: Peer) -> None:
+    """A server that opens the session and is silent."""
+    await peer.open()
+    await peer.eof()
+
+
+async def first_of(client: PushClient) -> list[aio_sdk.Message]:
+    """The next message, if there is one."""
+    async for message in client:
+        return [message]
+    return []
+
+
+class AioTests(SdkCase, IsolatedAsyncioTestCase):
+    """The asyncio side of it."""
+
+    async def test_a_callable_for_the_credential_may_be_asynchronous(self) -> None:
+        seen = []
+
+        async def script(peer: Peer) -> None:
+            seen.append((await peer.open()).auth)
+            await peer.eof()
+
+        async def credential() -> str:
+            await asyncio.sleep(0)
+            return "later"
+
+        server = await self.serve(script)
+        async with self.client(server, auth=credential) as client:
+            await client.wait_open()
+        self.assertEqual(seen, ["later"])
+
+    async def test_only_one_iteration_at_a_time_may_wait(self) -> None:
+        server = await self.serve(open_and_stay)
+        async with self.client(server) as client:
+            first = asyncio.ensure_future(first_of(client))
+            await asyncio.sleep(0)
+            with self.assertRaisesRegex(RuntimeError, "one task at a time"):
+                await first_of(client)
+            first.cancel()
+            await asyncio.wait([first])
+            second = asyncio.ensure_future(first_of(client))
+            await asyncio.sleep(0)
+            self.assertFalse(second.done())
+            await client.aclose()
+            self.assertEqual(await second, [])
+
+    async def test_a_mistake_in_on_status_costs_no_connection(self) -> None:
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+
+        def callback(status: aio_sdk.Status) -> None:
+            raise ZeroDivisionError
+
+        server = await self.serve(open_and_stay)
+        async with self.client(server, on_status=callback) as client:
+            await client.wait_open()
+        self.assertEqual([type(error) for error in reported], [ZeroDivisionError] * 3)
+
+    async def test_closing_while_connecting_leaves_no_socket(self) -> None:
+        asked = asyncio.Event()
+
+        async def connect(host: str, port: int, *, ssl: object) -> aio_sdk.settings.Streams:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        surroundings = aio_sdk.Surroundings(clock=self.clock, connect=connect)
+        async with PushClient("push://127.0.0.1", surroundings=surroundings):
+            await asked.wait()
+
+    async def test_it_is_used_once_and_only_when_entered(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.client(server)
+        self.assertRaisesRegex(RuntimeError, "enter", aiter, client)
+        with self.assertRaisesRegex(RuntimeError, "enter"):
+            await client.wait_open()
+        async with client:
+            pass
+        with self.assertRaisesRegex(RuntimeError, "once"):
+            await client.__aenter__()
+
+    async def test_a_connection_that_does_not_come_about_is_given_up(self) -> None:
+        async def connect(host: str, port: int, *, ssl: object) -> aio_sdk.settings.Streams:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        surroundings = aio_sdk.Surroundings(clock=self.clock, random=lambda: 0.5, connect=connect)
+        client = aio_sdk.PushClient("push://h", surroundings=surroundings, on_status=self.statuses.append)
+        async with client:
+            await self.clock.pass_over(10.0)
+            await self.clock.somebody_sleeps(0.25)
+        self.assertEqual(self.said(aio_sdk.Lost)[0].reason, "cannot connect: no answer in time")
+
+
+class StuckCloseTests(SdkCase, IsolatedAsyncioTestCase):
+    """A line that does not end by itself."""
+
+    async def test_it_is_cut_after_the_time_for_closing(self) -> None:
+        writers: list[asyncio.StreamWriter] = []
+
+        class Stuck(asyncio.StreamWriter):
+            def close(self) -> None:
+                """As TLS does it while the other side does not answer: nothing happens."""
+
+        async def connect(host: str, port: int, *, ssl: object) -> aio_sdk.settings.Streams:
+            reader, writer = await asyncio.open_connection(host, port)
+            writers.append(writer)  # which would close the line if it were collected
+            return reader, Stuck(writer.transport, writer.transport.get_protocol(), reader, asyncio.get_running_loop())
+
+        server = await self.serve(open_and_stay)
+        client = PushClient(server.url, surroundings=aio_sdk.Surroundings(clock=self.clock, connect=connect))
+        await client.__aenter__()
+        await client.wait_open()
+        closing = asyncio.ensure_future(client.aclose())
+        await self.clock.somebody_sleeps(2.0)
+        self.assertFalse(closing.done())
+        self.clock.advance(2.0)
+        await closing
+        self.assertTrue(writers[0].transport.is_closing())
