@@ -1,0 +1,348 @@
+"""PushClient: messages from a queue or to a callback, in a thread of its own, a shared one, or the caller's loop.
+
+What is called from any thread is here; what happens in the loop's thread is in `life`.
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from nio_sdk.callers_loop import CallersLoop
+from nio_sdk.handover import Handover
+from nio_sdk.life import Life
+from nio_sdk.plan import Plan
+from nio_sdk.settings import Auth, Surroundings
+from nio_sdk.thread import ClientThread
+from nio_sdk.watch import Watch
+from push_client.backlog import Backlog
+from push_client.intervals import check_network
+from push_client.message import Message
+from push_client.profile import make_profile
+from push_client.standing import Standing
+from push_client.status import Status
+from push_client.token_store import TokenStore
+from push_client.tuning import Tuning
+
+
+class PushClient:
+    """A client of one server, or of the cluster behind it.
+
+    Use it once: as `with PushClient(url) as client` or with `start` and `close`, in a thread; or without either in a
+    loop of yours, which watches `fileno()` and calls `on_readable`, `on_writable` and `on_timer`. Starting does not
+    wait for the server: it may be away, and the client goes on trying.
+
+    Args:
+        url: push://host[:port], or pushs://host[:port] for TLS with a verified name.
+        uid: the user that this device belongs to, 1-128 characters.
+        auth: the credential, a JWT, where the server demands one; or a callable that gives one. It is called before
+            each attempt, in a thread, as it may block. An OSError of it counts as a failed attempt; anything else
+            that it raises ends the client.
+        tags: at most 32 strings that this device can be addressed by; they replace earlier ones.
+        device: a description that the server keeps, a dict of at most 1 KiB as JSON.
+        token: the token to use; without it the one that is kept, or a new one. With both, this one is used and what is
+            kept is not read; it is replaced once the session is open.
+        token_file: where the token is kept between runs, and which messages were handled. No two clients may share
+            a file: their sessions would replace one another.
+        token_store: the same, kept by functions of yours: TokenCallbacks.
+        allocation: an http:// or https:// URL to ask where to connect, as the API's /manager/redirect; while it does
+            not answer, the last good node is tried, and then `url`.
+        ack: whether the server is to keep each message until it is acknowledged, and to send it again if it is
+            not. False: at most once.
+        auto_ack: whether a message is acknowledged when `on_message` has returned, or when the thread that got it
+            asks for the next. False: call `message.ack()`, in any thread.
+        ssl_context: for pushs:// and https://, instead of the default one.
+        on_message: called in the loop's thread with each message; without it, messages are queued for `get`, `poll`
+            and iteration.
+        on_status: called in the loop's thread with each new `Status`. Neither may block; no lock is held meanwhile.
+        tuning: times and limits.
+        surroundings: clock and chance, for tests.
+
+    Raises:
+        ValueError: one of these cannot be; the sentence names it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        uid: str | None = None,
+        auth: Auth | None = None,
+        tags: Iterable[str] | None = None,
+        device: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        token_store: TokenStore | None = None,
+        allocation: str | None = None,
+        ack: bool = True,
+        auto_ack: bool = True,
+        ssl_context: ssl.SSLContext | None = None,
+        on_message: Callable[[Message], object] | None = None,
+        on_status: Callable[[Status], object] | None = None,
+        tuning: Tuning | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        profile = make_profile(
+            url, uid=uid, auth=auth, tags=tags, device=device, token=token, token_file=token_file,
+            token_store=token_store, allocation=allocation, ack=ack, tuning=tuning, has_context=ssl_context is not None,
+        )  # fmt: skip
+        self._plan = Plan(profile, auth, auto_ack, ssl_context, on_message, on_status, surroundings or Surroundings())
+        self._standing = Standing(profile)
+        self._handover = Handover(Backlog(profile.tuning.max_queued_messages, profile.tuning.max_queued_bytes))
+        self._life: Life | None = None
+        # One of them, once it has begun.
+        self._thread: ClientThread | None = None
+        self._owns_thread = False
+        self._loop: CallersLoop | None = None
+        self._was_used = False
+        # For each thread, the message that it is busy with.
+        self._busy = threading.local()
+
+    @property
+    def token(self) -> str | None:
+        """The token that the server knows this device by; None before the first session without one."""
+        return self._standing.token
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client has given up or was closed: nothing happens any more."""
+        return self._handover.has_ended
+
+    # In a thread.
+
+    def start(self, thread: ClientThread | None = None) -> Self:
+        """Read what is kept, and begin to connect, in a thread.
+
+        Args:
+            thread: one that several clients share; None: one of its own.
+
+        Raises:
+            TokenFileError: the token cannot be read, or something else is there.
+            RuntimeError: this client was used before, or the thread is closed.
+        """
+        self._use()
+        thread, self._owns_thread = thread or ClientThread(ends_when_empty=True), thread is None
+        watch = thread.watch()
+        life = self._begin(watch, lambda: thread.wake(life))
+        self._thread = thread
+        thread.add(life, watch)
+        return self
+
+    def __enter__(self) -> Self:
+        """Start, unless that was done."""
+        return self if self._was_used else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    # From any thread.
+
+    def close(self) -> None:
+        """Send the acknowledgements that are due, say goodbye, and let go of everything. May be called twice.
+
+        Takes at most `close_timeout_s` and what keeping the token needs; in a callback it returns at once, and the
+        client ends behind it. In the thread of the caller's loop nothing is waited for: what the line does not take at
+        once is lost, and `fileno()` is closed, so the loop must have forgotten it. Messages not yet taken are dropped,
+        unacknowledged.
+        """
+        self._was_used = True
+        life, thread = self._life, self._thread
+        if life is None:
+            self._handover.ended(None)
+        elif thread is not None:
+            life.stop()
+            if not thread.is_current:
+                self._wait_ended()
+                if self._owns_thread:
+                    thread.close()
+        elif self._loop is not None and self._loop.is_current:
+            life.finish()
+            if life.is_over:
+                self._loop.close()
+        else:
+            life.stop()
+            self._wait_ended()
+        if life is None or life.is_over:
+            self._handover.ended(None)
+
+    def poll(self) -> Message | None:
+        """The next message if there is one, without waiting; it acknowledges the one before as `get` does.
+
+        Raises:
+            ClientError: the client has given up, and its messages are all taken.
+        """
+        try:
+            return self._take(0.0)
+        except TimeoutError:
+            return None
+
+    def get(self, timeout_s: float | None = None) -> Message | None:
+        """Wait for the next message; several threads may. The one that this thread got before counts as handled.
+
+        Args:
+            timeout_s: how long to wait; None: as long as it takes.
+
+        Returns:
+            The message; None once the client is closed.
+
+        Raises:
+            TimeoutError: there was none in time.
+            ClientError: the client has given up, and its messages are all taken.
+            RuntimeError: messages go to `on_message`, nothing was started, or this is the loop's own thread, which
+                would wait for itself.
+        """
+        self._must_wait_elsewhere(timeout_s)
+        return self._take(timeout_s)
+
+    def __iter__(self) -> Iterator[Message]:
+        """Iterate over messages until the client is closed; as `get` does it."""
+        while (message := self.get()) is not None:
+            yield message
+
+    def wait_open(self, timeout_s: float | None = None) -> str:
+        """Wait until a session is open.
+
+        Args:
+            timeout_s: how long to wait; None: as long as it takes.
+
+        Returns:
+            The token.
+
+        Raises:
+            TimeoutError: it was not in time.
+            ClientError: the client has given up.
+            RuntimeError: it was closed or not started, or this is the loop's own thread.
+        """
+        self._must_wait_elsewhere(timeout_s)
+        return self._handover.wait_open(timeout_s)
+
+    def network_changed(self, name: str | None = None) -> None:
+        """Say that the device is on another network, or back on one: whatever waits is tried at once.
+
+        An open session is asked for a sign of life; with another name than before, it is opened anew.
+
+        Args:
+            name: of the network, at most 64 characters; the heartbeat that it bears is remembered by it.
+
+        Raises:
+            ValueError: the name cannot be.
+        """
+        if name is not None:
+            check_network(name)
+        if self._life is None:
+            self._standing.network(name)
+        else:
+            self._life.post(functools.partial(self._life.network_changed, name))
+
+    # In a loop of the caller's.
+
+    def fileno(self) -> int:
+        """What the loop is to watch: the same for the client's whole life, until `close`.
+
+        It becomes readable whenever there is something to do, a line that can be written to included.
+
+        Raises:
+            TokenFileError: the token cannot be read, or something else is there.
+            RuntimeError: the client has a thread or was closed, or this system has neither epoll nor kqueue, so that
+                it needs one.
+        """
+        return self._in_loop()[0].fileno()
+
+    def want_write(self) -> bool:
+        """Whether bytes wait for the line to take them. A loop that watches for reading alone misses nothing."""
+        return self._in_loop()[1].wants_write
+
+    def next_timer_s(self) -> float | None:
+        """In how many seconds to call `on_timer` if nothing happens before; None: never. Ask after each call."""
+        due_s = self._in_loop()[1].due_s
+        return None if due_s == math.inf else max(0.0, due_s - self._plan.surroundings.clock())
+
+    def on_readable(self) -> None:
+        """Do what there is to do; calls `on_message` and `on_status`. Waits for nothing.
+
+        Raises:
+            TokenFileError, RuntimeError: as `fileno` does.
+        """
+        loop, life = self._in_loop()
+        loop.turn(life)
+
+    def on_writable(self) -> None:
+        """The same."""
+        self.on_readable()
+
+    def on_timer(self) -> None:
+        """The same."""
+        self.on_readable()
+
+    def _in_loop(self) -> tuple[CallersLoop, Life]:
+        """The loop and the life, which begins here if it has not: the client belongs to a loop of the caller's."""
+        if self._loop is not None and self._life is not None:
+            return self._loop, self._life
+        if self._thread is not None:
+            raise RuntimeError("this client has a thread: a loop has nothing to do for it")
+        self._use()
+        loop = CallersLoop()
+        try:
+            life = self._begin(loop.watch(), loop.wake)
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
+        return loop, life
+
+    def _begin(self, watch: Watch, wake: Callable[[], None]) -> Life:
+        plan = self._plan
+        asks = plan.profile.allocation
+        if plan.tls is None and (plan.profile.home.tls or (asks is not None and asks.tls)):
+            plan = dataclasses.replace(plan, tls=ssl.create_default_context())
+        life = Life(plan, self._standing, self._handover, watch=watch, wake=wake, ack=self._acknowledge)
+        life.load()
+        self._life = life
+        return life
+
+    def _use(self) -> None:
+        if self._was_used:
+            raise RuntimeError("a client is used once: make a new one")
+        self._was_used = True
+
+    def _acknowledge(self, message_id: int) -> None:
+        if self._life is not None and not self._life.is_over:
+            self._life.post(functools.partial(self._life.handled, message_id))
+
+    def _take(self, timeout_s: float | None) -> Message | None:
+        if self._plan.on_message is not None:
+            raise RuntimeError("messages go to on_message")
+        before: Message | None = getattr(self._busy, "message", None)
+        self._busy.message = None
+        if before is not None and self._plan.auto_ack:
+            before.ack()
+        message, made_room = self._handover.take(timeout_s)
+        self._busy.message = message
+        if made_room and self._life is not None:
+            self._life.post(_nothing)
+        return message
+
+    def _must_wait_elsewhere(self, timeout_s: float | None) -> None:
+        if not self._was_used:
+            raise RuntimeError("start the client first")
+        if timeout_s is not None and timeout_s <= 0:
+            return
+        place = self._thread or self._loop
+        if place is not None and place.is_current and not self.has_ended:
+            raise RuntimeError("this is the loop's own thread, which would wait for itself: use poll()")
+
+    def _wait_ended(self) -> None:
+        # A second beyond what it may take, for a loop that is busy with something else.
+        self._handover.wait_ended(3 * self._plan.profile.tuning.close_timeout_s + 1.0)
+
+
+def _nothing() -> None:
+    """An order to have a turn: there is room again."""

@@ -1,0 +1,33 @@
+"""Making a selector return, from any thread: a pair of connected sockets."""
+
+import contextlib
+import socket
+
+
+class Waker:
+    """Something readable from `wake` to `drain`."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """What to watch."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """Become readable; does nothing after `close`."""
+        with contextlib.suppress(OSError):  # full: it is readable already
+            self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        """Become unreadable: to be called before looking for what there is to do."""
+        with contextlib.suppress(OSError):
+            while len(self._reader.recv(4_096)) == 4_096:
+                pass
+
+    def close(self) -> None:
+        """Release both sockets."""
+        self._reader.close()
+        self._writer.close()
