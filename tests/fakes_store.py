@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from push.errors import PermissionDenied, PushError, Unavailable
-from push.ipush import ICacheStore, IFloorStore, ITokenStore
-from push.model import CacheChanges, StoredDue, StoredMessage, StoredReply, TagQuery, TokenInfo
+from push.ipush import ICacheStore, IFloorStore, IReceiptStore, ITokenStore
+from push.model import CacheChanges, StoredDue, StoredLives, StoredMessage, StoredReply, TagQuery, TokenInfo
 
 
 def matches(query: TagQuery, tags: Sequence[str]) -> bool:
@@ -242,3 +242,47 @@ class MemoryCacheStore:
         self._due.update((due.message_id, due) for due in changes.due)
         for message_id in changes.undue:
             self._due.pop(message_id, None)
+
+
+@implementer(IReceiptStore)
+class MemoryReceiptStore:
+    """Chunks in a list.
+
+    Attributes:
+        failure: what every call fails with, where a test sets it.
+        chunks: what was appended and not deleted, with its number.
+        looked: how many chunks were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.failure: PushError | None = None
+        self.chunks: list[tuple[int, StoredLives]] = []
+        self.looked = 0
+        self._number = 0
+
+    def append(self, chunk: StoredLives) -> Deferred[None]:
+        """Write a chunk behind all earlier ones."""
+        if self.failure is not None:
+            return fail(self.failure)
+        self._number += 1
+        self.chunks.append((self._number, chunk))
+        return succeed(None)
+
+    def newest(self, message_id: int, before: int | None) -> Deferred[tuple[int, bytes] | None]:
+        """The newest chunk in which a message is."""
+        self.looked += 1
+        if self.failure is not None:
+            return fail(self.failure)
+        for number, chunk in reversed(self.chunks):
+            if (before is None or number < before) and message_id in chunk.ids:
+                return succeed((number, chunk.lives))
+        return succeed(None)
+
+    def prune(self, max_weight: int, before_ms: int) -> Deferred[None]:
+        """Delete the oldest chunks."""
+        if self.failure is not None:
+            return fail(self.failure)
+        chunks = self.chunks
+        while chunks and (chunks[0][1].at_ms < before_ms or sum(chunk.weight for _, chunk in chunks[1:]) >= max_weight):
+            del chunks[0]
+        return succeed(None)

@@ -51,6 +51,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX replies_by_expiry ON replies (expires_ms)",
         "CREATE TABLE due (message_id INTEGER PRIMARY KEY, due_ms INTEGER NOT NULL, request BLOB NOT NULL)",
     ),
+    (
+        # A chunk a row, appended. `ids`: eight bytes each, big-endian. `total` is the weight of this chunk and of all
+        # that were ever before it, so that nobody has to add up.
+        """CREATE TABLE receipts (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            first_id INTEGER NOT NULL,
+            last_id INTEGER NOT NULL,
+            total INTEGER NOT NULL,
+            at_ms INTEGER NOT NULL,
+            ids BLOB NOT NULL,
+            lives BLOB NOT NULL
+        )""",
+    ),
 )
 
 
