@@ -105,6 +105,8 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
 @click.option("--senders", type=click.IntRange(1, 64), default=4, show_default=True, help="How many at a time.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=500.0, show_default=True, metavar="R",
               help="Messages a second, in all.")  # fmt: skip
+@click.option("--broadcasts", type=click.FloatRange(0), default=0.0, show_default=True, metavar="R",
+              help="Messages a second for all receivers at once.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(1, 10_000), default=8, show_default=True,
               help="The most messages a request; how many, is left to chance.")  # fmt: skip
 @click.option("--size", "size_bytes", type=click.IntRange(0, 65_528), default=0, metavar="BYTES",

@@ -4,17 +4,21 @@ Pure bookkeeping: no clock, no socket, no task; times are given. It keeps every 
 each, as a late second copy must be told from a first one.
 
 A message is for one token and has a number there, 0, 1, 2 … in the order of sending; who sends to a token waits for
-each answer before sending the next, so the numbers of accepted messages are their order of acceptance.
+each answer before sending the next, so the numbers of accepted messages are their order of acceptance. What is for
+everybody is a message for each token, in an order of its own: it has an account beside the token's.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from push.ctl.report import Item, Report
 
-_PAYLOAD = re.compile(rb"verify ([0-9a-f]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) *\Z")
+# In the place of a receiver's number.
+EVERYBODY = -1
+
+_PAYLOAD = re.compile(rb"verify ([0-9a-f]{1,16}) (-1|[0-9]{1,9}) ([0-9]{1,9}) *\Z")
 
 
 class Answer(Enum):
@@ -84,12 +88,14 @@ class Ledger:
 
     def __init__(self, run: str, receivers: int) -> None:
         self._run = run.encode()
-        self._accounts = [Account() for _ in range(receivers)]
+        self._receivers = receivers
+        # First each token's own, then of each token what is for everybody.
+        self._accounts = [Account() for _ in range(2 * receivers)]
         self._reasons: Counter[str] = Counter()
         self.attempted = self.accepted = self.refused = self.arrived = self.repeated = self.duplicated = 0
         self.missing = 0
         self._foreign = 0
-        # (receiver, id) of what came too late in its session.
+        # (account, id) of what came too late in its session.
         self._late_frames: set[tuple[int, int]] = set()
         self._doubled: dict[tuple[int, int], Item] = {}
         self._misdelivered: list[Item] = []
@@ -99,65 +105,70 @@ class Ledger:
         """Note that the next message for a receiver is about to be sent.
 
         Args:
-            receiver: its number.
+            receiver: its number, or EVERYBODY.
             size_bytes: the text is at least so long, filled up with spaces.
 
         Returns:
             The message's number, and its text.
         """
-        entries = self._accounts[receiver].entries
-        number = len(entries)
-        entries.append(Entry())
-        self.attempted += 1
+        meant = self._meant(receiver)
+        number = len(self._accounts[meant[0]].entries)
+        for index in meant:
+            self._accounts[index].entries.append(Entry())
+        self.attempted += len(meant)
         return number, (b"verify %b %d %d" % (self._run, receiver, number)).ljust(size_bytes)
 
     def accept(self, receiver: int, number: int, message_id: int, now_s: float) -> None:
         """Note that the server has accepted a message; it may have arrived before its answer."""
-        account = self._accounts[receiver]
-        entry = self._unanswered(receiver, number)
-        entry.answer = Answer.ACCEPTED
-        entry.message_id = message_id
-        entry.answered_s = now_s
-        self.accepted += 1
-        if message_id <= account.accepted_id:
-            self._shrunk.append(Item(receiver, number, message_id))
-        account.accepted_id = max(account.accepted_id, message_id)
-        if not entry.copies:
-            self.missing += 1
-        elif entry.arrived_id != message_id:
-            self._doubled[receiver, number] = Item(receiver, number, entry.arrived_id)
+        for index in self._meant(receiver):
+            account = self._accounts[index]
+            entry = self._unanswered(index, number)
+            entry.answer = Answer.ACCEPTED
+            entry.message_id = message_id
+            entry.answered_s = now_s
+            self.accepted += 1
+            if message_id <= account.accepted_id:
+                self._shrunk.append(self._item(index, number, message_id))
+            account.accepted_id = max(account.accepted_id, message_id)
+            if not entry.copies:
+                self.missing += 1
+            elif entry.arrived_id != message_id:
+                self._doubled[index, number] = self._item(index, number, entry.arrived_id)
 
     def refuse(self, receiver: int, number: int, reason: str) -> None:
         """Note that the server has refused a message; the reason is one of few words."""
-        self._unanswered(receiver, number).answer = Answer.REFUSED
-        self._reasons[reason] += 1
-        self.refused += 1
+        for index in self._meant(receiver):
+            self._unanswered(index, number).answer = Answer.REFUSED
+            self._reasons[reason] += 1
+            self.refused += 1
 
     def opened(self, receiver: int) -> None:
         """Note that a receiver has a new session: what is sent again in it may begin before what came last."""
-        self._accounts[receiver].session_id = 0
+        for index in (receiver, self._receivers + receiver):
+            self._accounts[index].session_id = 0
 
     def came(self, receiver: int, message_id: int, payload: bytes) -> None:
         """Note that a message came over a receiver's connection, whether or not its application will get it."""
-        if self._read(payload) is None:
+        read = self._read(payload, receiver)
+        if read is None or read[0] % self._receivers != receiver:
             return
-        account = self._accounts[receiver]
+        account = self._accounts[read[0]]
         if message_id in account.wire_ids:
             self.repeated += 1
         account.wire_ids.add(message_id)
         if message_id < account.session_id:
-            self._late_frames.add((receiver, message_id))
+            self._late_frames.add((read[0], message_id))
         account.session_id = max(account.session_id, message_id)
 
     def deliver(self, receiver: int, message_id: int, payload: bytes) -> None:
         """Note that the application of a receiver got a message."""
-        read = self._read(payload)
+        read = self._read(payload, receiver)
         if read is None:
             self._foreign += 1
             return
-        owner, number = read
-        account = self._accounts[receiver]
-        if owner != receiver or number >= len(account.entries):
+        index, number = read
+        account = self._accounts[index]
+        if index % self._receivers != receiver or number >= len(account.entries):
             self._misdelivered.append(Item(receiver, number, message_id))
             return
         entry = account.entries[number]
@@ -168,16 +179,19 @@ class Ledger:
             self.arrived += 1
             self.missing -= entry.answer is Answer.ACCEPTED
         if message_id != entry.arrived_id or entry.message_id not in (0, message_id):
-            self._doubled[receiver, number] = Item(receiver, number, message_id)
+            self._doubled[index, number] = self._item(index, number, message_id)
         elif entry.copies > 1:
             self.duplicated += 1
 
     def overdue(self, before_s: float) -> list[Item]:
-        """Accepted messages that have not come and were answered before this moment."""
+        """Accepted messages for one token that have not come and were answered before this moment."""
         return [
-            Item(receiver, number, entry.message_id)
-            for receiver, number, entry in self._entries()
-            if entry.answer is Answer.ACCEPTED and not entry.copies and entry.answered_s < before_s
+            self._item(index, number, entry.message_id)
+            for index, number, entry in self._entries()
+            if index < self._receivers
+            and entry.answer is Answer.ACCEPTED
+            and not entry.copies
+            and entry.answered_s < before_s
         ]
 
     def expire(self, item: Item) -> None:
@@ -201,10 +215,12 @@ class Ledger:
             duplicated=self.duplicated,
             repeated=self.repeated,
             expired=len(absent) - len(lost),
-            lost=tuple(Item(receiver, number, entry.message_id) for receiver, number, entry in lost),
+            lost=tuple(self._item(index, number, entry.message_id) for index, number, entry in lost),
             out_of_order=tuple(self._late()),
             doubled=tuple(self._doubled.values()),
-            refused_delivered=tuple(Item(r, number, entry.arrived_id) for r, number, entry in refused if entry.copies),
+            refused_delivered=tuple(
+                self._item(index, number, entry.arrived_id) for index, number, entry in refused if entry.copies
+            ),
             misdelivered=tuple(self._misdelivered),
             shrunk_ids=tuple(self._shrunk),
             foreign=self._foreign,
@@ -215,31 +231,44 @@ class Ledger:
 
         Of messages without an answer only their ids say when they were accepted.
         """
-        for receiver, account in enumerate(self._accounts):
+        for index, account in enumerate(self._accounts):
             latest_number = latest_id = -1
             for number in account.arrivals:
                 entry = account.entries[number]
                 is_accepted = entry.answer is Answer.ACCEPTED
                 is_late = entry.arrived_id < latest_id or (is_accepted and number < latest_number)
-                if is_late or (receiver, entry.arrived_id) in self._late_frames:
-                    yield Item(receiver, number, entry.arrived_id)
+                if is_late or (index, entry.arrived_id) in self._late_frames:
+                    yield self._item(index, number, entry.arrived_id)
                 latest_id = max(latest_id, entry.arrived_id)
                 if is_accepted:
                     latest_number = max(latest_number, number)
 
     def _entries(self) -> Iterator[tuple[int, int, Entry]]:
-        for receiver, account in enumerate(self._accounts):
+        for index, account in enumerate(self._accounts):
             for number, entry in enumerate(account.entries):
-                yield receiver, number, entry
+                yield index, number, entry
 
-    def _read(self, payload: bytes) -> tuple[int, int] | None:
+    def _meant(self, receiver: int) -> Sequence[int]:
+        """The accounts of those whom a message is for."""
+        if receiver == EVERYBODY:
+            return range(self._receivers, 2 * self._receivers)
+        return (receiver,)
+
+    def _item(self, index: int, number: int, message_id: int) -> Item:
+        return Item(index % self._receivers, number, message_id, for_everybody=index >= self._receivers)
+
+    def _read(self, payload: bytes, receiver: int) -> tuple[int, int] | None:
+        """In which account a message is that came to a receiver, and its number there."""
         match = _PAYLOAD.match(payload)
         if match is None or match.group(1) != self._run:
             return None
-        return int(match.group(2)), int(match.group(3))
+        owner = int(match.group(2))
+        if owner >= self._receivers:
+            return None
+        return self._receivers + receiver if owner == EVERYBODY else owner, int(match.group(3))
 
-    def _unanswered(self, receiver: int, number: int) -> Entry:
-        entry = self._accounts[receiver].entries[number]
+    def _unanswered(self, index: int, number: int) -> Entry:
+        entry = self._accounts[index].entries[number]
         if entry.answer is not Answer.NONE:
-            raise ValueError(f"message {number} to {receiver} has been answered before")
+            raise ValueError(f"message {number} to {index} has been answered before")
         return entry

@@ -89,6 +89,7 @@ class Receiver:
         ledger: what it tells.
         number: its own.
         auth: the credential, where the server demands one.
+        tag: what it can be addressed by, with all the others.
         chance: when it goes away.
         calm: set when nobody is to go away any more, and all are to come back.
 
@@ -101,12 +102,13 @@ class Receiver:
     """
 
     def __init__(
-        self, url: str, ledger: Ledger, number: int, *, auth: str | None, chance: Chance, calm: asyncio.Event
+        self, url: str, ledger: Ledger, number: int, *, auth: str | None, tag: str, chance: Chance, calm: asyncio.Event
     ) -> None:
         self._url = url
         self._ledger = ledger
         self._number = number
         self._auth = auth
+        self._tag = tag
         self._chance = chance
         self._calm = calm
         self._writer: asyncio.StreamWriter | None = None
@@ -126,6 +128,7 @@ class Receiver:
             self._url,
             token=self.token or None,
             auth=self._auth,
+            tags=[self._tag],
             tuning=TUNING,
             on_status=self._on_status,
             surroundings=Surroundings(connect=self._connect),

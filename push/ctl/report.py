@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message in a report: whose, which, and under which id."""
+    """A message in a report: whose, which, under which id, and whether it was for everybody."""
 
     receiver: int
     number: int
     message_id: int
+    for_everybody: bool = False
 
 
 Items = tuple[Item, ...]
@@ -18,6 +19,8 @@ Items = tuple[Item, ...]
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a run has proved.
+
+    A message for everybody counts once for each token.
 
     Attributes:
         attempted: messages sent, whatever became of them.

@@ -17,7 +17,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 from push.ctl.api import Api, RefusedError, UnreachableError
-from push.ctl.ledger import Ledger
+from push.ctl.ledger import EVERYBODY, Ledger
 
 # How long a sender waits when nobody answers, or when it was refused: a server that asks for more asks in vain, as this
 # is a test.
@@ -64,7 +64,8 @@ class Sender:
         api: where it sends.
         ledger: what it tells.
         tokens: of all receivers.
-        mine: the receivers that it alone sends to, by their numbers.
+        tag: of all receivers.
+        mine: the receivers that it alone sends to, by their numbers; or EVERYBODY.
         load: how much.
         random: chooses receivers and sizes of batches.
         threads: to wait for answers in.
@@ -76,6 +77,7 @@ class Sender:
         ledger: Ledger,
         *,
         tokens: Sequence[str],
+        tag: str,
         mine: Sequence[int],
         load: Load,
         random: random.Random,
@@ -84,6 +86,7 @@ class Sender:
         self._api = api
         self._ledger = ledger
         self._tokens = tokens
+        self._tag = tag
         self._mine = mine
         self._load = load
         self._random = random
@@ -160,7 +163,9 @@ class Sender:
         for receiver in self._random.choices(self._mine, k=count):
             number, text = self._ledger.attempt(receiver, self._load.size_bytes)
             items.append((receiver, number))
-            entry: dict[str, Any] = {"target": {"token": self._tokens[receiver]}, "message": {"data": text.decode()}}
+            token = {"token": self._tokens[receiver]}
+            target = {"tags": {"any": [self._tag]}} if receiver == EVERYBODY else token
+            entry: dict[str, Any] = {"target": target, "message": {"data": text.decode()}}
             if self._load.ttl_s is not None:
                 entry["options"] = {"ttl": self._load.ttl_s}
             entries.append(entry)

@@ -71,12 +71,19 @@ def fields_of(verdict: Verdict, *, max_items: int | None = None) -> dict[str, An
 
 def _objects(verdict: Verdict, items: Sequence[Item]) -> list[dict[str, Any]]:
     return [
-        {"id": str(item.message_id), "token": verdict.tokens[item.receiver], "number": item.number} for item in items
+        {
+            "id": str(item.message_id),
+            "token": verdict.tokens[item.receiver],
+            "number": item.number,
+            "broadcast": item.for_everybody,
+        }
+        for item in items
     ]
 
 
 def _item(verdict: Verdict, item: Item) -> str:
-    return f"message {item.message_id} (number {item.number}) for token {verdict.tokens[item.receiver]}"
+    what = "broadcast" if item.for_everybody else "message"
+    return f"{what} {item.message_id} (number {item.number}) for token {verdict.tokens[item.receiver]}"
 
 
 def _row(name: str, number: int, remark: str = "") -> str:

@@ -8,15 +8,15 @@ import math
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aio_sdk
 from push.ctl.api import Api, RefusedError, UnreachableError
 from push.ctl.expired import expired
-from push.ctl.ledger import Ledger
+from push.ctl.ledger import EVERYBODY, Ledger
 from push.ctl.receivers import Chance, Receiver, troubles
 from push.ctl.report import Report
 from push.ctl.senders import Load, Sender
@@ -29,6 +29,8 @@ _GRACE_S = 0.5
 _LOOK_S = 0.05
 # What the ledger keeps of them is some 4 GB.
 MAX_MESSAGES = 10_000_000
+# Longer than any run: what is for everybody is kept only where a time is given.
+BROADCAST_TTL_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Plan:
         tokens: how many receivers.
         senders: how many at the same time.
         rate: messages a second in all.
+        broadcasts: messages a second for all receivers, 0 for none.
         batch: the most messages a request.
         size_bytes: the least length of a message.
         ttl_s: their time to live; None: the server's choice.
@@ -58,6 +61,7 @@ class Plan:
     tokens: int
     senders: int
     rate: float
+    broadcasts: float
     batch: int
     size_bytes: int
     ttl_s: int | None
@@ -70,8 +74,8 @@ class Plan:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.rate * self.seconds > MAX_MESSAGES:
-            raise ValueError(f"--rate times --seconds must be at most {MAX_MESSAGES:,} messages")
+        if (self.rate + self.broadcasts * self.tokens) * self.seconds > MAX_MESSAGES:
+            raise ValueError(f"--rate, --broadcasts and --seconds must come to at most {MAX_MESSAGES:,} messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class Run:
         self._tell = tell
         # Two runs with one seed are two runs: the messages of the first may still be on their way.
         self._name = random.SystemRandom().randbytes(6).hex()
+        self._tag = f"verify-{self._name}"
         self._ledger = Ledger(self._name, plan.tokens)
         self._stop = asyncio.Event()
         self._calm = asyncio.Event()
@@ -169,6 +174,7 @@ class Run:
             self._ledger,
             number,
             auth=plan.auth,
+            tag=self._tag,
             chance=Chance(chance, online_s=plan.online_s if goes_away else math.inf, away_s=plan.away_s),
             calm=self._calm,
         )
@@ -202,27 +208,28 @@ class Run:
     async def _send(self) -> None:
         plan = self._plan
         count = min(plan.senders, plan.tokens)
-        load = Load(
-            rate=plan.rate / count, max_batch=plan.batch, size_bytes=plan.size_bytes, ttl_s=plan.ttl_s, retry=plan.retry
-        )
-        tokens = [receiver.token for receiver in self._receivers]
-        with ThreadPoolExecutor(count, "sender") as threads:
-            senders = [
-                Sender(
-                    self._api,
-                    self._ledger,
-                    tokens=tokens,
-                    mine=range(number, plan.tokens, count),
-                    load=load,
-                    random=random.Random(f"{plan.seed}/sender/{number}"),  # noqa: S311
-                    threads=threads,
-                )
-                for number in range(count)
-            ]
+        load = Load(plan.rate / count, plan.batch, plan.size_bytes, plan.ttl_s, plan.retry)
+        with ThreadPoolExecutor(count + 1, "sender") as threads:
+            senders = [self._sender(range(number, plan.tokens, count), load, threads) for number in range(count)]
+            if plan.broadcasts:
+                load = Load(plan.broadcasts, 1, plan.size_bytes, BROADCAST_TTL_S, plan.retry)
+                senders.append(self._sender([EVERYBODY], load, threads))
             asyncio.get_running_loop().call_later(plan.seconds, self._stop.set)
             async with asyncio.TaskGroup() as group:
                 for sender in senders:
                     group.create_task(sender.run(self._stop))
+
+    def _sender(self, mine: Sequence[int], load: Load, threads: Executor) -> Sender:
+        return Sender(
+            self._api,
+            self._ledger,
+            tokens=[receiver.token for receiver in self._receivers],
+            tag=self._tag,
+            mine=mine,
+            load=load,
+            random=random.Random(f"{self._plan.seed}/sender/{mine[0]}"),  # noqa: S311
+            threads=threads,
+        )
 
     async def _settle(self) -> None:
         """Wait until nothing is missing, or nothing new has come for long enough."""

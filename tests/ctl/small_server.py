@@ -21,6 +21,7 @@ class Device:
 
     def __init__(self) -> None:
         self.kept: dict[int, bytes] = {}
+        self.tags: list[str] = []
         self.writer: asyncio.StreamWriter | None = None
 
     def take(self, message_id: int, payload: bytes) -> None:
@@ -87,7 +88,7 @@ class SmallServer:
             while data := await reader.read(65_536):
                 for frame in decoder.feed(data):
                     device = self._frame(frame, writer, device)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):  # the latter at the end, of which Python 3.11 would complain
             pass
         finally:
             if device is not None and device.writer is writer:
@@ -99,8 +100,10 @@ class SmallServer:
             answer = write_json({"status": self.refuse, "reason": "not you"})
             writer.write(encode(Signal.SUB, answer, message_id=frame.message_id))
         elif frame.signal == Signal.SUB:
-            token = parse_object(frame.body).get("token") or f"token-{len(self.devices)}"
+            request = parse_object(frame.body)
+            token = request.get("token") or f"token-{len(self.devices)}"
             device = self.devices.setdefault(token, Device())
+            device.tags = request.get("tags", [])
             if device.writer is not None:
                 device.writer.write(encode(Signal.DISCONNECT, write_disconnect(Disconnect(3500, "replaced"))))
                 device.writer.close()
@@ -131,7 +134,7 @@ class SmallServer:
                     break
                 data = json.dumps(reply).encode()
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(data), data))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -162,9 +165,12 @@ class SmallServer:
         return [self._push(entry) for entry in body.get("requests", [body])]
 
     def _push(self, entry: Any) -> Any:
-        token, payload = entry["target"]["token"], entry["message"]["data"].encode()
+        payload = entry["message"]["data"].encode()
         self._message_id += 1
         message_id = self._message_id
+        if "tags" in entry["target"]:
+            return self._push_to_tag(entry["target"]["tags"]["any"][0], message_id, payload)
+        token = entry["target"]["token"]
         wrong: Callable[[str, int, bytes], int] | None = None
         if message_id % 7 == 0 and self.fault:
             wrong = getattr(self, "_" + self.fault.replace(" ", "_"), None)
@@ -174,6 +180,12 @@ class SmallServer:
             self.devices[token].take(message_id, payload)
         self._release(message_id)
         return {"id": str(message_id), "targets": 1, "sent": 1, "cached": 0, "unknown": []}
+
+    def _push_to_tag(self, tag: str, message_id: int, payload: bytes) -> Any:
+        tagged = [device for device in self.devices.values() if tag in device.tags]
+        for device in tagged[1 if self.fault == "forget" else 0 :]:
+            device.take(message_id, payload)
+        return {"id": str(message_id), "targets": len(tagged), "sent": 0, "cached": 0, "unknown": [], "logged": True}
 
     def _release(self, message_id: int) -> None:
         """Send what was held back, behind a later one for the same token."""

@@ -2,10 +2,10 @@
 
 from unittest import TestCase
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from push.ctl.ledger import Ledger
+from push.ctl.ledger import EVERYBODY, Ledger
 from push.ctl.report import Item, Report
 
 RUN = "c0ffee"
@@ -223,9 +223,58 @@ class OrderTests(LedgerCase):
         self.assertEqual(self.faults(), {})
 
 
+class EverybodyTests(LedgerCase):
+    """Messages for all tokens at once."""
+
+    def send(self, message_id: int) -> bytes:
+        """One that is accepted."""
+        number, payload = self.ledger.attempt(EVERYBODY)
+        self.ledger.accept(EVERYBODY, number, message_id, 1.0)
+        return payload
+
+    def get(self, receiver: int, message_id: int, payload: bytes) -> None:
+        """It comes to one."""
+        self.ledger.came(receiver, message_id, payload)
+        self.ledger.deliver(receiver, message_id, payload)
+
+    def test_each_token_must_get_it(self) -> None:
+        payload = self.send(500)
+        self.assertEqual((self.ledger.accepted, self.ledger.missing), (2, 2))
+        self.get(1, 500, payload)
+        self.assertEqual(self.faults(), {"lost": [(0, 0, 500)]})
+        self.assertTrue(self.ledger.report().lost[0].for_everybody)
+        self.get(0, 500, payload)
+        self.assertEqual((self.faults(), self.ledger.report().delivered), ({}, 2))
+
+    def test_they_have_an_order_of_their_own(self) -> None:
+        self.accept(1)
+        early, late = self.send(90), self.send(95)
+        self.arrive(0)
+        self.get(0, 90, early)
+        self.get(0, 95, late)
+        self.get(1, 95, late)
+        self.get(1, 90, early)
+        self.assertEqual(self.faults(), {"out_of_order": [(1, 0, 90)]})
+
+    def test_refused_ones_must_come_to_nobody(self) -> None:
+        self.accept(1)
+        self.arrive(0)
+        number, payload = self.ledger.attempt(EVERYBODY)
+        self.ledger.refuse(EVERYBODY, number, "UNAVAILABLE")
+        self.get(1, 500, payload)
+        self.assertEqual(self.faults(), {"refused_delivered": [(1, 0, 500)]})
+        self.assertEqual(self.ledger.report().refused, {"UNAVAILABLE": 2})
+
+    def test_they_are_not_asked_for_as_expired(self) -> None:
+        self.send(500)
+        self.accept(1)
+        self.assertEqual(self.ledger.overdue(9.0), [Item(0, 0, 100)])
+
+
 class RandomTests(TestCase):
     """A server that does right is never accused; one mistake is always found."""
 
+    @settings(deadline=None)
     @given(st.randoms(use_true_random=False), st.sampled_from([None, "lose", "swap", "double"]))
     def test_exactly_the_mistake_is_found(self, random, mistake) -> None:
         ledger = Ledger(RUN, 1)

@@ -88,6 +88,15 @@ class JudgementTests(TestCase):
         code, found = self.judged("forget", "--churn=0", "--ttl=60")
         self.assertEqual(found["expired"], 0)
 
+    def test_what_is_for_everybody_must_come_to_each(self) -> None:
+        code, found = self.judged("", "--broadcasts=50", "--rate=50", *BUSY)
+        self.assertEqual((code, found["faults"]), (0, {}), found)
+        self.assertGreater(found["accepted"], 6 * 15)
+        code, found = self.judged("forget", "--broadcasts=50", "--rate=1", "--churn=0")
+        self.assertEqual((code, list(found["faults"])), (1, ["lost"]), found)
+        lost = [item for item in found["faults"]["lost"] if item["broadcast"]]
+        self.assertEqual(len({item["token"] for item in lost}), 1)
+
     def test_single_messages_and_long_ones(self) -> None:
         code, found = self.judged("", "--batch=1", "--size=2000", "--ttl=60", "--senders=64")
         self.assertEqual((code, found["faults"]), (0, {}), found)
