@@ -113,6 +113,8 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
               help="Fill messages up to this length.")  # fmt: skip
 @click.option("--ttl", "ttl_s", type=click.IntRange(min=0), metavar="SECONDS",
               help="The messages' time to live; longer than the run, if all are to arrive.")  # fmt: skip
+@click.option("--store", type=click.Choice(["if_offline", "always"]),
+              help="With always, what was refused must not have been seen by anybody.")  # fmt: skip
 @click.option("--retry", is_flag=True,
               help="Make a request without an answer again, under the same name, until it has one.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, metavar="S",

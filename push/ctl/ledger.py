@@ -79,6 +79,7 @@ class Ledger:
     Args:
         run: 1-16 hexadecimal digits that tell this run's messages from others.
         receivers: how many tokens there are; they are numbered from 0.
+        store_first: whether nobody is to see a message before it is on disk.
 
     Attributes:
         attempted, accepted, refused, arrived, repeated, duplicated: so far, as in a report; `arrived` counts all that
@@ -86,8 +87,9 @@ class Ledger:
         missing: how many accepted messages have not arrived so far.
     """
 
-    def __init__(self, run: str, receivers: int) -> None:
+    def __init__(self, run: str, receivers: int, *, store_first: bool = False) -> None:
         self._run = run.encode()
+        self._store_first = store_first
         self._receivers = receivers
         # First each token's own, then of each token what is for everybody.
         self._accounts = [Account() for _ in range(2 * receivers)]
@@ -224,6 +226,7 @@ class Ledger:
             misdelivered=tuple(self._misdelivered),
             shrunk_ids=tuple(self._shrunk),
             foreign=self._foreign,
+            store_first=self._store_first,
         )
 
     def _late(self) -> Iterator[Item]:

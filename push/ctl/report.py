@@ -35,10 +35,11 @@ class Report:
         lost: accepted, not delivered, and not expired.
         out_of_order: came after one that was accepted later, or with a smaller id than one before it in its session.
         doubled: came under two ids, or under another id than the answer's.
-        refused_delivered: were refused, and came.
+        refused_delivered: were refused, and came: a fault where nobody was to see them before they were on disk.
         misdelivered: came to another token than theirs.
         shrunk_ids: answered with an id that is not greater than the one before it for the same token.
         foreign: messages that came and are not of this run; no fault.
+        store_first: whether nobody was to see a message before it was on disk.
     """
 
     attempted: int
@@ -57,11 +58,14 @@ class Report:
     misdelivered: Items
     shrunk_ids: Items
     foreign: int
+    store_first: bool = False
 
     @property
     def faults(self) -> dict[str, Items]:
         """Promises that were broken, by the names of these attributes; empty where none was."""
-        names = ("lost", "out_of_order", "doubled", "refused_delivered", "misdelivered", "shrunk_ids")
+        names = ["lost", "out_of_order", "doubled", "misdelivered", "shrunk_ids"]
+        if self.store_first:
+            names.append("refused_delivered")
         return {name: items for name in names if (items := getattr(self, name))}
 
     @property

@@ -25,6 +25,8 @@ PAUSE_S = 0.1
 MISTAKE_S = 1.0
 # Of a request without an answer, when the sending is over: enough for a server that is just starting again.
 LAST_TRIES = 50
+# Longer than any run: what is for everybody is kept only where a time is given.
+BROADCAST_TTL_S = 86_400
 _UNAVAILABLE = 503
 
 
@@ -34,16 +36,20 @@ class Load:
 
     Attributes:
         rate: messages a second, greater than 0.
+        broadcasts: the share of them that is for everybody, 0 to 1; of one sender only, for the sake of their order.
         max_batch: the most messages a request; 1: only single ones.
         size_bytes: the least length of a message.
         ttl_s: their time to live; None: the server's choice.
+        store: of the API's options; None: the server's choice.
         retry: whether a request without an answer is made again, under the same name, until it has one.
     """
 
     rate: float
+    broadcasts: float
     max_batch: int
     size_bytes: int
     ttl_s: int | None
+    store: str | None
     retry: bool
 
 
@@ -65,7 +71,7 @@ class Sender:
         ledger: what it tells.
         tokens: of all receivers.
         tag: of all receivers.
-        mine: the receivers that it alone sends to, by their numbers; or EVERYBODY.
+        mine: the receivers that it alone sends to, by their numbers.
         load: how much.
         random: chooses receivers and sizes of batches.
         threads: to wait for answers in.
@@ -160,15 +166,17 @@ class Sender:
 
     def _request(self, count: int) -> _Request:
         items, entries = [], []
-        for receiver in self._random.choices(self._mine, k=count):
+        for _ in range(count):
+            receiver = EVERYBODY if self._random.random() < self._load.broadcasts else self._random.choice(self._mine)
             number, text = self._ledger.attempt(receiver, self._load.size_bytes)
             items.append((receiver, number))
-            token = {"token": self._tokens[receiver]}
-            target = {"tags": {"any": [self._tag]}} if receiver == EVERYBODY else token
-            entry: dict[str, Any] = {"target": target, "message": {"data": text.decode()}}
-            if self._load.ttl_s is not None:
-                entry["options"] = {"ttl": self._load.ttl_s}
-            entries.append(entry)
+            options: dict[str, Any] = {"ttl": self._load.ttl_s, "store": self._load.store}
+            target: dict[str, Any] = {"token": self._tokens[receiver]}
+            if receiver == EVERYBODY:
+                target = {"tags": {"any": [self._tag]}}
+                options["ttl"] = BROADCAST_TTL_S
+            given = {name: value for name, value in options.items() if value is not None}
+            entries.append({"target": target, "message": {"data": text.decode()}, "options": given})
         if count == 1:
             return _Request(uuid.uuid4().hex, items, "/v1/messages:send", json.dumps(entries[0]).encode())
         return _Request(uuid.uuid4().hex, items, "/v1/messages:batchSend", json.dumps({"requests": entries}).encode())

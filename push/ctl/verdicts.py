@@ -32,6 +32,7 @@ def lines(verdict: Verdict) -> list[str]:
         _row("  expired", report.expired),
         _row("  lost", len(report.lost)),
         _row("refused", sum(report.refused.values()), _counts(report.refused)),
+        _row("  came", len(report.refused_delivered), "though refused: they left while the disk was still writing"),
         _row("unknown", report.unknown, f"no answer; {report.delivered_unknown} of them came"),
         _row("duplicated", report.duplicated, "came to the application again with the same id, as they may"),
         _row("repeated", report.repeated, "frames with an id that had come before, as they may"),

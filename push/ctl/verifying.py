@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import aio_sdk
 from push.ctl.api import Api, RefusedError, UnreachableError
 from push.ctl.expired import expired
-from push.ctl.ledger import EVERYBODY, Ledger
+from push.ctl.ledger import Ledger
 from push.ctl.receivers import Chance, Receiver, troubles
 from push.ctl.report import Report
 from push.ctl.senders import Load, Sender
@@ -29,8 +29,6 @@ _GRACE_S = 0.5
 _LOOK_S = 0.05
 # What the ledger keeps of them is some 4 GB.
 MAX_MESSAGES = 10_000_000
-# Longer than any run: what is for everybody is kept only where a time is given.
-BROADCAST_TTL_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class Plan:
         batch: the most messages a request.
         size_bytes: the least length of a message.
         ttl_s: their time to live; None: the server's choice.
+        store: of the API's options; None: the server's choice.
         retry: whether a request without an answer is made again, under the same name, until it has one.
         seconds: how long to send.
         settle_s: with nothing new for so long, what is missing then is lost.
@@ -65,6 +64,7 @@ class Plan:
     batch: int
     size_bytes: int
     ttl_s: int | None
+    store: str | None
     retry: bool
     seconds: float
     settle_s: float
@@ -122,7 +122,7 @@ class Run:
         # Two runs with one seed are two runs: the messages of the first may still be on their way.
         self._name = random.SystemRandom().randbytes(6).hex()
         self._tag = f"verify-{self._name}"
-        self._ledger = Ledger(self._name, plan.tokens)
+        self._ledger = Ledger(self._name, plan.tokens, store_first=plan.store == "always")
         self._stop = asyncio.Event()
         self._calm = asyncio.Event()
         self._hurry = False
@@ -208,18 +208,28 @@ class Run:
     async def _send(self) -> None:
         plan = self._plan
         count = min(plan.senders, plan.tokens)
-        load = Load(plan.rate / count, plan.batch, plan.size_bytes, plan.ttl_s, plan.retry)
-        with ThreadPoolExecutor(count + 1, "sender") as threads:
-            senders = [self._sender(range(number, plan.tokens, count), load, threads) for number in range(count)]
-            if plan.broadcasts:
-                load = Load(plan.broadcasts, 1, plan.size_bytes, BROADCAST_TTL_S, plan.retry)
-                senders.append(self._sender([EVERYBODY], load, threads))
+        with ThreadPoolExecutor(count, "sender") as threads:
+            senders = [
+                self._sender(range(number, plan.tokens, count), 0.0 if number else plan.broadcasts, threads)
+                for number in range(count)
+            ]
             asyncio.get_running_loop().call_later(plan.seconds, self._stop.set)
             async with asyncio.TaskGroup() as group:
                 for sender in senders:
                     group.create_task(sender.run(self._stop))
 
-    def _sender(self, mine: Sequence[int], load: Load, threads: Executor) -> Sender:
+    def _sender(self, mine: Sequence[int], broadcasts: float, threads: Executor) -> Sender:
+        plan = self._plan
+        rate = plan.rate / min(plan.senders, plan.tokens) + broadcasts
+        load = Load(
+            rate=rate,
+            broadcasts=broadcasts / rate,
+            max_batch=plan.batch,
+            size_bytes=plan.size_bytes,
+            ttl_s=plan.ttl_s,
+            store=plan.store,
+            retry=plan.retry,
+        )
         return Sender(
             self._api,
             self._ledger,
@@ -227,7 +237,7 @@ class Run:
             tag=self._tag,
             mine=mine,
             load=load,
-            random=random.Random(f"{self._plan.seed}/sender/{mine[0]}"),  # noqa: S311
+            random=random.Random(f"{plan.seed}/sender/{mine[0]}"),  # noqa: S311
             threads=threads,
         )
 

@@ -15,7 +15,7 @@ class LedgerCase(TestCase):
     """Two tokens; messages to the first, whose ids are a hundred and their number."""
 
     def setUp(self) -> None:
-        self.ledger = Ledger(RUN, 2)
+        self.ledger = Ledger(RUN, 2, store_first=True)
 
     def accept(self, count: int = 1) -> None:
         """Send so many, and have them accepted."""
@@ -86,6 +86,15 @@ class DeliveryTests(LedgerCase):
         self.assertTrue(report.ok)
         self.arrive(2)
         self.assertEqual(self.faults(), {"refused_delivered": [(0, 2, 102)]})
+
+    def test_what_was_refused_may_come_where_it_may_be_seen_before_it_is_on_disk(self) -> None:
+        self.ledger = Ledger(RUN, 2)
+        self.accept(1)
+        number, _ = self.ledger.attempt(0)
+        self.ledger.refuse(0, number, "UNAVAILABLE")
+        self.arrive(0, 1)
+        report = self.ledger.report()
+        self.assertEqual((report.refused_delivered, report.ok), ((Item(0, 1, 101),), True))
 
     def test_only_what_the_server_calls_expired_is(self) -> None:
         self.accept(3)

@@ -59,7 +59,6 @@ class JudgementTests(TestCase):
             ("forget", "lost"),
             ("swap", "out_of_order"),
             ("double", "doubled"),
-            ("refuse but keep", "refused_delivered"),
             ("another token", "misdelivered"),
             ("shrink ids", "shrunk_ids"),
         ):
@@ -68,6 +67,13 @@ class JudgementTests(TestCase):
                 self.assertEqual(code, 1, found)
                 self.assertIn(name, found["faults"], found)
                 self.assertFalse(found["ok"])
+
+    def test_what_was_refused_may_come_but_not_where_it_is_stored_first(self) -> None:
+        code, found = self.judged("refuse but keep", "--churn=0")
+        self.assertEqual((code, found["faults"]), (0, {}), found)
+        self.assertGreater(found["refused_delivered"], 0)
+        code, found = self.judged("refuse but keep", "--churn=0", "--store=always")
+        self.assertEqual((code, list(found["faults"])), (1, ["refused_delivered"]), found)
 
     def test_repeats_that_the_sdk_drops_are_counted_and_no_fault(self) -> None:
         code, found = self.judged("repeat", "--churn=0")
