@@ -57,6 +57,14 @@ class Config:
     )
     api: str = setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", endpoint, value="ENDPOINT")
     data_dir: str = setting("push-data", "Directory of everything that must survive a restart.", filled, value="DIR")
+    workers: int = setting(
+        0,
+        "Processes that hold client connections, sharing the ports of --listen (lean: only); 0: this process does.",
+        number(0, 256),
+    )
+    min_workers: int = setting(
+        0, "Fewest workers that must serve clients for /readyz to be well; 0: all of them.", number(0, 256)
+    )
     node_id: int = setting(0, "Number of this node in message ids; no two nodes may share one.", number(0, 1023))
 
     api_keys: tuple[str, ...] = setting(
@@ -266,6 +274,7 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
         )
     if not config.listen:
         raise SettingError(f"{listen}: name at least one listener")
+    _check_workers(config, sources)
     _check_order(config, sources, "max_outbox_bytes", "max_node_outbox_bytes")
     _check_order(config, sources, "max_body_before_open_bytes", "max_body_bytes")
     _check_credentials(config, sources)
@@ -281,6 +290,29 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
         _check_local(
             sources.get("api", "--api"), config.api, "no key is set: make one with `pushctl key` and set --api-key"
         )
+
+
+def _check_workers(config: Config, sources: Mapping[str, str]) -> None:
+    """Refuse workers where the port cannot be shared between them."""
+    if config.min_workers > config.workers:
+        raise SettingError(
+            f"{sources['min_workers']}: must not be over the number of workers ({config.workers}), "
+            f"not {config.min_workers}"
+        )
+    if not config.workers:
+        return
+    for listen in config.listen:
+        description = listen.partition("=")[2]
+        if endpoint_text.split(description)[0] != "lean":
+            raise SettingError(
+                f"{sources['workers']}: {description} cannot be shared by several processes: "
+                "use a lean endpoint with --listen, such as framed=lean:6789, or no --workers"
+            )
+        if endpoint_text.port(description) is None:
+            raise SettingError(
+                f"{sources['workers']}: {description} names no port that all of them could listen on: "
+                "name one with --listen, such as framed=lean:6789"
+            )
 
 
 def _check_order(config: Config, sources: Mapping[str, str], less: str, more: str) -> None:

@@ -22,7 +22,7 @@ def split(description: str) -> tuple[str, list[str], dict[str, str]]:
     Returns:
         The kind, the positional arguments and the named ones.
     """
-    parts = re.findall(r"(?:\\.|[^:\\])+|(?<=:)(?=:)", description)
+    parts = _parts(description)
     positional: list[str] = []
     named: dict[str, str] = {}
     for part in parts[1:]:
@@ -67,6 +67,12 @@ def wrong_port(description: str) -> str | None:
     return None if fits else raw
 
 
+def shared(description: str) -> str:
+    """A lean endpoint, such that several processes can listen on it."""
+    parts = _parts(description)
+    return ":".join([part for part in parts if not part.startswith("reusePort=")] + ["reusePort=1"])
+
+
 def is_known(description: str) -> bool:
     """Whether it is of a kind that needs no plug-in of others."""
     return split(description)[0] in KINDS
@@ -88,6 +94,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _parts(description: str) -> list[str]:
+    return re.findall(r"(?:\\.|[^:\\])+|(?<=:)(?=:)", description)
 
 
 def _plain(text: str) -> str:

@@ -55,7 +55,7 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         token: the client's token.
         uid: its user, or None.
-        connector: address "host:port" of the connector that holds the connection.
+        connector: unique name of the connector that holds the connection.
         epoch: grows with each session of the token; what names an older epoch may not undo a newer one. In
             microseconds since 1970, give or take what it takes to grow.
         acks: whether the client acknowledges.
@@ -474,7 +474,7 @@ class Node:
     """A connector as others see it.
 
     Attributes:
-        address: "host:port" that it advertises.
+        address: its unique name: "host:port" that it advertises, and "#N" after it where it shares that with others.
         connections: open connections, with or without a session.
         sessions: open sessions.
         max_connections: its limit.
@@ -490,6 +490,11 @@ class Node:
     started_ms: int
     draining: bool
     version: str
+
+    @property
+    def public_address(self) -> str:
+        """Where clients connect: "host:port"."""
+        return self.address.partition("#")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ The only module that names concrete classes of more than one room. Roles are cal
 push.settings.ROLES; each finds in the House what earlier ones put there.
 """
 
-import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -13,21 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.plugin import getPlugins
 from twisted.python.threadpool import ThreadPool
 
-from push import __version__, endpoint_text
+from push import __version__
 from push.config import Config
-from push.ipush import IAuthenticator, IFloorStore, IMeasured, IReadiness, IRouter, ISubscribe, IWireProtocol
-from push.model import ApiKey, Check, ConnectionLimits
+from push.connecting import API_CONNECTIONS, Surroundings, build_connector, server_endpoint
+from push.ipush import IAuthenticator, IFloorStore, IMeasured, INodes, IReadiness, IRouter, ISubscribe
+from push.model import ApiKey, Check, Registration
 from push.protocols.framed import FramedFactory
 from push.protocols.wire.frames import ID_BYTES
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
-from push.services.clients import Clients
-from push.services.connections import MAX_UNWELCOME
 from push.services.connector import Connector
 from push.services.ids import IdFloor, MessageIds
 from push.services.lag import Lag
@@ -43,12 +38,9 @@ from push.settings import SettingError
 from push.stores.sqlite.database import Database
 from push.stores.sqlite.floors import FloorStore
 from push.stores.sqlite.tokens import TokenStore
+from push.worker_roles import Team, build_team
 
 DATABASE_FILE = "push.sqlite3"
-# Open files that are no client's: connections of the API, those that are only told that there is no room, and the
-# database, logs and listeners.
-_API_CONNECTIONS = 600
-_RESERVED_FILES = _API_CONNECTIONS + MAX_UNWELCOME + 64
 
 
 @dataclass(slots=True)
@@ -71,12 +63,19 @@ class House:
     subscribe: ISubscribe | None = None
     floors: IFloorStore | None = None
     connector: Connector | None = None
+    nodes: INodes | None = None
+    team: Team | None = None
     router: IRouter | None = None
     readiness: IReadiness | None = None
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 on the wall clock."""
         return time.time_ns() // 1_000_000
+
+    def replaced(self, registration: Registration) -> None:
+        """A session has a newer one at another connector: have it closed."""
+        if self.team is not None:
+            self.team.nodes.replaced(registration)
 
 
 def build(config: Config, *, reactor: Any, open_files: int) -> list[IService]:
@@ -94,7 +93,7 @@ def build(config: Config, *, reactor: Any, open_files: int) -> list[IService]:
         SettingError: a setting turns out to be unusable, e.g. a key file or an endpoint.
     """
     house = House(config, reactor, open_files)
-    lag = Lag(reactor)
+    lag = Lag(reactor, labels=(("node", "parent"),) if config.workers else ())
     lag.setName("lag")
     house.measured.append(lag)
     services: list[IService] = [lag]
@@ -116,7 +115,11 @@ def subscribe_role(house: House) -> IService:
     store = TokenStore(database, max_tokens=config.max_tokens)
     house.floors = FloorStore(database)
     subscribe = Subscribe(
-        store=store, authenticator=_authenticator(house), now_ms=house.now_ms, random_bytes=secrets.token_bytes
+        store=store,
+        authenticator=_authenticator(house),
+        now_ms=house.now_ms,
+        random_bytes=secrets.token_bytes,
+        replaced=house.replaced,
     )
     house.subscribe = subscribe
     house.measured += [subscribe, database]
@@ -124,29 +127,20 @@ def subscribe_role(house: House) -> IService:
 
 
 def connector_role(house: House) -> IService:
-    """Client connections."""
+    """Client connections, in this process or in others."""
     config = house.config
     if house.subscribe is None:
         raise SettingError("--role: connector needs subscribe")
-    connector = Connector(
-        address=config.advertise or _advertised(config.listen[0]),
-        limits=_limits(house),
-        subscribe=house.subscribe,
-        clock=house.reactor,
-        now_ms=house.now_ms,
-        version=__version__,
-    )
-    protocols = {protocol.name: protocol for protocol in getPlugins(IWireProtocol)}
-    listeners = [_listener(house, connector, protocols, listen) for listen in config.listen]
-    clients = Clients(
-        connector,
-        listeners=listeners,
-        clock=house.reactor,
-        stop_timeout_s=config.stop_timeout_s,
-        stop_spread_s=config.stop_spread_s,
-        fraction=random.SystemRandom().random,
-    )
+    if config.workers:
+        team = house.team = build_team(config, subscribe=house.subscribe, reactor=house.reactor)
+        house.nodes = team.nodes
+        house.measured += [team.nodes, team.workers]
+        house.checks.append(lambda: list(team.nodes.checks()))
+        return team.service
+    surroundings = Surroundings(house.reactor, house.open_files, house.now_ms)
+    connector, clients = build_connector(config, surroundings, subscribe=house.subscribe)
     house.connector = connector
+    house.nodes = LocalNodes(connector)
     house.measured.append(connector)
     house.checks.append(lambda: list(clients.checks()))
     return clients
@@ -154,27 +148,29 @@ def connector_role(house: House) -> IService:
 
 def router_role(house: House) -> IService:
     """The way from a request to the connectors, and the proof that it works."""
-    if house.subscribe is None or house.connector is None or house.floors is None:
+    if house.subscribe is None or house.nodes is None or house.floors is None:
         raise SettingError("--role: router needs subscribe and connector")
     ids = MessageIds(node=house.config.node_id, now_ms=house.now_ms)
     tasks = Tasks()
     floor = IdFloor(ids, store=house.floors, clock=house.reactor, tasks=tasks)
-    router = Router(subscribe=house.subscribe, nodes=LocalNodes(house.connector), ids=ids)
-    canary = Canary(
-        connector=house.connector,
-        subscribe=house.subscribe,
-        router=router,
-        protocol=FramedFactory,
-        clock=house.reactor,
-    )
+    router = Router(subscribe=house.subscribe, nodes=house.nodes, ids=ids)
     services = OrderedServices()
     floor.setServiceParent(services)
-    canary.setServiceParent(services)
+    thorough: list[IReadiness] = [StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)]
+    if house.connector is not None:
+        canary = Canary(
+            connector=house.connector,
+            subscribe=house.subscribe,
+            router=router,
+            protocol=FramedFactory,
+            clock=house.reactor,
+        )
+        canary.setServiceParent(services)
+        thorough.append(canary)
     house.router = router
     house.measured.append(router)
     house.checks.append(lambda: [Check("message ids", ids.is_ready, "" if ids.is_ready else "not loaded yet")])
-    store_check = StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)
-    house.readiness = Readiness(house.checks, [store_check, canary])
+    house.readiness = Readiness(house.checks, thorough)
     return services
 
 
@@ -185,7 +181,7 @@ def api_role(house: House) -> IService:
     from push.web.site import build_site
 
     config = house.config
-    if house.subscribe is None or house.connector is None or house.router is None or house.readiness is None:
+    if house.subscribe is None or house.nodes is None or house.router is None or house.readiness is None:
         raise SettingError("--role: api needs subscribe, connector and router")
     settings = ApiSettings(
         version=__version__,
@@ -199,12 +195,12 @@ def api_role(house: House) -> IService:
         requests_per_s=config.api_requests_per_s,
         burst=max(1, int(config.api_requests_per_s)),
         request_timeout_s=config.api_timeout_s,
-        max_connections=max(1, min(_API_CONNECTIONS, house.open_files // 8)),
+        max_connections=max(1, min(API_CONNECTIONS, house.open_files // 8)),
     )
     site = build_site(
         router=house.router,
         subscribe=house.subscribe,
-        nodes=LocalNodes(house.connector),
+        nodes=house.nodes,
         messages=None,
         readiness=house.readiness,
         measured=house.measured,
@@ -212,7 +208,7 @@ def api_role(house: House) -> IService:
         clock=house.reactor,
         now_ms=house.now_ms,
     )
-    endpoint = _endpoint(house, "--api", config.api)
+    endpoint = server_endpoint(house.reactor, "--api", config.api)
     listener = Listener("--api", description=config.api, endpoint=endpoint, factory=site)
     # Stopped the other way round: first no connection is accepted, then those there are get their answers.
     services = OrderedServices()
@@ -241,63 +237,6 @@ def _authenticator(house: House) -> IAuthenticator:
     except ValueError as error:
         raise SettingError(f"--client-jwt-key-file: {path}: {error}") from None
     return JwtAuthenticator(key, audience=house.config.client_jwt_audience or None, now_s=time.time)
-
-
-def _limits(house: House) -> ConnectionLimits:
-    config = house.config
-    room = max(1, house.open_files - min(_RESERVED_FILES, house.open_files // 4))
-    if config.max_connections > room:
-        raise SettingError(
-            f"--max-connections: {config.max_connections} connections need more open files than this process may "
-            f"have ({house.open_files}): raise the limit (ulimit -n, LimitNOFILE) or set at most {room}"
-        )
-    return ConnectionLimits(
-        max_connections=config.max_connections or room,
-        max_connections_per_address=config.max_connections_per_address,
-        max_subs_per_s=config.max_subs_per_s,
-        max_body_bytes=config.max_body_bytes,
-        max_body_before_open_bytes=config.max_body_before_open_bytes,
-        handshake_timeout_s=config.handshake_timeout_s,
-        default_interval_ms=int(config.default_interval_s * 1000),
-        idle_grace_s=config.idle_grace_s,
-        max_outbox_bytes=config.max_outbox_bytes,
-        max_outbox_messages=config.max_outbox_messages,
-        max_node_outbox_bytes=config.max_node_outbox_bytes,
-        ack_window=config.ack_window,
-        close_timeout_s=config.close_timeout_s,
-    )
-
-
-def _listener(house: House, connector: Connector, protocols: Mapping[str, IWireProtocol], listen: str) -> Listener:
-    name, _, description = listen.partition("=")
-    protocol = protocols.get(name)
-    if protocol is None:
-        raise SettingError(f"--listen: no protocol is called {name!r}: there are {', '.join(sorted(protocols))}")
-    endpoint = _endpoint(house, "--listen", description)
-    return Listener("--listen", description=description, endpoint=endpoint, factory=protocol.factory(connector))
-
-
-def _endpoint(house: House, setting: str, description: str) -> IStreamServerEndpoint:
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(house.reactor, description)
-    except Exception as error:  # endpoint parsers are plug-ins: they may raise anything
-        raise SettingError(f"{setting}: {description} is no endpoint that can be listened on: {error}") from None
-    return endpoint
-
-
-def _advertised(listen: str) -> str:
-    """The address of a listener, "" where its port is known only once it listens."""
-    description = listen.partition("=")[2]
-    host = endpoint_text.interface(description)
-    if host is None or host in ("", "0.0.0.0", "::"):
-        raise SettingError(
-            f"--advertise: {description} does not say at which address clients reach it: "
-            "set --advertise to that host:port"
-        )
-    port = endpoint_text.port(description)
-    if port is None:
-        return ""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _api_key(text: str) -> ApiKey:

@@ -158,7 +158,7 @@ class PushService(OrderedServices):
         clients = ", ".join(self._config.listen)
         _log.info("push {version}: clients connect to {clients}", version=__version__, clients=clients)
         _log.info("the HTTP API listens on {api}", api=self._config.api)
-        _tune_collector()
+        tune_collector()
 
     def _stop_reactor(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._stop_once)
@@ -227,7 +227,7 @@ def raise_file_limit() -> int:
     return wanted
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     """Let the garbage collector look less often, and never at what was there at the start.
 
     Sessions live long and are in no cycles once they have ended; with the defaults the collector goes through

@@ -21,9 +21,11 @@ class Lag(Service):
 
     Args:
         clock: the reactor's time.
+        labels: of the sample, where other processes have some of the same name.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, labels: tuple[tuple[str, str], ...] = ()) -> None:
+        self._labels = labels
         self._clock = clock
         self._lags = Distribution(_BOUNDS_S)
         self._periodic = Periodic("measuring the reactor's lag", self._ask, interval_s=_INTERVAL_S, clock=clock)
@@ -41,7 +43,11 @@ class Lag(Service):
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
         yield Sample(
-            "push_reactor_lag_seconds", "histogram", "How late the reactor calls back.", self._lags.histogram()
+            "push_reactor_lag_seconds",
+            "histogram",
+            "How late the reactor calls back.",
+            self._lags.histogram(),
+            self._labels,
         )
 
     def _ask(self) -> None:

@@ -146,5 +146,6 @@ class Router:
 
 
 def _is_at(address: str, wanted: str) -> bool:
-    host = address.rpartition(":")[0]
-    return wanted in (address, host, host.strip("[]"))
+    public = address.partition("#")[0]  # several connectors may share one
+    host = public.rpartition(":")[0]
+    return wanted in (address, public, host, host.strip("[]"))

@@ -115,9 +115,6 @@ class Workers(Service):
                 going.append(place.gone)
         return DeferredList(going).addCallback(lambda _: None)
 
-    def linked(self, name: str) -> None:
-        """The worker has joined and will serve clients in a moment."""
-
     def serves(self, name: str) -> None:
         """The worker serves clients."""
         place = self._places[name]
@@ -147,7 +144,7 @@ class Workers(Service):
         self._reactor.spawnProcess(
             process,
             self._command[0],
-            self._command,
+            [*self._command, place.name],  # for people: what it is to do comes otherwise
             env=self._environment,
             childFDs={0: "w", 1: "r", 2: "r"},
         )

@@ -222,7 +222,9 @@ class LegacyRoutes:
         found, _ = await reachable(self._nodes, self._clock)
         welcoming = [node for node in found if not node.draining]
         welcoming.sort(key=lambda node: node.connections - node.max_connections)
-        return schemas.LegacyNodes(200, "success", [_address(node.address) for node in welcoming])
+        # Where several share an address, the system spreads clients over them: it is named once.
+        addresses = dict.fromkeys(node.public_address for node in welcoming)
+        return schemas.LegacyNodes(200, "success", [_address(address) for address in addresses])
 
 
 def _address(address: str) -> schemas.LegacyAddress:

@@ -57,7 +57,8 @@ class NodeRoutes:
         return schemas.NodesReply(
             nodes=[
                 schemas.NodeEntry(
-                    address=node.address,
+                    address=node.public_address,
+                    name=node.address,
                     connections=node.connections,
                     sessions=node.sessions,
                     max_connections=node.max_connections,

@@ -44,7 +44,7 @@ class TokenReply(Struct, frozen=True):
     token: str
     uid: str | None
     online: bool
-    connector: Annotated[str | None, Meta(description="host:port of the connector that holds its session.")]
+    connector: Annotated[str | None, Meta(description="Name of the connector that holds its session.")]
     since: Annotated[Milliseconds | None, Meta(description="When the session opened, or was last renewed.")]
     device: Annotated[Raw, Meta(description="The client's description of itself, an object or null.")]
     tags: tuple[str, ...]
@@ -84,7 +84,8 @@ class UserTokensReply(Struct, frozen=True):
 class NodeEntry(Struct, frozen=True):
     """A connector."""
 
-    address: str
+    address: Annotated[str, Meta(description="host:port where clients connect.")]
+    name: Annotated[str, Meta(description="Unique: the address, and #N after it for a worker, which shares it.")]
     connections: Annotated[int, Meta(description="Open connections, with or without a session.")]
     sessions: int
     max_connections: int
@@ -97,7 +98,7 @@ class NodesReply(Struct, frozen=True):
     """The connectors, by address."""
 
     nodes: list[NodeEntry]
-    unreachable: Annotated[list[str], Meta(description="Addresses of those that are listed but did not answer.")]
+    unreachable: Annotated[list[str], Meta(description="Names of those that are listed but did not answer.")]
 
 
 class HistogramValue(Struct, frozen=True):

@@ -131,6 +131,7 @@ class Server:
         self.directory = directory.resolve()
         self.options = list(options)
         self.interface = HOST
+        self.transport = "tcp"
         self.port = free_port()
         self.api = Api(free_port())
         self.log = self.directory / f"output-{self.port}"
@@ -149,7 +150,7 @@ class Server:
     def command(self) -> list[str]:
         """What is run."""
         places = [
-            f"--listen=framed=tcp:{self.port}:interface={self.interface}:backlog=1024",
+            f"--listen=framed={self.transport}:{self.port}:interface={self.interface}:backlog=1024",
             f"--api=tcp:{self.api.port}:interface={self.interface}:backlog=1024",
             f"--data-dir={self.directory / 'data'}",
         ]

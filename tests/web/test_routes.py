@@ -136,6 +136,7 @@ class NodeTests(SynchronousTestCase):
             [
                 {
                     "address": "10.0.0.1:6789",
+                    "name": "10.0.0.1:6789",
                     "connections": 0,
                     "sessions": 0,
                     "max_connections": 100,

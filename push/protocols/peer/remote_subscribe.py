@@ -1,6 +1,7 @@
 """ISubscribe over a link: for a connector whose tokens are kept by another node. Must not import services or stores."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from zope.interface import implementer
 
@@ -21,6 +22,7 @@ from push.protocols.peer.envelopes import (
     Tagged,
     TokensOf,
 )
+from push.protocols.peer.errors import LinkLost
 from push.protocols.wire.messages import SubRequest
 
 _SESSION: Reader[Session] = Reader(Session)
@@ -57,11 +59,13 @@ class RemoteSubscribe:
 
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
-        await self._asking.ask(Reopened(tuple(map(Session.of, registrations))), _NOTHING)
+        with suppress(LinkLost):  # who lost the link has closed all that came over it
+            await self._asking.ask(Reopened(tuple(map(Session.of, registrations))), _NOTHING)
 
     async def closed(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
-        await self._asking.ask(Closed(tuple(map(Session.of, registrations))), _NOTHING)
+        with suppress(LinkLost):  # likewise
+            await self._asking.ask(Closed(tuple(map(Session.of, registrations))), _NOTHING)
 
     async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:
         """See ISubscribe."""
