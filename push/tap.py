@@ -238,7 +238,7 @@ def tune_collector() -> None:
     gc.set_threshold(*_COLLECT_EVERY)
 
 
-def _time_by_what_nobody_sets(reactor: Any) -> None:
+def time_by_what_nobody_sets(reactor: Any) -> None:
     """Let the reactor go by the monotonic clock, before anything has looked at its own.
 
     Twisted goes by the time of day: when that steps back an hour, all that is timed stands still for an hour, and
@@ -263,7 +263,7 @@ def makeService(options: Options) -> MultiService:
 
     from push import roles
 
-    _time_by_what_nobody_sets(reactor)
+    time_by_what_nobody_sets(reactor)
 
     config = options.config
     if config is None:

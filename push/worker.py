@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from push import logs
 from push.connecting import Surroundings
 from push.settings import SettingError
-from push.tap import raise_file_limit, tune_collector
+from push.tap import raise_file_limit, time_by_what_nobody_sets, tune_collector
 from push.worker_roles import Task, WorkerService, now_ms
 
 MAX_TASK_BYTES = 1_048_576
@@ -83,6 +83,7 @@ def install_reactor(module: str) -> Any:
     import_module(module).install()
     from twisted.internet import reactor
 
+    time_by_what_nobody_sets(reactor)
     return reactor
 
 

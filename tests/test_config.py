@@ -30,10 +30,12 @@ GOOD: dict[str, tuple[str, Any]] = {
     "max_node_outbox_bytes": ("99999999", 99_999_999),
     "max_body_bytes": ("8192", 8_192),
     "default_interval_s": ("60", 60.0),
+    "workers": ("4", 4),
+    "min_workers": ("3", 3),
 }
 OTHERS = "3000"
 # What a setting makes no sense without.
-BESIDES = {"client_jwt_audience": {"client_jwt_key_file": "/srv/key.pem"}}
+BESIDES = {"client_jwt_audience": {"client_jwt_key_file": "/srv/key.pem"}, "min_workers": {"workers": "4"}}
 
 
 def good(name: str) -> tuple[str, Any]:
@@ -191,6 +193,19 @@ class RefusalTests(LoadTestCase):
         self.assertRegex(self.refusal("listen = []"), r"^listen in \S+: name at least one")
         self.assertTrue(self.refusal(PUSH_LISTEN="framed=tcp:7000").startswith("PUSH_LISTEN: tcp:7000 can be"))
         self.assertRegex(self.refusal("api = 'tcp:7000'"), r"^api in \S+: tcp:7000 can be")
+
+    def test_workers_need_a_port_that_can_be_shared(self) -> None:
+        for listen in ("tcp:6789:interface=127.0.0.1", "ssl:6789:interface=127.0.0.1", "unix:/srv/s"):
+            said = self.refusal(
+                options={"workers": "2", "listen": ["framed=lean:1:interface=127.0.0.1", f"framed={listen}"]}
+            )
+            self.assertEqual(said.partition(" cannot be shared")[0], f"--workers: {listen}")
+        self.assertIn("names no port", self.refusal(PUSH_LISTEN="framed=lean:0:interface=127.0.0.1", PUSH_WORKERS="1"))
+        self.load(options={"workers": "2", "listen": ["framed=lean:1:interface=127.0.0.1:backlog=9"]})
+
+    def test_no_more_workers_may_be_demanded_than_there_are(self) -> None:
+        self.assertIn("min_workers in ", self.refusal("min_workers = 3\nworkers = 2"))
+        self.assertIn("--min-workers", self.refusal(options={"min_workers": "1"}))
 
     def test_a_port_must_be_a_number(self) -> None:
         for port in ("abc", "-1", "65536", "²", "9" * 5000, "1.5"):

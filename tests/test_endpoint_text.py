@@ -94,3 +94,15 @@ class SplitTests(SynchronousTestCase):
         self.assertEqual(endpoint_text.port("tcp:port=6789"), 6789)
         for description in ("tcp:0", "tcp:http", "tcp:-1", "tcp:²", "tcp"):
             self.assertIsNone(endpoint_text.port(description), description)
+
+
+class SharedTests(SynchronousTestCase):
+    """Endpoints that several processes can listen on."""
+
+    def test_the_port_is_reused_and_all_else_stays(self) -> None:
+        for description, shared in {
+            "lean:6789": "lean:6789:reusePort=1",
+            "lean:6789:reusePort=0:backlog=9": "lean:6789:backlog=9:reusePort=1",
+            r"lean:port=6789:interface=\:\:1": r"lean:port=6789:interface=\:\:1:reusePort=1",
+        }.items():
+            self.assertEqual(endpoint_text.shared(description), shared)

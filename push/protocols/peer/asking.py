@@ -11,6 +11,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from push.errors import PushError, Unavailable
 from push.protocols.peer.envelopes import MAX_ENVELOPE_BYTES, Ask, Reader, Told, Wish, encode
@@ -20,6 +21,7 @@ from push.protocols.peer.pieces import PIECE_BYTES, Pieces
 from push.protocols.wire.frames import FrameDecoder
 from push.protocols.wire.frames import encode as frame
 from push.protocols.wire.signals import Signal
+from push.unattended import run
 
 # Questions wait for the answer to the call before them, so that what is asked meanwhile travels together.
 WINDOW = 2
@@ -137,8 +139,7 @@ class Answering:
         """
         for body in self._asks.feed(data):
             ask = _ASK.read(body)
-            # It ends by itself: _work catches all that there is.
-            Deferred.fromCoroutine(self._work(ask))
+            run(self._work(ask), self._failed)
 
     def flush(self) -> None:
         """Send what there is to tell."""
@@ -146,6 +147,9 @@ class Answering:
         data = b"".join(told)
         for start in range(0, len(data), PIECE_BYTES):
             self._link.send("told", data[start : start + PIECE_BYTES]).addErrback(self._link.broken)
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("answering a node failed", failure)
 
     async def _work(self, ask: Ask) -> None:
         try:

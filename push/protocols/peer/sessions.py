@@ -7,8 +7,8 @@ Must not import services, stores or web.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from push.errors import Unavailable
 from push.ipush import ISubscribe
@@ -27,6 +27,7 @@ from push.protocols.peer.envelopes import (
     TokensOf,
     Wish,
 )
+from push.unattended import run
 
 
 class Sessions:
@@ -69,8 +70,10 @@ class Sessions:
         """The connector is gone: so are its sessions."""
         self._is_over = True
         registrations, self._open = list(self._open.values()), {}
-        closing = Deferred.fromCoroutine(_awaited(self._subscribe.closed(registrations)))
-        closing.addErrback(lambda failure: self._log.failure("closing sessions failed", failure))
+        run(_awaited(self._subscribe.closed(registrations)), self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("closing sessions failed", failure)
 
     async def _opened(self, opening: Awaitable[Registration]) -> Session:
         registration = await opening
