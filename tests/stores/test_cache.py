@@ -200,7 +200,9 @@ class OnDiskTests(OnDiskCase):
             self.failureResultOf(call, Unavailable)
 
     def test_number_that_has_no_room_is_refused(self) -> None:
-        self.failureResultOf(self.store.commit(CacheChanges(messages=[message(10**19, "t1")])), OverflowError)
+        for number in (2**63, 10**19, 10**20, -1):
+            self.failureResultOf(self.store.commit(CacheChanges(messages=[message(number, "t1")])), OverflowError)
+        self.assertEqual(self.positions(), [])
 
     def test_damaged_cache_keeps_the_server_from_starting(self) -> None:
         self.commit(messages=[message(at, "t1") for at in range(1, 2_000)])

@@ -45,14 +45,14 @@ def pack(records: Iterable[tuple[int, bytes, bytes]]) -> Iterator[bytes]:
     """Make what a statement with records takes; several where it would be too long.
 
     Raises:
-        OverflowError: a number or a length has more digits than there is room for.
+        OverflowError: a number is negative, or 2^63 or more; or a part is longer than SQLite can take.
     """
     parts: list[bytes] = []
     waiting_bytes = 0
     for number, a, b in records:
         header = _HEADER % (number, len(a), len(b))
-        if len(header) != _HEADER_BYTES:
-            raise OverflowError(f"{number} or a length is too large for the store")
+        if number >> 63 or len(header) != _HEADER_BYTES:
+            raise OverflowError("a number or a text is too large for the store")
         parts += (header, a, b)
         waiting_bytes += _HEADER_BYTES + len(a) + len(b)
         if waiting_bytes >= MAX_BYTES:
