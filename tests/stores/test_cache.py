@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from push.errors import StartError, Unavailable
 from push.ipush import ICacheStore
 from push.model import CacheChanges, Everybody, PushRequest, PushResult, ToAll, ToConnector, ToTags, ToTokens, ToUids
-from push.stores.sqlite import cache, cache_changes, cache_rows, records, space
+from push.stores.sqlite import cache, cache_changes, cache_rows, records, schema, space
 from push.stores.sqlite.cache import CacheStore
 from push.stores.sqlite.schema import MIGRATIONS
 from push.stores.sqlite.tokens import TokenStore
@@ -143,6 +143,20 @@ class OnDiskTests(OnDiskCase):
             self.successResultOf(database.close())
         connection = sqlite3.connect(path)
         self.addCleanup(connection.close)
+        self.assertEqual(connection.execute("PRAGMA auto_vacuum").fetchone(), (2,))
+
+    def test_file_from_before_the_cache_that_finds_no_room_to_be_copied_is_used_as_it_is(self) -> None:
+        connection = sqlite3.connect(self.path.with_name("old.sqlite"), isolation_level=None)
+        self.addCleanup(connection.close)
+        connection.execute("CREATE TABLE numbers (number)")
+        connection.execute("PRAGMA max_page_count = 1")
+        schema._let_shrink(connection, is_new=False)
+        self.assertEqual(connection.execute("PRAGMA auto_vacuum").fetchone(), (0,))
+        tidy = space.Space(connection).tidy
+        for _ in range(space.LOOK_EVERY):
+            tidy()
+        connection.execute("PRAGMA max_page_count = 1000")
+        schema._let_shrink(connection, is_new=False)
         self.assertEqual(connection.execute("PRAGMA auto_vacuum").fetchone(), (2,))
 
     def test_row_of_an_unknown_format_or_damaged_is_said_clearly_and_names_the_file(self) -> None:

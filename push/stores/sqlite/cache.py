@@ -3,6 +3,18 @@
 An index by token would cost 20 µs a message, as tokens are random; a table that only grows at its end costs 2
 (measured 2026-11-23). What goes into one transaction is made ready before it begins, as a few statements with a list
 each: cache_changes.py. The forms of the rows are in cache_rows.py.
+
+Messages of 128 bytes, the middle of six runs beside other work on two cores (measured 2026-11-23):
+
+    rows a commit                  256    1,000    4,000
+    rows/s, reactor idle        70,000  100,000  100,000
+    rows/s, reactor busy        10,000   25,000   38,000
+    removed/s, oldest first    110,000  120,000  190,000
+    removed/s, from anywhere    27,000   50,000  110,000
+
+A row costs 5 to 8 µs of a core, 2 to 3 of them in the reactor's thread; busy means that this runs Python without a
+pause, and takes the lock back each time. Removed are 50,000 rows: of 1,000,000 from anywhere it is 23,000/s, as each is in
+a page of its own, so a commit should not have many of these. A million are read in 1.8 s, a thousand payloads from anywhere in 5 ms.
 """
 
 import sqlite3

@@ -46,7 +46,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             DELETE FROM cache_done WHERE position = old.position;
         END""",
         "CREATE TABLE log_positions (token TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
-        # Keys are their UTF-8 bytes: text that an application chose may hold anything, NULs too.
+        # Keys are their UTF-8 bytes: text that an application chose may hold anything, NULs too. As they are random, a
+        # reply costs some 100 µs where 300,000 are kept (measured 2026-11-23): fifty times a message.
         "CREATE TABLE replies (key BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL, reply BLOB NOT NULL) WITHOUT ROWID",
         "CREATE INDEX replies_by_expiry ON replies (expires_ms)",
         "CREATE TABLE due (message_id INTEGER PRIMARY KEY, due_ms INTEGER NOT NULL, request BLOB NOT NULL)",
@@ -126,7 +127,8 @@ def _claim(connection: sqlite3.Connection, path: Path, newest: int) -> None:
             f"{path} was written by a newer version of this server (its format is {version}, the newest known here "
             f"is {newest}): install that version, or choose another --data-dir"
         )
-    # 0.6 s for a million tokens (2026-11-23): cheaper than finding out while serving.
+    # 0.6 s for a million tokens, 0.4 s for a million messages of 128 bytes, which take 217 MB (2026-11-23): cheaper
+    # than finding out while serving.
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(found)

@@ -8,7 +8,8 @@ import sqlite3
 
 # How many transactions pass between two looks at how much is free.
 LOOK_EVERY = 64
-# How many pages are given back after a transaction: 3 to 9 ms with the disk's sync (measured 2026-11-23).
+# How many pages are given back after a transaction: 1 MiB. A small commit and this take 0.7 ms, in one of a hundred
+# 40, when the log is emptied besides (measured 2026-11-23, from 206 MiB down to 36).
 SLICE_PAGES = 256
 # What is kept for what comes next, if it is more than the quarter of all pages: 16 MiB.
 KEPT_PAGES = 4_096
