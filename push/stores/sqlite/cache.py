@@ -13,8 +13,9 @@ Messages of 128 bytes, the middle of six runs beside other work on two cores (me
     removed/s, from anywhere    27,000   50,000  110,000
 
 A row costs 5 to 8 µs of a core, 2 to 3 of them in the reactor's thread; busy means that this runs Python without a
-pause, and takes the lock back each time. Removed are 50,000 rows: of 1,000,000 from anywhere it is 23,000/s, as each is in
-a page of its own, so a commit should not have many of these. A million are read in 1.8 s, a thousand payloads from anywhere in 5 ms.
+pause, and takes the lock back each time. Removed are 50,000 rows. From anywhere among 1,000,000 it is 23,000/s, as each
+is in a page of its own: a commit should not have many of these. A million are read in 1.8 s, a thousand payloads from
+anywhere in 5 ms.
 """
 
 import sqlite3
