@@ -137,6 +137,21 @@ class Config:
         number(0, 3_600, whole=False),
     )
 
+    max_cached_messages: int = setting(
+        1_000_000, "Most messages kept in the cache, one for each token.", number(1, 1_000_000_000)
+    )
+    max_cached_bytes: int = setting(
+        4_294_967_296, "Most bytes of payload kept in the cache.", number(65_536, 1_099_511_627_776)
+    )
+    max_cached_messages_per_token: int = setting(1_000, "Most messages kept for one token.", number(1, 1_000_000))
+    max_cached_bytes_per_token: int = setting(
+        16_777_216, "Most bytes of payload kept for one token.", number(1_024, 1_099_511_627_776)
+    )
+    max_logged_broadcasts: int = setting(10_000, "Most broadcasts kept for those who are away.", number(1, 1_000_000))
+    idempotency_s: int = setting(
+        86_400, "How long the answer to a request with a key is remembered, in seconds.", number(1, 31_536_000)
+    )
+
     api_max_body_bytes: int = setting(
         8_388_608, "Largest body of an HTTP request, in bytes.", number(1_024, 1_073_741_824)
     )
@@ -277,6 +292,8 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
     _check_workers(config, sources)
     _check_order(config, sources, "max_outbox_bytes", "max_node_outbox_bytes")
     _check_order(config, sources, "max_body_before_open_bytes", "max_body_bytes")
+    _check_order(config, sources, "max_body_bytes", "max_cached_bytes_per_token")
+    _check_order(config, sources, "max_cached_bytes_per_token", "max_cached_bytes")
     _check_credentials(config, sources)
     if not config.client_jwt_key_file and not config.allow_anonymous_clients:
         for listener in config.listen:

@@ -517,6 +517,18 @@ class ConnectionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """What the cache keeps. Each is a setting of the same name (docs/configuration.md)."""
+
+    max_cached_messages: int = 1_000_000
+    max_cached_bytes: int = 4_294_967_296
+    max_cached_messages_per_token: int = 1_000
+    max_cached_bytes_per_token: int = 16_777_216
+    max_logged_broadcasts: int = 10_000
+    idempotency_s: int = 86_400
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """Counts by upper bound, as Prometheus has them but not yet cumulated.
 

@@ -28,6 +28,8 @@ GOOD: dict[str, tuple[str, Any]] = {
     "log_format": ("json", "json"),
     "log_level": ("warn", "warn"),
     "max_node_outbox_bytes": ("99999999", 99_999_999),
+    "max_cached_bytes": ("99999999", 99_999_999),
+    "max_cached_bytes_per_token": ("99999999", 99_999_999),
     "max_body_bytes": ("8192", 8_192),
     "default_interval_s": ("60", 60.0),
     "workers": ("4", 4),

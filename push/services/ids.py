@@ -34,6 +34,11 @@ def accepted_ms(message_id: int) -> int:
     return EPOCH_MS + (message_id >> _TIME_SHIFT)
 
 
+def first_id_at(at_ms: int) -> int:
+    """The least id that a message accepted in this millisecond can have."""
+    return max(0, at_ms - EPOCH_MS) << _TIME_SHIFT
+
+
 class MessageIds:
     """Gives out ids.
 

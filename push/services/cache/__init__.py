@@ -1,0 +1,1 @@
+"""The cache service: messages until they are acknowledged, handed over, expired or cancelled."""

@@ -1,0 +1,303 @@
+"""The cache, put together: ICache over what the other modules of this package do.
+
+Must not import adapters, stores or web: it meets the disk, receipts and tokens through push.ipush.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from push.errors import PushError, StartError, Unavailable
+from push.ipush import ICache, ICacheStore, IMeasured, IReceipts, ISubscribe
+from push.model import (
+    CacheChanges,
+    CacheLimits,
+    Check,
+    Cursor,
+    Event,
+    Keep,
+    Keeping,
+    Page,
+    PushResult,
+    Registration,
+    Sample,
+    StoredDue,
+    StoredMessage,
+    StoredReply,
+)
+from push.services.cache import measures
+from push.services.cache.commits import Commits
+from push.services.cache.dues import Dues
+from push.services.cache.holdings import Holdings
+from push.services.cache.loading import Loading
+from push.services.cache.places import Places
+from push.services.cache.pulling import Pulling
+from push.services.cache.replies import Replies
+from push.services.cache.upkeep import TICK_S, Upkeep
+from push.services.periodic import Periodic
+from push.services.tasks import Tasks
+from push.services.turns import Slices
+
+
+@implementer(ICache, IMeasured)
+class Cache(Service):
+    """The cache of one server.
+
+    Args:
+        store: its disk.
+        receipts: told what happens to messages.
+        subscribe: knows the tags of tokens, and when they were registered.
+        clock: for turns and intervals.
+        now_ms: milliseconds since 1970, never running back: see SteadyClock.
+        limits: how much it may keep.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: ICacheStore,
+        receipts: IReceipts,
+        subscribe: ISubscribe,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        limits: CacheLimits,
+    ) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._limits = limits
+        self._tasks = Tasks()
+        self._commits = Commits(store=store, clock=clock, tasks=self._tasks, close=self._close, ended=self._ended)
+        self._dues = Dues()
+        self._replies = Replies(store, now_ms=now_ms, commit_end=self._commits.end)
+        self._places = Places(store)
+        held = self._held = Holdings(
+            limits=limits, receipts=receipts, replies=self._replies, dues=self._dues, now_ms=now_ms
+        )
+        self._loading = Loading(store=store, held=held, dues=self._dues)
+        self._pulling = Pulling(
+            index=held.index,
+            log=held.log,
+            places=self._places,
+            store=store,
+            subscribe=subscribe,
+            now_ms=now_ms,
+            commit_end=self._commits.end,
+            part=self._part,
+        )
+        self._upkeep = Upkeep(
+            store=store, held=held, commits=self._commits, tasks=self._tasks, slices=Slices(clock), now_ms=now_ms
+        )
+        self._is_ready = False
+        self._is_loading = False
+        self._trouble = "not loaded yet"
+        self._periodic = Periodic("keeping the cache in order", self._tick, interval_s=TICK_S, clock=clock)
+
+    # Messages
+
+    async def keep(self, batch: Sequence[Keep]) -> Keeping:
+        """See ICache."""
+        self._check_ready()
+        keeping = self._held.keep(batch)
+        self._commits.want()
+        return keeping
+
+    async def committed(self, ticket: int) -> PushError | None:
+        """See ICache."""
+        outcome = self._held.tickets.outcome(ticket)
+        return await outcome if isinstance(outcome, Deferred) else outcome
+
+    async def pull(self, registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Page:
+        """See ICache."""
+        self._check_ready()
+        return await self._pulling.page(registration, cursor, max_messages, max_bytes)
+
+    def has(self, token: str) -> bool:
+        """See ICache."""
+        return not self._is_ready or self._pulling.might_find(token)
+
+    async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """See ICache."""
+        self._end(batch, Event.DELIVERED)
+
+    async def handed(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """See ICache."""
+        self._end(batch, Event.SENT)
+
+    async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
+        """See ICache."""
+        place_of = self._held.log.place_of
+        for token, message_id in positions:
+            self._places.move(token, place_of(message_id))
+
+    async def kept(self, message_id: int) -> StoredMessage | None:
+        """See ICache."""
+        self._check_ready()
+        return self._held.kept(message_id)
+
+    async def cancel(self, message_id: int) -> int:
+        """See ICache. Raises Unavailable where that is not on disk yet: it will be, but a crash might undo it."""
+        self._check_ready()
+        removals = self._held.staging.removals
+        count = await self._upkeep.in_slices(self._held.endings.cancel(message_id))
+        await self._removed(removals)
+        return count
+
+    async def forget(self, token: str) -> None:
+        """See ICache. Raises Unavailable as `cancel` does."""
+        self._check_ready()
+        removals = self._held.staging.removals
+        self._held.endings.forget(token)
+        self._places.forget(token)
+        await self._removed(removals)
+
+    # Requests
+
+    async def replies(self, keys: Sequence[str]) -> Mapping[str, StoredReply]:
+        """See ICache."""
+        self._check_ready()
+        return await self._replies.find(keys)
+
+    def answered(self, reply: StoredReply) -> None:
+        """See ICache."""
+        self._replies.finish(reply)
+
+    async def schedule(self, due: StoredDue) -> None:
+        """See ICache. Raises Unavailable where there is no room or the disk does not take it."""
+        self._check_ready()
+        self._held.check_room_for(len(due.request.payload))
+        once = due.request.options.once
+        ticket = self._held.tickets.begin(1)
+        if once is not None:
+            result = PushResult(due.message_id, 0, 0, due_ms=due.due_ms)
+            kept_until_ms = max(self._now_ms(), due.due_ms) + self._limits.idempotency_s * 1000
+            self._replies.begin(StoredReply(once, result, kept_until_ms), ticket)
+        self._dues.add(due, ticket)
+        await self._written(ticket)
+
+    def scheduled(self) -> Sequence[StoredDue]:
+        """See ICache. Nothing until all is loaded."""
+        return self._dues.all() if self._is_ready else ()
+
+    async def unschedule(self, message_id: int) -> bool:
+        """See ICache. Raises Unavailable where it is not on disk yet."""
+        self._check_ready()
+        if not self._dues.remove(message_id):
+            return False
+        await self._written(self._held.tickets.begin(1))
+        return True
+
+    # Its state
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all is loaded."""
+        return self._is_ready
+
+    def checks(self) -> Sequence[Check]:
+        """For readiness."""
+        return [Check("cache", self._is_ready, "" if self._is_ready else self._trouble)]
+
+    def samples(self) -> Iterable[Sample]:
+        """See IMeasured."""
+        return measures.samples(self._held, self._commits, self._dues)
+
+    def startService(self) -> None:
+        """Load what is on disk, and begin to keep it in order."""
+        super().startService()
+        self._periodic.startService()
+        self._load()
+
+    def stopService(self) -> "Deferred[None]":
+        """Write what there is to write. Fires when it is on disk, or cannot be written."""
+        super().stopService()
+        self._periodic.stopService()
+        self._tasks.spawn("writing the cache at the end", self._commits.flush())
+        return self._tasks.settled()
+
+    # Inside
+
+    def _check_ready(self) -> None:
+        if not self._is_ready:
+            raise Unavailable("the server is starting", retry_after_s=1.0)
+
+    def _end(self, batch: Sequence[tuple[str, Sequence[int]]], event: Event) -> None:
+        held = self._held
+        held.endings.acknowledged(batch, event)
+        if held.staging.is_waiting:
+            self._commits.want()
+        held.tickets.answer()
+
+    def _part(self, registration: Registration) -> None:
+        if self._held.endings.part(registration):
+            self._commits.want()
+            self._held.tickets.answer()
+
+    async def _removed(self, before: int) -> None:
+        """Wait until what was removed since then is removed on disk; what was never there need not be."""
+        self._held.tickets.answer()
+        if self._held.staging.removals != before:
+            await self._written(self._held.tickets.begin(1))
+
+    async def _written(self, ticket: int) -> None:
+        self._commits.want()
+        error = await self.committed(ticket)
+        if error is not None:
+            raise error
+
+    def _close(self) -> CacheChanges | None:
+        """The next transaction, None where there is nothing to write."""
+        staging, tickets = self._held.staging, self._held.tickets
+        lazy = self._places.waiting or self._replies.waiting or self._dues.waiting
+        if not (staging.is_waiting or tickets.is_waiting or lazy):
+            return None
+        changes, ticket = staging.close()
+        changes.log_positions.update(self._places.take())
+        changes.replies += self._replies.take(ticket)
+        due, undue = self._dues.take(ticket)
+        changes.due += due
+        changes.undue += undue
+        return changes
+
+    def _ended(self, error: PushError | None) -> bool:
+        """A transaction is on disk, or (error) is not. Returns whether another one is wanted at once."""
+        is_on_disk = error is None
+        self._places.ended(is_on_disk=is_on_disk)
+        self._replies.ended(is_on_disk=is_on_disk)
+        self._dues.ended(is_on_disk=is_on_disk)
+        if error is None:
+            self._held.committed()
+        else:
+            self._held.failed(error)
+        self._held.tickets.answer()
+        # Removals that failed are tried again with the next message or at the next tick: the disk is likely still full.
+        return self._held.tickets.is_waiting or (is_on_disk and self._held.staging.is_waiting)
+
+    def _tick(self) -> None:
+        if self._is_ready:
+            self._upkeep.tick()
+        else:
+            self._load()
+
+    def _load(self) -> None:
+        if not self._is_loading and not self._is_ready:
+            self._tasks.spawn("loading the cache", self._loaded())
+
+    async def _loaded(self) -> None:
+        self._is_loading = True
+        try:
+            await self._loading.run()
+        except (PushError, StartError) as error:
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                self._log.critical("the cache cannot be loaded: {reason}", reason=self._trouble)
+        else:
+            self._is_ready = True
+            self._log.info("{count} cached messages are loaded", count=self._held.index.count)
+        finally:
+            self._is_loading = False

@@ -1,0 +1,45 @@
+"""Taking in what is on disk, page by page, so that others are served between two pages.
+
+Must not import adapters, stores or web.
+"""
+
+from push.ipush import ICacheStore
+from push.services.cache.dues import Dues
+from push.services.cache.holdings import Holdings
+
+# So many rows are taken in in 5 ms (measured 2026-11-23).
+PAGE = 2_500
+
+
+class Loading:
+    """Reads the store once, at the start. Should the store fail, `run` goes on from there when it is called again.
+
+    Args:
+        store: the disk.
+        held: where messages go.
+        dues: where what is scheduled goes.
+    """
+
+    def __init__(self, *, store: ICacheStore, held: Holdings, dues: Dues) -> None:
+        self._store = store
+        self._held = held
+        self._dues = dues
+        self._after = 0
+        self._after_done = (0, "")
+
+    async def run(self) -> None:
+        """Read all there is.
+
+        Raises:
+            Unavailable: the store cannot be read now.
+        """
+        while rows := await self._store.messages(self._after, PAGE):
+            for row in rows:
+                self._held.load(row)
+            self._after = rows[-1].position
+        while pairs := await self._store.done(self._after_done, PAGE):
+            for position, token in pairs:
+                self._held.load_done(position, token)
+            self._after_done = pairs[-1]
+        for due in await self._store.due():
+            self._dues.load(due)

@@ -1,0 +1,123 @@
+"""What the cache has in memory of one message: the same record for all of its tokens.
+
+msgspec structs without the collector's head: a million of them are no work for it (see push/model.py), nor is a dict
+that has nothing else in it. Must not import adapters, stores or web.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from push.model import Everybody, Keep, StoredMessage, TagQuery
+
+
+class More(msgspec.Struct, gc=False, eq=False):
+    """What few messages have.
+
+    Attributes:
+        is_high: as in Options.
+        is_ahead: as in Keep.
+        collapse_key: as in Options.
+        tokens: for whom, where there are several.
+        left: how many of those still need it.
+        audience: as in Keep.
+        had: of a logged message: tokens that it was kept for besides, and that have it from there.
+    """
+
+    is_high: bool = False
+    is_ahead: bool = False
+    collapse_key: str = ""
+    tokens: Sequence[str] = ()
+    left: int = 1
+    audience: Everybody | TagQuery | None = None
+    had: set[str] | None = None
+
+
+class Record(msgspec.Struct, gc=False, eq=False):
+    """One message.
+
+    Attributes:
+        position: its place in the order of delivery, unique and growing.
+        message_id: its id; two records can have the same, for different tokens.
+        expires_ms: as in Keep.
+        size_bytes: of its payload.
+        token: for whom; "" where `more` says so.
+        ticket: of the keep that it came with; 0 once it is on disk.
+        payload: until it is on disk; then it is read from there.
+        owner: as in Keep.
+        more: None for nearly all.
+    """
+
+    position: int
+    message_id: int
+    expires_ms: int
+    size_bytes: int
+    token: str
+    ticket: int
+    payload: bytes | None
+    owner: str | None = None
+    more: More | None = None
+
+    def tokens(self) -> Sequence[str]:
+        """For whom it was kept, whether they still need it or not; none for a logged one."""
+        return (self.token,) if self.token else self.more.tokens if self.more is not None else ()
+
+
+def lone(keep: Keep, position: int, ticket: int, token: str) -> Record:
+    """The record of a message for one token that has no options."""
+    payload = keep.payload
+    return Record(position, keep.message_id, keep.expires_ms, len(payload), token, ticket, payload, keep.owner)
+
+
+def kept(keep: Keep, position: int, ticket: int) -> Record:
+    """The record of any message."""
+    options = keep.options
+    tokens = () if keep.audience is not None else tuple(dict.fromkeys(keep.tokens))
+    is_lone = len(tokens) == 1
+    record = lone(keep, position, ticket, tokens[0] if is_lone else "")
+    if options.is_high or keep.is_ahead or options.collapse_key or not is_lone:
+        record.more = More(
+            options.is_high,
+            keep.is_ahead,
+            options.collapse_key,
+            () if is_lone else tokens,
+            len(tokens),
+            keep.audience,
+        )
+    return record
+
+
+def loaded(row: StoredMessage) -> Record:
+    """The record of a row."""
+    is_lone = len(row.tokens) == 1
+    record = Record(
+        row.position,
+        row.position if row.message_id == row.position else row.message_id,
+        row.expires_ms,
+        row.size_bytes,
+        row.tokens[0] if is_lone else "",
+        0,
+        None,
+        row.owner,
+    )
+    if row.is_high or row.collapse_key or not is_lone:
+        tokens = () if is_lone else tuple(row.tokens)
+        record.more = More(row.is_high, False, row.collapse_key, tokens, len(row.tokens), row.audience)
+    return record
+
+
+def row_of(record: Record, tokens: Sequence[str]) -> StoredMessage:
+    """The row of a record, for those of its tokens that still need it."""
+    more = record.more
+    return StoredMessage(
+        record.position,
+        record.message_id,
+        record.expires_ms,
+        record.size_bytes,
+        more is not None and more.is_high,
+        "" if more is None else more.collapse_key,
+        tokens,
+        None if more is None else more.audience,
+        record.payload,
+        record.owner,
+    )
