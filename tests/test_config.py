@@ -175,6 +175,16 @@ class RefusalTests(LoadTestCase):
             self.assertIn("HOST:PORT", self.refusal(PUSH_ADVERTISE=text), text)
         self.assertIn("empty", self.refusal(PUSH_DATA_DIR=" "))
 
+    def test_cache_of_a_token_holds_the_largest_message_and_no_more_than_the_whole_cache(self) -> None:
+        self.assertRegex(
+            self.refusal("max_cached_bytes_per_token = 65535"),
+            r"^max_cached_bytes_per_token in \S+: must not be under the default of --max-body-bytes \(65536\), not",
+        )
+        self.assertIn(
+            "must not be under the default of --max-cached-bytes-per-token",
+            self.refusal(options={"max_cached_bytes": "70000"}),
+        )
+
     def test_limits_must_go_together(self) -> None:
         sentence = self.refusal("max_outbox_bytes = 100000", PUSH_MAX_NODE_OUTBOX_BYTES="70000")
         self.assertRegex(
