@@ -408,8 +408,8 @@ class IReceipts(Interface):
 
         Args:
             message_id: its id, which says when.
-            targets: how many it was addressed to so far; more may come, by calling again.
-            tokens: which, all or only the further ones; None where they are not known one by one.
+            targets: how many it is addressed to; more may come, by calling again.
+            tokens: which; None where they are not known one by one. Those that were told before are not counted again.
             expires_ms: until when it is kept; None where it is not.
             due_ms: when it is to be sent; None for now.
             is_logged: kept once for an audience.

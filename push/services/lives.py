@@ -38,7 +38,7 @@ class LoneLife(msgspec.Struct, array_like=True, tag=1, gc=False):
 
     Attributes:
         token: whose.
-        bits: its state.
+        bits: its state, see life_states.py.
         at_ms: when the last event happened; 0: when it was accepted.
         expires_ms: until when it is kept; None where it is not.
         born: as in Life.
@@ -81,15 +81,17 @@ class Life(msgspec.Struct, array_like=True, tag=2, gc=False):
         return max(1, len(self.tokens or ()))
 
     def address(self, targets: int, tokens: Sequence[str] | None) -> None:
-        """Say to how many, and to which, it is addressed."""
-        self.targets = max(self.targets, targets)
-        if max(targets, len(tokens or ())) > MAX_TOKENS:
-            self._count_only()
-        elif self.tokens is not None and tokens:
+        """Say to how many further targets, and to which, it is addressed."""
+        states = self.tokens
+        if states is None or tokens is None:
+            self.targets += targets
+        else:
+            known = len(states)
             for token in tokens:
-                self.tokens.setdefault(token, NOTHING)
-            if len(self.tokens) > MAX_TOKENS:
-                self._count_only()
+                states.setdefault(token, NOTHING)
+            self.targets += len(states) - known
+        if self.targets > MAX_TOKENS or len(states or ()) > MAX_TOKENS:
+            self._count_only()
 
     def happened(self, code: int, tokens: Sequence[str], at_ms: int) -> Sequence[str]:
         """Note an event, or HANDED_CODE.
@@ -215,4 +217,4 @@ def decode_one(message_id: int, lives: bytes) -> Life | None:
 
 def _token_receipt(token: str, state: int) -> TokenReceipt:
     last = state & LAST
-    return TokenReceipt(token, None if last == NOTHING else EVENTS[last], state >> _TIME_SHIFT)
+    return TokenReceipt(token, None, 0) if last == NOTHING else TokenReceipt(token, EVENTS[last], state >> _TIME_SHIFT)

@@ -189,12 +189,15 @@ class Receipts(Service):
 
     def _accept(self, message_id: int, targets: int, tokens: Sequence[str] | None, expires_ms: int | None) -> None:
         known = self._known.get(message_id)
-        if type(known) is LoneLife and targets == 1 and tokens is not None and tokens[0] == known.token:
-            known.born = 0
-            self._fresh.append(message_id)
-            if expires_ms is not None:
-                known.expires_ms = expires_ms
-            return
+        if tokens is not None and len(tokens) == 1:
+            if known is None:
+                known = self._known[message_id] = LoneLife(tokens[0], NOTHING)
+            if type(known) is LoneLife and tokens[0] == known.token:
+                known.born = 0
+                self._fresh.append(message_id)
+                if expires_ms is not None:
+                    known.expires_ms = expires_ms
+                return
         life = self._memory.new(message_id)
         life.address(targets, tokens)
         if expires_ms is not None:

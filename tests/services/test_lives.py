@@ -133,7 +133,7 @@ class Lives(SynchronousTestCase):
         life = life_of(*tokens[:-1])
         life.happened(Event.CACHED, tokens[:10], 1)
         self.assertEqual(len(life.receipt(MESSAGE_ID).tokens), MAX_TOKENS)
-        life.address(MAX_TOKENS + 1, tokens[-1:])
+        life.address(1, tokens[-1:])
         life.happened(Event.CACHED, tokens[10:], 1)
         receipt = life.receipt(MESSAGE_ID)
         self.assertEqual((receipt.targets, receipt.tokens), (MAX_TOKENS + 1, []))
@@ -141,8 +141,17 @@ class Lives(SynchronousTestCase):
 
     def test_pages_of_targets_add_up(self) -> None:
         life = life_of("a", "b")
-        life.address(3, ["c"])
+        life.address(2, ["c", "a"])
+        self.assertEqual(life.targets, 3)
         self.assertEqual([each.token for each in life.receipt(MESSAGE_ID).tokens], ["a", "b", "c"])
+
+    def test_pages_of_many_targets_add_up(self) -> None:
+        life = Life(tokens={})
+        for page in range(3):
+            life.address(900, [f"t{page}-{number}" for number in range(900)])
+        self.assertEqual((life.targets, life.receipt(MESSAGE_ID).tokens), (2_700, []))
+        life.address(50, None)
+        self.assertEqual(life.targets, 2_750)
 
     def test_over_when_every_token_is(self) -> None:
         life = life_of("a", "b", expires_ms=9)

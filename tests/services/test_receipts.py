@@ -142,6 +142,16 @@ class Told(Case):
         self.assertEqual(self.became(FIRST), {"a": Event.REPLACED})
         self.assertEqual(self.became(FIRST + 1), {"a": None, "b": Event.EXPIRED})
 
+    def test_lone_message_that_nobody_gets(self) -> None:
+        self.accept(FIRST, "a")
+        receipt = self.find(FIRST)
+        self.assertEqual((receipt.targets, receipt.counts), (1, {}))
+        self.assertEqual(receipt.tokens, [TokenReceipt("a", None, 0)])
+        self.receipts.happened(Event.CACHED, FIRST, ["a"])
+        self.accept(FIRST, "a", expires_ms=99)
+        receipt = self.find(FIRST)
+        self.assertEqual((receipt.targets, receipt.counts, receipt.expires_ms), (1, {Event.CACHED: 1}, 99))
+
     def test_message_to_several_and_one_that_was_not_meant(self) -> None:
         self.accept(FIRST, "a", "b", expires_ms=99)
         self.receipts.happened(Event.CACHED, FIRST, ["a", "b"])
