@@ -29,6 +29,7 @@ from push.services.life_states import (
 MAX_TOKENS = 1_000
 # What ends the wait of a message in the cache, besides being handed over.
 _ENDS = (Event.DELIVERED, Event.EXPIRED, Event.CANCELLED, Event.REPLACED, Event.DROPPED)
+_ENDS_OF_LOGGED = (Event.EXPIRED, Event.CANCELLED, Event.DROPPED)
 _TIME_SHIFT = 16
 _BITS = 0xFFFF
 
@@ -151,7 +152,7 @@ class Life(msgspec.Struct, array_like=True, tag=2, gc=False):
         if self.born:
             return False
         if self.is_logged:  # who is away may come for it until it is gone
-            return bool(counts.get(Event.EXPIRED) or counts.get(Event.CANCELLED))
+            return any(counts.get(event) for event in _ENDS_OF_LOGGED)
         states = [state & _BITS for state in (self.tokens or {}).values()]
         if self.due_ms is not None and not counts and not any(map(has_events, states)):
             return False
