@@ -10,9 +10,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from push import endpoint_text
 from push.settings import (
+    EVENTS,
     ROLES,
     Parse,
     SettingError,
@@ -27,6 +29,7 @@ from push.settings import (
     plain,
     role,
     setting,
+    url,
 )
 
 # What a setting must be, by the type of its default.
@@ -166,6 +169,31 @@ class Config:
         30.0, "How long an HTTP request may take to arrive, in seconds.", number(0.1, 3_600, False)
     )
 
+    webhook_url: str = setting("", "Where events of messages are POSTed to; empty: nowhere.", url, value="URL")
+    webhook_secret_file: str = setting(
+        "",
+        "The secret that the webhook's requests are signed with, 32 bytes or more; a second line: the old one.",
+        value="FILE",
+    )
+    webhook_events: tuple[str, ...] = setting(
+        ("delivered", "expired", "cancelled", "replaced", "dropped", "rejected"),
+        "Events that the webhook is told of.",
+        one_of(*EVENTS),
+        many=True,
+        split=",",
+        value="EVENT",
+    )
+    webhook_batch: int = setting(500, "Most events in a request of the webhook.", number(1, 10_000))
+    webhook_queue: int = setting(
+        100_000, "Most events that wait for the webhook; with more, the oldest are dropped.", number(1, 10_000_000)
+    )
+    webhook_timeout_s: float = setting(
+        10.0, "How long a request of the webhook may take, in seconds.", number(0.1, 600, whole=False)
+    )
+    webhook_allow_http: bool = setting(
+        False, "Let the webhook go to other machines without TLS: whoever is on the way can read it.", flag
+    )
+
     log_format: str = setting("text", "text for people, json for machines: one object a line.", one_of("text", "json"))
     log_level: str = setting("info", "The least level that is logged.", one_of("debug", "info", "warn", "error"))
 
@@ -175,10 +203,12 @@ class Config:
         return ROLES if "all" in self.role else tuple(role for role in ROLES if role in self.role)
 
 
+_SINGULAR = {"api_keys": "api_key", "webhook_events": "webhook_event"}
+
+
 def option_name(setting: "Field[Any]") -> str:
     """How the command line calls a setting; a setting that is given several times is named in the singular."""
-    name = "api_key" if setting.name == "api_keys" else setting.name
-    return name.replace("_", "-")
+    return _SINGULAR.get(setting.name, setting.name).replace("_", "-")
 
 
 def environment_name(setting: "Field[Any]") -> str:
@@ -295,6 +325,7 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
     _check_order(config, sources, "max_body_bytes", "max_cached_bytes_per_token")
     _check_order(config, sources, "max_cached_bytes_per_token", "max_cached_bytes")
     _check_credentials(config, sources)
+    _check_webhook(config, sources)
     if not config.client_jwt_key_file and not config.allow_anonymous_clients:
         for listener in config.listen:
             _check_local(
@@ -354,6 +385,22 @@ def _check_credentials(config: Config, sources: Mapping[str, str]) -> None:
         raise SettingError(
             f"{sources['client_jwt_audience']}: has no effect without --client-jwt-key-file: set that too, "
             "so that clients must show a JWT"
+        )
+
+
+def _check_webhook(config: Config, sources: Mapping[str, str]) -> None:
+    """Refuse a webhook that would send in clear what others can read."""
+    if not config.webhook_url:
+        if config.webhook_secret_file:
+            raise SettingError(f"{sources['webhook_secret_file']}: has no effect without --webhook-url: set that too")
+        return
+    if not config.webhook_events:
+        raise SettingError(f"{sources['webhook_events']}: name at least one event, or set no --webhook-url")
+    parts = urlsplit(config.webhook_url)
+    if parts.scheme == "http" and not config.webhook_allow_http and not endpoint_text.is_loopback(parts.hostname or ""):
+        raise SettingError(
+            f"{sources['webhook_url']}: http is not encrypted, and {parts.hostname} is not this machine: use https "
+            "(or, where nobody can listen on the way, --webhook-allow-http)"
         )
 
 

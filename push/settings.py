@@ -6,11 +6,14 @@ Knows no setting in particular; those are in push.config. Imports nothing of Twi
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any
+from urllib.parse import urlsplit
 
 from push import endpoint_text
 
 ROLES = ("subscribe", "connector", "router", "api")
 LATER_ROLES = ("cache", "group")
+# What can happen to messages: the names of push.model.Event.
+EVENTS = ("sent", "delivered", "expired", "cancelled", "replaced", "dropped", "cached", "rejected")
 RIGHTS = ("push", "read", "manage")
 
 
@@ -125,6 +128,25 @@ def api_key(raw: str) -> str:
         raise SettingError(
             f"must be NAME:RIGHTS:SHA256, as `pushctl key` prints it, e.g. backend:push+read:3f…, but {wrong}"
         )
+    return raw
+
+
+def url(raw: str) -> str:
+    """An http or https URL, or nothing."""
+    # The value is not repeated: a path or a query may hold what lets one in.
+    if not raw:
+        return raw
+    try:
+        parts = urlsplit(raw)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_good = False
+    if not is_good or not raw.isascii() or any(each.isspace() or not each.isprintable() for each in raw):
+        raise SettingError("must be a URL of ASCII characters, such as https://example.org/push-events")
+    if parts.username is not None or parts.password is not None:
+        raise SettingError("must not have a user or a password in it: requests are signed instead")
+    if parts.fragment:
+        raise SettingError("must not have a fragment (#…): it would not be sent")
     return raw
 
 

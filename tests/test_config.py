@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push import config
 from push.config import Config
-from push.settings import SettingError
+from push.model import Event
+from push.settings import EVENTS, SettingError
 
 KEY = "backend:push+read:" + "a1" * 32
 OTHER_KEY = "ops:manage:" + "b2" * 32
@@ -34,10 +35,18 @@ GOOD: dict[str, tuple[str, Any]] = {
     "default_interval_s": ("60", 60.0),
     "workers": ("4", 4),
     "min_workers": ("3", 3),
+    "webhook_url": ("https://example.org/events?for=push", "https://example.org/events?for=push"),
+    "webhook_secret_file": ("/srv/hook.key", "/srv/hook.key"),
+    "webhook_events": ("delivered,sent", ("delivered", "sent")),
+    "webhook_allow_http": ("true", True),
 }
 OTHERS = "3000"
 # What a setting makes no sense without.
-BESIDES = {"client_jwt_audience": {"client_jwt_key_file": "/srv/key.pem"}, "min_workers": {"workers": "4"}}
+BESIDES = {
+    "client_jwt_audience": {"client_jwt_key_file": "/srv/key.pem"},
+    "webhook_secret_file": {"webhook_url": "https://example.org/events"},
+    "min_workers": {"workers": "4"},
+}
 
 
 def good(name: str) -> tuple[str, Any]:
@@ -286,6 +295,47 @@ class RefusalTests(LoadTestCase):
     def test_two_keys_of_one_name_are_refused(self) -> None:
         sentence = self.refusal(PUSH_API_KEYS=f"{KEY},{OTHER_KEY},backend:read:{'c3' * 32}")
         self.assertEqual(sentence, "PUSH_API_KEYS: more than one key is called 'backend'")
+
+
+class WebhookTests(LoadTestCase):
+    """Where events go, and how safely."""
+
+    def test_a_url_is_http_or_https_with_a_host_and_nothing_secret_in_its_authority(self) -> None:
+        for url in ("https://example.org", "https://[2001:db8::1]:8443/a?b=c", "http://127.0.0.1:9000/x"):
+            self.assertEqual(self.load(PUSH_WEBHOOK_URL=url).webhook_url, url)
+        for url in (
+            "example.org/hunter2",
+            "ftp://example.org/hunter2",
+            "https:///hunter2",
+            "https://example.org:99999/hunter2",
+            "https://example.org:0/hunter2",
+            "https://example.org/hunter2#x",
+            "https://me:hunter2@example.org/",
+            "https://example.org/hunter2\r\nX: y",
+            "https://exämple.org/hunter2",
+            "https://[::1/hunter2",
+        ):
+            sentence = self.refusal(PUSH_WEBHOOK_URL=url)
+            self.assertIn("PUSH_WEBHOOK_URL: must", sentence)
+            self.assertNotIn("hunter2", sentence)
+
+    def test_http_leaves_this_machine_only_where_it_is_allowed(self) -> None:
+        for url in ("http://127.0.0.1/x", "http://localhost:9/x", "http://[::1]/x"):
+            self.load(PUSH_WEBHOOK_URL=url)
+        for url in ("http://example.org/hunter2", "http://10.0.0.7/hunter2", "http://localhost.example.org/hunter2"):
+            sentence = self.refusal(PUSH_WEBHOOK_URL=url)
+            self.assertIn("--webhook-allow-http", sentence)
+            self.assertNotIn("hunter2", sentence)
+            self.load(PUSH_WEBHOOK_URL=url, PUSH_WEBHOOK_ALLOW_HTTP="true")
+
+    def test_events_are_those_that_there_are(self) -> None:
+        self.assertIn("must be one of sent,", self.refusal(PUSH_WEBHOOK_EVENTS="delivered,lost"))
+        url = "https://example.org"
+        self.assertIn("name at least one event", self.refusal(f"webhook_events = []\nwebhook_url = '{url}'"))
+        self.assertEqual(EVENTS, tuple(event.name.lower() for event in Event))
+
+    def test_a_secret_without_a_url_has_no_effect_and_is_refused(self) -> None:
+        self.assertIn("--webhook-url", self.refusal(PUSH_WEBHOOK_SECRET_FILE="/srv/hook.key"))
 
 
 class ClosedByDefaultTests(LoadTestCase):

@@ -21,6 +21,7 @@ from push import config, tap
 from push.ctl.commands import pushctl
 from push.model import PushRequest, ToUids
 from push.protocols.wire import signals
+from push.services.webhook_signature import SECRET_VARIABLE
 from push.web import message_schemas
 from push.web.repeats import Repeats
 from push.web.requests import MessageReader
@@ -141,7 +142,7 @@ class Commands(SynchronousTestCase):
         self.assertLessEqual({"key", "listen", "stats"}, seen)
 
     def test_every_variable_of_the_environment_exists(self) -> None:
-        known = {config.environment_name(setting) for setting in _settings()} | {"PUSH_CONFIG"}
+        known = {config.environment_name(setting) for setting in _settings()} | {"PUSH_CONFIG", SECRET_VARIABLE}
         known |= {str(each.envvar) for command in pushctl.commands.values() for each in command.params if each.envvar}
         for page in PAGES:
             named = set(re.findall(r"\bPUSH_[A-Z][A-Z_]*[A-Z]\b", page.read_text())) - _NO_VARIABLES
