@@ -65,6 +65,13 @@ def encode(signal: int, body: bytes = b"", *, subsignal: int = 0, message_id: in
     return HEADER.pack(MAGIC, VERSION, signal, len(body), subsignal, message_id) + body
 
 
+class _Unfinished(NamedTuple):
+    """What is held of a frame, and how many bytes that must be before looking at it again can help."""
+
+    data: bytearray
+    needed_bytes: int
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into frames.
 
@@ -74,21 +81,19 @@ class FrameDecoder:
         version: the version of the last good header, 0 before the first.
     """
 
-    __slots__ = ("_buffer", "_needed_bytes", "error", "max_body_bytes", "version")
+    __slots__ = ("_unfinished", "error", "max_body_bytes", "version")
 
     def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self.max_body_bytes = max_body_bytes
         self.error: FrameError | None = None
         self.version = 0
         # None when nothing is held, so that an idle connection pays for no buffer.
-        self._buffer: bytearray | None = None
-        # How many bytes the buffer must have before looking at it again can help.
-        self._needed_bytes = HEADER_BYTES
+        self._unfinished: _Unfinished | None = None
 
     @property
     def buffered_bytes(self) -> int:
         """How many bytes of an unfinished frame are held."""
-        return 0 if self._buffer is None else len(self._buffer)
+        return 0 if self._unfinished is None else len(self._unfinished.data)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take what the transport received.
@@ -102,12 +107,13 @@ class FrameDecoder:
         frames: list[Frame] = []
         if self.error is not None:
             return frames
-        if self._buffer is not None:
-            self._buffer += data
-            if len(self._buffer) < self._needed_bytes:
+        unfinished = self._unfinished
+        if unfinished is not None:
+            unfinished.data.extend(data)
+            if len(unfinished.data) < unfinished.needed_bytes:
                 return frames
-            data = bytes(self._buffer)
-            self._buffer = None
+            data = bytes(unfinished.data)
+            self._unfinished = None
         used = 0
         size = len(data)
         while size - used >= HEADER_BYTES:
@@ -124,8 +130,7 @@ class FrameDecoder:
             self.version = version
             end = used + HEADER_BYTES + length
             if end > size:
-                self._needed_bytes = end - used
-                self._buffer = bytearray(data[used:])
+                self._unfinished = _Unfinished(bytearray(data[used:]), end - used)
                 return frames
             frames.append(Frame(signal, subsignal & _LOW_7_BITS, message_id, data[used + HEADER_BYTES : end]))
             used = end
@@ -133,8 +138,7 @@ class FrameDecoder:
             if data[used] != MAGIC:  # known from one byte: somebody who speaks otherwise need not be waited for
                 self.error = self._judge(data[used], VERSION, Signal.NONE, 0)
                 return frames
-            self._needed_bytes = HEADER_BYTES
-            self._buffer = bytearray(data[used:])
+            self._unfinished = _Unfinished(bytearray(data[used:]), HEADER_BYTES)
         return frames
 
     def _judge(self, magic: int, version: int, signal: int, length: int) -> FrameError:
