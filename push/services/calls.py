@@ -94,6 +94,10 @@ class Calls:
 
     async def done(self) -> None:
         """Make the calls collected so far and wait for all; failures are told to the requests that they concern."""
+        if len(self._batches) == 1 and not self._made:  # the usual case, whose call need not become a Deferred
+            address, (deliveries, owners) = self._batches.popitem()
+            await self._deliver(address, deliveries, owners)
+            return
         self._make()
         made, self._made = self._made, []
         for call in made:

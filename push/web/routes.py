@@ -19,6 +19,7 @@ from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 from werkzeug.routing import BaseConverter
 
 from push.errors import NotFound, PushError
+from push.unattended import run
 from push.web import errors
 from push.web.auth import Admission
 from push.web.exchange import JSON, ApiRequest, BodyStream
@@ -194,7 +195,7 @@ class Api:
             request.done()
 
         def serve(request: ApiRequest) -> None:
-            Deferred.fromCoroutine(answer(request)).addErrback(request.unexpected)
+            run(answer(request), request.unexpected)
 
         return serve
 
