@@ -381,8 +381,8 @@ class IReceipts(Interface):
 
     All calls are made in the reactor's thread, by the router and by the cache of the same process. At one token, what
     comes after DELIVERED, EXPIRED, CANCELLED, REPLACED, DROPPED or REJECTED changes nothing. The router tells
-    SENT and REJECTED, the cache everything else, each once. SENT is the end where the message was not CACHED for that
-    token before, or came out of the cache by `handed`; else an acknowledgement is waited for.
+    SENT and REJECTED, the cache everything else, each once; in any order. Of a message that is kept for anybody (it
+    has an `expires_ms`), SENT told by `happened` waits for an acknowledgement; told by `handed`, it is the end.
     """
 
     def lone(message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
@@ -419,7 +419,7 @@ class IReceipts(Interface):
         """Something happened to a message for these tokens. Unknown messages are taken in."""
 
     def handed(message_id: int, tokens: Sequence[str]) -> None:
-        """SENT out of the cache, to clients that do not acknowledge: nothing more will be known of it."""
+        """SENT to clients that do not acknowledge, out of the cache or at once: nothing more will be known of it."""
 
     def counted(event: Event, message_id: int, count: int) -> None:
         """Something happened to a message for so many tokens that are not known one by one."""

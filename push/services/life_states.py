@@ -59,10 +59,17 @@ class Following(dict[int, int]):
 FOLLOWING = Following()
 
 
-def is_over(bits: int) -> bool:
-    """Whether nothing more will be known: for SENT, where nobody waits for an acknowledgement."""
+def is_over(bits: int, *, is_kept: bool) -> bool:
+    """Whether nothing more will be known.
+
+    Args:
+        bits: the state.
+        is_kept: whether the message is kept for anybody, so that SENT waits for an acknowledgement.
+    """
     last = bits & LAST
-    return _IS_FINAL >> last & 1 == 1 or (last == _SENT and (bits & HANDED != 0 or bits & _CACHED_BIT == 0))
+    if last in (_SENT, NOTHING):
+        return bits & HANDED != 0 or not (is_kept or bits & _CACHED_BIT)
+    return _IS_FINAL >> last & 1 == 1
 
 
 def is_older_last(older: int, newer: int) -> bool:

@@ -13,6 +13,7 @@ from push.model import Event, Receipt, TokenReceipt
 from push.services.ids import accepted_ms
 from push.services.life_states import (
     EVENTS,
+    FINAL,
     FOLLOWING,
     HANDED_CODE,
     IS_ANOTHER,
@@ -27,8 +28,6 @@ from push.services.life_states import (
 
 # Above this, tokens are not remembered one by one.
 MAX_TOKENS = 1_000
-# What ends the wait of a message in the cache, besides being handed over.
-_ENDS = (Event.DELIVERED, Event.EXPIRED, Event.CANCELLED, Event.REPLACED, Event.DROPPED)
 _ENDS_OF_LOGGED = (Event.EXPIRED, Event.CANCELLED, Event.DROPPED)
 _TIME_SHIFT = 16
 _BITS = 0xFFFF
@@ -156,10 +155,11 @@ class Life(msgspec.Struct, array_like=True, tag=2, gc=False):
         states = [state & _BITS for state in (self.tokens or {}).values()]
         if self.due_ms is not None and not counts and not any(map(has_events, states)):
             return False
-        is_kept = self.expires_ms is not None
-        if any(is_kept if bits == NOTHING else not is_over(bits) for bits in states):
+        is_kept = self.expires_ms is not None or Event.CACHED in counts
+        if not all(is_over(bits, is_kept=is_kept) for bits in states):
             return False
-        return counts.get(Event.CACHED, 0) <= self.handed + sum(counts.get(event, 0) for event in _ENDS)
+        ended = self.handed + sum(counts.get(event, 0) for event in FINAL)
+        return not is_kept or ended + len(states) >= self.targets
 
     def receipt(self, message_id: int) -> Receipt:
         """As others see it."""
