@@ -31,6 +31,7 @@ class Saving:
         self._every_s = every_s
         self._wanted = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
+        self._text = ""
 
     async def load(self) -> None:
         """Go on from what was kept, unless the application has given a token itself.
@@ -68,14 +69,17 @@ class Saving:
         """
         if self._running is not None:  # of a call that was cancelled
             await asyncio.wait([self._running])
+            if self._running.exception() is None:
+                self._standing.saved(self._text)
         text = None if self._store is None else self._standing.unsaved()
         if self._store is None or text is None or not (must or self._standing.is_kept):
             return
+        self._text = text
         self._running = asyncio.create_task(asyncio.to_thread(self._store.save, text))
         try:
             await asyncio.shield(self._running)
+            self._standing.saved(text)
         except TokenFileError:
             if must:
                 raise
-        else:
-            self._standing.saved(text)
+        self._running = None

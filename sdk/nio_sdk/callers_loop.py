@@ -50,7 +50,11 @@ class CallersLoop:
         """Let the client do what it can."""
         self._thread_id = threading.get_ident()
         self._waker.drain()
-        life.turn()
+        try:
+            life.turn()
+        except Exception as error:  # said to those who wait for messages too
+            life.fail(error)
+            raise
 
     def close(self) -> None:
         """Let go of the descriptors."""

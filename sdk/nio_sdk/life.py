@@ -106,8 +106,9 @@ class Life:
 
     def stop(self) -> None:
         """Ask for the end; called in any thread."""
-        self._is_stopping = True
-        self._wake()
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._wake()
 
     def handled(self, message_id: int) -> None:
         """The application is done with a message. An order."""

@@ -44,12 +44,14 @@ class Route:
 
     def allocated(self, nodes: Sequence[NodeAddress]) -> None:
         """Go to these nodes, the best first; none: there is no answer, so to the last good one and then home."""
+        home = NodeAddress(self._home.host, self._home.port)
         if nodes:
             self._nodes.extend(nodes)
-        elif self.good is not None:
+        elif self.good is not None and self.good != home:
             self._nodes.append(self.good)
         # Home is a step of its own, as coming there without nodes would mean to ask again first.
-        self._nodes.append(NodeAddress(self._home.host, self._home.port))
+        if home not in self._nodes:
+            self._nodes.append(home)
 
     def redirected(self, nodes: Sequence[NodeAddress]) -> bool:
         """Go where a server says.
@@ -69,8 +71,7 @@ class Route:
         """The current address is of no use now: on to the next."""
         if self._nodes:
             self._nodes.popleft()
-        elif self.good not in (None, (self._home.host, self._home.port)):
-            assert self.good is not None
+        elif self.good is not None and self.good != (self._home.host, self._home.port):
             self._nodes.append(self.good)
 
     def opened(self) -> None:

@@ -389,6 +389,77 @@ class EvilServerTests(SdkCase):
         said = await self.reason(opened=True, data=b"\xf8\x02\x04\x00\x00\x00\x09\x00", stay=False)
         self.assertEqual(said, "the server closed the connection")
 
+    async def test_a_frame_that_drips_for_ever_ends_the_connection(self) -> None:
+        async def drip(peer: Peer) -> None:
+            await peer.open()
+            peer.writer.write(b"\xf8\x02\x04\x00\x00\xff\x00\x00\x00\x00")
+            while True:
+                peer.writer.write(b"x")
+                await peer.writer.drain()
+                await asyncio.sleep(0.01)
+
+        server = await self.serve(drip)
+        async with self.client(server, tuning=Tuning(frame_timeout_s=50.0)) as client:
+            await client.wait_open()
+            while not self.said(aio_sdk.Lost):
+                self.clock.advance(5.0)
+                await asyncio.sleep(0.02)
+        self.assertEqual(self.said(aio_sdk.Lost)[0].reason, "the server took more than 50 s for one frame")
+
+    async def test_a_server_that_stalls_in_the_middle_of_a_frame(self) -> None:
+        async def stall(peer: Peer) -> None:
+            await peer.open()
+            peer.writer.write(b"\xf8\x02\x04\x00\x00\xff\x00\x00\x00\x00")
+            await peer.eof()
+
+        server = await self.serve(stall)
+        async with self.client(server) as client:
+            await client.wait_open()
+            await self.clock.pass_over(60.0)
+            await self.clock.pass_over(20.0)
+            await self.clock.somebody_sleeps(0.25)
+        self.assertIn("silent for 20 s", self.said(aio_sdk.Lost)[0].reason)
+
+    async def test_a_server_that_drips_its_answer_to_sub(self) -> None:
+        async def drip(peer: Peer) -> None:
+            await peer.asked()
+            peer.writer.write(b"\xf8\x02\x01\x00\x00\xff\x00\x00\x00\x01")
+            await peer.eof()
+
+        server = await self.serve(drip)
+        async with self.client(server):
+            while not self.said(aio_sdk.Lost):
+                self.clock.advance(0.5)
+                await asyncio.sleep(0)
+        self.assertEqual(self.said(aio_sdk.Lost)[0].reason, "the server did not answer SUB")
+
+    async def test_redirects_without_end_to_an_open_client_end_in_a_pause(self) -> None:
+        server = await self.serve()
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.send(Signal.SUB, write_json({"status": 302, "host": "127.0.0.1", "port": server.port}))
+            await peer.eof()
+
+        server.scripts.append(script)
+        async with self.client(server, tuning=Tuning(max_redirects=3)):
+            await self.clock.pass_over(0.25)
+            await self.clock.somebody_sleeps(0.5)
+        self.assertEqual(server.accepted, 8)
+
+    async def test_a_flood_of_what_means_nothing_is_read_and_forgotten(self) -> None:
+        async def flood(peer: Peer) -> None:
+            await peer.open()
+            for _ in range(20_000):
+                peer.send(Signal.CONTACT, b"{}")
+            await peer.writer.drain()
+            peer.push(1, b"after all")
+            await peer.eof()
+
+        server = await self.serve(flood)
+        async with self.client(server) as client:
+            self.assertEqual((await anext(aiter(client))).text, "after all")
+
     async def test_the_server_is_told_what_it_did_wrong(self) -> None:
         told = []
 

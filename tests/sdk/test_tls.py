@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import aio_sdk
-from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase, on_every_sdk
+from tests.sdk.surroundings import TOKEN, Peer, Script, ScriptedServer, SdkCase, on_every_sdk
 
 
 def certificate(directory: Path, host: str) -> Path:
@@ -52,7 +52,7 @@ async def open_and_stay(peer: Peer) -> None:
 class TlsTests(SdkCase):
     """A client against a server with a certificate of its own."""
 
-    async def serve_tls(self, host: str) -> tuple[ScriptedServer, Path]:
+    async def serve_tls(self, host: str, script: Script = open_and_stay) -> tuple[ScriptedServer, Path]:
         """A server that calls itself `host`, and its certificate."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
@@ -61,7 +61,7 @@ class TlsTests(SdkCase):
         context.load_cert_chain(path)
         # asyncio's own server reports each handshake that a client breaks off, as some of these tests want it to.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        server = await ScriptedServer(open_and_stay).start(context)
+        server = await ScriptedServer(script).start(context)
         self._servers.append(server)
         return server, path
 
@@ -86,3 +86,25 @@ class TlsTests(SdkCase):
         async with self.tls_client(server, None):
             await self.clock.somebody_sleeps(0.25)
         self.assertIn("certificate verify failed", self.said(aio_sdk.Lost)[0].reason)
+
+    async def test_a_full_queue_stops_reading_and_nothing_stays_behind_in_the_tls_layer(self) -> None:
+        total = 300
+        payload = bytes(50_000)
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in range(1, total + 1):
+                peer.push(number, payload)
+                await peer.writer.drain()
+            await peer.eof()
+
+        server, path = await self.serve_tls("localhost", script)
+        context = ssl.create_default_context(cafile=path)
+        tuning = aio_sdk.Tuning(max_queued_messages=3)
+        url = f"pushs://localhost:{server.port}"
+        async with self.client(url, ssl_context=context, tuning=tuning, auto_ack=False) as client:
+            iteration = aiter(client)
+            for number in range(1, total + 1):
+                if number % 100 == 0:
+                    await asyncio.sleep(0.05)
+                self.assertEqual((await anext(iteration)).id, number)

@@ -1,0 +1,185 @@
+"""The heartbeat that learns: by itself, and as a server sees it."""
+
+import json
+import math
+from unittest import TestCase
+
+import aio_sdk
+from push.protocols.wire.signals import Signal
+from push_client.intervals import MAX_NETWORKS, Intervals, parse_known
+from tests.sdk.surroundings import Peer, SdkCase, on_every_sdk
+
+
+class IntervalsTests(TestCase):
+    """What is learned from what."""
+
+    def test_it_grows_while_it_succeeds_up_to_the_limit(self) -> None:
+        intervals = Intervals(60.0, 300.0)
+        grown = []
+        for _ in range(6):
+            intervals.succeeded(intervals.interval_s)
+            grown.append(intervals.interval_s)
+        self.assertEqual(grown, [90.0, 135.0, 202.5, 300.0, 300.0, 300.0])
+
+    def test_a_success_after_less_silence_proves_nothing(self) -> None:
+        intervals = Intervals(60.0, 300.0)
+        intervals.succeeded(30.0)
+        self.assertEqual(intervals.interval_s, 60.0)
+
+    def test_a_loss_halves_it_but_not_below_what_the_protocol_has(self) -> None:
+        intervals = Intervals(60.0, 300.0)
+        halved = []
+        for _ in range(4):
+            intervals.lost()
+            halved.append(intervals.interval_s)
+        self.assertEqual(halved, [30.0, 15.0, 10.0, 10.0])
+
+    def test_it_does_not_grow_again_to_what_failed(self) -> None:
+        intervals = Intervals(200.0, 300.0)
+        intervals.lost()
+        for _ in range(10):
+            intervals.succeeded(intervals.interval_s)
+        self.assertEqual(intervals.interval_s, 160.0)
+
+    def test_until_it_has_been_good_for_long(self) -> None:
+        intervals = Intervals(200.0, 300.0)
+        intervals.lost()
+        for _ in range(60):
+            intervals.succeeded(intervals.interval_s)
+        self.assertEqual(intervals.interval_s, 300.0)
+
+    def test_each_network_has_its_own(self) -> None:
+        intervals = Intervals(60.0, 300.0)
+        intervals.lost()
+        intervals.use("wifi")
+        self.assertEqual(intervals.interval_s, 60.0)
+        intervals.succeeded(60.0)
+        intervals.use("")
+        self.assertEqual(intervals.interval_s, 30.0)
+        intervals.use("wifi")
+        self.assertEqual(intervals.interval_s, 90.0)
+
+    def test_networks_not_seen_for_long_are_forgotten(self) -> None:
+        intervals = Intervals(60.0, 300.0)
+        for number in range(MAX_NETWORKS + 1):
+            intervals.use(f"n{number}")
+            intervals.lost()
+        self.assertEqual(len(intervals.known()), MAX_NETWORKS)
+        intervals.use("n0")
+        self.assertEqual(intervals.interval_s, 60.0)
+
+    def test_what_is_known_survives(self) -> None:
+        before = Intervals(60.0, 300.0)
+        before.lost()
+        before.use("wifi")
+        before.succeeded(60.0)
+        after = Intervals(60.0, 80.0)
+        after.restore(parse_known(json.loads(json.dumps(before.known()))))
+        self.assertEqual(after.interval_s, 30.0)
+        after.use("wifi")
+        self.assertEqual(after.interval_s, 80.0)  # within the limits of this run
+
+    def test_what_cannot_have_been_known_is_refused(self) -> None:
+        for value in ([], {"a": 1}, {"a": []}, {"a": [1, 2, 3]}, {"a": [math.inf]}, {"a": ["1"]}, {"x" * 65: [20]}):
+            with self.subTest(value), self.assertRaises(ValueError):
+                parse_known(value)
+
+
+@on_every_sdk
+class LearningTests(SdkCase):
+    """Sessions with heartbeats."""
+
+    async def test_what_is_learned_is_promised_with_the_next_heartbeat(self) -> None:
+        pings = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2, 3):
+                ping = await peer.take(Signal.PING)
+                pings.append(json.loads(ping.body or b"null"))
+                for event in peer.session.receive(ping):
+                    peer.send(event.frame.signal, event.frame.body, message_id=event.frame.message_id)
+                peer.push(number, b"")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server, auto_ack=False) as client:
+            await client.wait_open()
+            iteration = aiter(client)
+            for silence_s in (60.0, 60.0, 90.0):
+                # A sleep for no more than that: the one of the heartbeat that is to come.
+                self.clock.advance(silence_s)
+                await anext(iteration)
+        self.assertEqual(pings, [None, {"interval": 90_000}, None])
+
+    async def test_a_line_found_dead_halves_it_for_the_next_session(self) -> None:
+        promised = []
+
+        async def script(peer: Peer) -> None:
+            promised.append((await peer.open()).interval_ms)
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await self.clock.pass_over(60.0)
+            await self.clock.pass_over(20.0)
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual(promised, [60_000, 30_000])
+
+    async def test_a_server_that_closes_teaches_nothing(self) -> None:
+        promised = []
+
+        async def script(peer: Peer) -> None:
+            promised.append((await peer.open()).interval_ms)
+            if len(promised) == 2:
+                await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual(promised, [60_000, 60_000])
+
+    async def test_being_closed_as_idle_is_a_loss(self) -> None:
+        promised = []
+
+        async def script(peer: Peer) -> None:
+            promised.append((await peer.open()).interval_ms)
+            if len(promised) == 1:
+                peer.disconnect(3002, "idle", "backoff")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual(promised, [60_000, 30_000])
+
+    async def test_each_network_has_its_own_and_keeps_it_between_runs(self) -> None:
+        promised = []
+
+        async def script(peer: Peer) -> None:
+            promised.append((await peer.open()).interval_ms)
+            await peer.eof()
+
+        kept: list[str] = []
+        store = aio_sdk.TokenCallbacks(lambda: kept[-1] if kept else None, kept.append)
+        server = await self.serve(script)
+        async with self.client(server, token_store=store) as client:
+            client.network_changed("home")
+            await client.wait_open()
+            await self.clock.pass_over(60.0)
+            await self.clock.pass_over(20.0)
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+            client.network_changed("office")
+            while len(promised) < 3:
+                await self.clock.sleep(0)
+            await client.wait_open()
+        async with self.client(server, token_store=store) as client:
+            client.network_changed("home")
+            await client.wait_open()
+        self.assertEqual(promised[0], 60_000)
+        self.assertEqual(promised[1:3], [30_000, 60_000])
+        self.assertEqual(promised[-1], 30_000)

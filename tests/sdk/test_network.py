@@ -1,0 +1,98 @@
+"""network_changed: what waits is tried now, and what is open is looked at."""
+
+import asyncio
+
+import aio_sdk
+from push.protocols.wire.signals import Signal
+from tests.sdk.surroundings import Peer, SdkCase, on_every_sdk
+
+
+async def open_and_stay(peer: Peer) -> None:
+    """A server that opens the session and is silent."""
+    await peer.open()
+    await peer.eof()
+
+
+async def open_and_drop(peer: Peer) -> None:
+    """A server that opens the session and closes without a word."""
+    await peer.open()
+
+
+@on_every_sdk
+class NetworkTests(SdkCase):
+    """What an application says that only it can know."""
+
+    async def test_a_client_that_waits_tries_at_once(self) -> None:
+        server = await self.serve(open_and_drop, open_and_drop, open_and_stay)
+        async with self.client(server) as client:
+            await self.clock.pass_over(0.25)
+            await self.clock.somebody_sleeps(0.5)
+            client.network_changed()
+            while server.accepted < 3:
+                await asyncio.sleep(0)
+            await client.wait_open()
+
+    async def test_and_forgets_its_failures(self) -> None:
+        server = await self.serve(open_and_drop)
+        async with self.client(server) as client:
+            await self.clock.pass_over(0.25)
+            await self.clock.somebody_sleeps(0.5)
+            client.network_changed()
+            await self.clock.somebody_sleeps(0.25)
+
+    async def test_an_open_session_is_asked_for_a_sign_of_life_and_stays(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            await peer.pong()
+            peer.push(1, b"alive")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await client.wait_open()
+            client.network_changed()
+            self.assertEqual((await anext(aiter(client))).text, "alive")
+        self.assertEqual(self.said(aio_sdk.Lost), [])
+
+    async def test_a_line_that_does_not_answer_is_given_up_without_a_lesson(self) -> None:
+        intervals = []
+
+        async def script(peer: Peer) -> None:
+            intervals.append((await peer.open()).interval_ms)
+            if len(intervals) == 1:
+                await peer.take(Signal.PING)
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await client.wait_open()
+            client.network_changed()
+            await self.clock.pass_over(20.0)
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual(intervals, [60_000, 60_000])
+
+    async def test_on_another_network_the_session_is_opened_anew_with_the_same_token(self) -> None:
+        tokens = []
+
+        async def script(peer: Peer) -> None:
+            tokens.append((await peer.open()).token)
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            token = await client.wait_open()
+            client.network_changed("wifi")
+            while len(tokens) < 2:
+                await asyncio.sleep(0)
+            await client.wait_open()
+        self.assertEqual(tokens, [None, token])
+        self.assertEqual(self.said(aio_sdk.Lost)[0].reason, "the network has changed")
+        self.assertEqual(self.said(aio_sdk.Waiting), [])
+
+    async def test_a_name_that_cannot_be_is_refused(self) -> None:
+        server = await self.serve(open_and_stay)
+        async with self.client(server) as client:
+            with self.assertRaises(ValueError):
+                client.network_changed("x" * 65)
+            await client.wait_open()

@@ -1,0 +1,513 @@
+"""What nio_sdk alone does: threads, loops of other people's, and locks that nobody meets."""
+
+import asyncio
+import os
+import select
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+from unittest import IsolatedAsyncioTestCase, TestCase
+
+import nio_sdk
+from nio_sdk.dial import Dial
+from nio_sdk.watch import Watch
+from push.protocols.wire.signals import Signal
+from tests.sdk.hand_clock import GUARD_S
+from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
+
+T = TypeVar("T")
+
+
+async def open_and_stay(peer: Peer) -> None:
+    """A server that opens the session and is silent."""
+    await peer.open()
+    await peer.eof()
+
+
+def pushing(*payloads: bytes) -> Callable[[Peer], Awaitable[None]]:
+    """A server that opens the session and pushes these."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        for number, payload in enumerate(payloads, 1):
+            peer.push(number, payload)
+        await peer.eof()
+
+    return script
+
+
+def refusing(status: int) -> Callable[[Peer], Awaitable[None]]:
+    """A server that refuses."""
+
+    async def script(peer: Peer) -> None:
+        await peer.refuse(status=status, reason="no")
+        await peer.eof()
+
+    return script
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def away(call: Callable[..., T], *arguments: Any) -> T:
+    """Call something that blocks while the test's server goes on."""
+    return await asyncio.to_thread(call, *arguments)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for other threads."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+class ThreadCase(SdkCase, IsolatedAsyncioTestCase):
+    """Clients in threads, which must all have ended."""
+
+    async def asyncSetUp(self) -> None:
+        """Remember what there is."""
+        await super().asyncSetUp()
+        self.threads_before = set(threading.enumerate())
+
+    async def asyncTearDown(self) -> None:
+        """See that it is as before."""
+        await super().asyncTearDown()
+        left = [one for one in threading.enumerate() if one.name.startswith("nio_sdk") and one.is_alive()]
+        for one in left:
+            await away(one.join, GUARD_S)
+        self.assertEqual([one for one in left if one.is_alive()], [])
+
+    def make(self, server: ScriptedServer, **arguments: Any) -> nio_sdk.PushClient:
+        """A client on the real clock."""
+        return nio_sdk.PushClient(server.url, **{"on_status": self.statuses.append, **arguments})
+
+
+class OwnThreadTests(ThreadCase):
+    """A client with a thread of its own."""
+
+    async def test_it_is_five_lines(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"one")
+            peer.push(2, b"two")
+            acknowledged.extend(await peer.acknowledged())
+            peer.disconnect(3504, "kicked")
+
+        def listen() -> None:
+            with self.make(server) as client:
+                texts.extend(message.text for message in client)
+
+        acknowledged: list[int] = []
+        texts: list[str] = []
+        server = await self.serve(script)
+        with self.assertRaises(nio_sdk.Disconnected):
+            await away(listen)
+        self.assertEqual((texts, acknowledged), (["one", "two"], [1]))
+
+    async def test_a_callback_is_called_in_the_loops_thread_and_acknowledges_by_returning(self) -> None:
+        acknowledged = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"one")
+            acknowledged.append(await peer.acknowledged())
+            await peer.eof()
+
+        names = []
+        server = await self.serve(script)
+        client = self.make(server, on_message=lambda message: names.append(threading.current_thread().name)).start()
+        await until(lambda: acknowledged)
+        self.assertRaisesRegex(RuntimeError, "on_message", client.get, 0)
+        await away(client.close)
+        self.assertEqual((names, acknowledged), (["nio_sdk.ClientThread"], [[1]]))
+
+    async def test_a_callback_that_raises_costs_the_acknowledgement_and_nothing_else(self) -> None:
+        acknowledged = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"bad")
+            peer.push(2, b"good")
+            acknowledged.append(await peer.acknowledged())
+            await peer.eof()
+
+        def take(message: nio_sdk.Message) -> None:
+            if message.text == "bad":
+                raise ZeroDivisionError
+
+        server = await self.serve(script)
+        with self.assertLogs("nio_sdk") as logs:
+            client = self.make(server, on_message=take).start()
+            await until(lambda: acknowledged)
+        await away(client.close)
+        self.assertEqual(acknowledged, [[2]])
+        self.assertIn("ZeroDivisionError", logs.output[0])
+        self.assertEqual(self.said(nio_sdk.Lost), [])
+
+    async def test_a_status_callback_that_raises_costs_nothing(self) -> None:
+        def tell(status: nio_sdk.Status) -> None:
+            raise ZeroDivisionError
+
+        server = await self.serve(open_and_stay)
+        with self.assertLogs("nio_sdk"):
+            client = self.make(server, on_status=tell).start()
+            self.assertEqual(await away(client.wait_open, GUARD_S), TOKEN)
+            await away(client.close)
+
+    async def test_closing_wakes_whoever_waits_for_messages(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.make(server).start()
+        waiting = [asyncio.ensure_future(away(client.get)) for _ in range(3)]
+        await away(client.wait_open, GUARD_S)
+        await away(client.close)
+        self.assertEqual(await asyncio.gather(*waiting), [None] * 3)
+        self.assertRaisesRegex(RuntimeError, "closed", client.wait_open)
+        client.close()
+
+    async def test_closing_in_a_callback_returns_at_once_and_ends_the_client_behind_it(self) -> None:
+        for name in ("on_message", "on_status"):
+            server = await self.serve(pushing(b"one", b"two"))
+            got: list[object] = []
+            clients: list[nio_sdk.PushClient] = []
+
+            def close(what: object, got: list[object] = got, clients: list[nio_sdk.PushClient] = clients) -> None:
+                got.append(what)
+                clients[0].close()
+
+            clients.append(nio_sdk.PushClient(server.url, **{name: close}))
+            clients[0].start()
+            await until(lambda clients=clients: clients[0].has_ended)  # type: ignore[misc]
+            self.assertEqual(len(got), 1 if name == "on_message" else 2)  # the end is a status too
+
+    async def test_a_client_that_has_given_up_needs_no_closing(self) -> None:
+        server = await self.serve(refusing(403))
+        client = self.make(server).start()
+        with self.assertRaises(nio_sdk.Refused):
+            await away(client.get, GUARD_S)
+        with self.assertRaises(nio_sdk.Refused):
+            client.wait_open(GUARD_S)
+        self.assertTrue(client.has_ended)
+
+    async def test_a_wait_can_be_bounded(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.make(server).start()
+        await away(client.wait_open, GUARD_S)
+        with self.assertRaises(TimeoutError):
+            await away(client.get, 0.01)
+        self.assertIsNone(client.poll())
+        await away(client.close)
+
+    async def test_each_thread_acknowledges_what_it_has_handled_itself(self) -> None:
+        acknowledged: list[int] = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2):
+                peer.push(number, b"x")
+            acknowledged.extend(await peer.acknowledged())
+            await peer.eof()
+
+        server = await self.serve(script)
+        client = self.make(server).start()
+        slow = await away(client.get, GUARD_S)
+        loop_thread = threading.Thread(target=lambda: [client.get(GUARD_S), client.poll()])
+        loop_thread.start()
+        await away(loop_thread.join)
+        await until(lambda: acknowledged)
+        assert slow is not None
+        self.assertEqual((slow.id, acknowledged), (1, [2]))
+        await away(client.close)
+
+    async def test_no_lock_is_held_while_something_is_called(self) -> None:
+        server = await self.serve(pushing(b"x"))
+        hung: list[str] = []
+        tried: list[str] = []
+
+        def try_all(what: object) -> None:
+            for name, call in (
+                ("poll", lambda: client.poll()),
+                ("get", lambda: client.get(0)),
+                ("network_changed", lambda: client.network_changed()),
+                ("wait_open", lambda: client.wait_open(0)),
+                ("close", lambda: other.close()),
+            ):
+
+                def run(call: Callable[[], object] = call) -> None:
+                    with suppress(TimeoutError, RuntimeError):
+                        call()
+
+                thread = threading.Thread(target=run)
+                thread.start()
+                thread.join(GUARD_S)
+                tried.append(name)
+                if thread.is_alive():
+                    hung.append(name)
+
+        other = self.make(server)
+        client = nio_sdk.PushClient(server.url, on_message=try_all, on_status=try_all)
+        client.start()
+        await until(lambda: len(tried) >= 15)
+        await away(client.close)
+        self.assertEqual(hung, [])
+
+    async def test_it_is_used_once(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.make(server)
+        self.assertRaisesRegex(RuntimeError, "start", client.get)
+        client.start()
+        self.assertRaisesRegex(RuntimeError, "once", client.start)
+        self.assertRaisesRegex(RuntimeError, "has a thread", client.fileno)
+        await away(client.close)
+        never = self.make(server)
+        never.close()
+        self.assertRaisesRegex(RuntimeError, "once", never.start)
+        self.assertIsNone(never.poll())
+
+
+class SharedThreadTests(ThreadCase):
+    """One thread for many clients."""
+
+    async def test_many_clients_need_one_thread(self) -> None:
+        async def script(peer: Peer) -> None:
+            request = await peer.open()
+            peer.push(1, f"for {request.uid}".encode())
+            await peer.eof()
+
+        server = await self.serve(script)
+        got: list[str] = []
+        before = descriptors()
+        thread = nio_sdk.ClientThread()
+        clients = [
+            nio_sdk.PushClient(server.url, uid=f"u{number}", on_message=lambda message: got.append(message.text))
+            for number in range(50)
+        ]
+        for client in clients:
+            client.start(thread)
+        await until(lambda: len(got) == 50)
+        self.assertEqual(sorted(got), sorted(f"for u{number}" for number in range(50)))
+        self.assertEqual(len([one for one in threading.enumerate() if one.name.startswith("nio_sdk")]), 1)
+        await away(clients[0].close)
+        self.assertFalse(clients[1].has_ended)
+        await away(thread.close)
+        self.assertTrue(all(client.has_ended for client in clients))
+        self.assertRaisesRegex(RuntimeError, "closed", self.make(server).start, thread)
+        await until(lambda: descriptors() <= before)
+
+    async def test_a_credential_that_takes_its_time_holds_up_nobody_else(self) -> None:
+        server = await self.serve(open_and_stay)
+        gate = threading.Event()
+
+        def credential() -> str:
+            gate.wait(GUARD_S)
+            return "jwt"
+
+        with nio_sdk.ClientThread() as thread:
+            slow = self.make(server, auth=credential).start(thread)
+            quick = self.make(server).start(thread)
+            await away(quick.wait_open, GUARD_S)
+            with self.assertRaises(TimeoutError):
+                slow.wait_open(0)
+            gate.set()
+            await away(slow.wait_open, GUARD_S)
+            await away(thread.close)
+
+    async def test_a_client_that_gives_up_leaves_the_others_alone(self) -> None:
+        good = await self.serve(pushing(b"x"))
+        bad = await self.serve(refusing(401))
+        with nio_sdk.ClientThread() as thread:
+            refused = self.make(bad).start(thread)
+            client = self.make(good).start(thread)
+            with self.assertRaises(nio_sdk.Refused):
+                await away(refused.get, GUARD_S)
+            message = await away(client.get, GUARD_S)
+            self.assertEqual(message and message.text, "x")
+            await away(thread.close)
+
+    async def test_a_thread_without_clients_can_be_closed(self) -> None:
+        before = descriptors()
+        thread = nio_sdk.ClientThread()
+        thread.close()
+        thread.close()
+        self.assertEqual(descriptors(), before)
+
+
+class CallersLoopTests(ThreadCase):
+    """A loop of the caller's, in the thread that it chooses."""
+
+    def spin(self, client: nio_sdk.PushClient, is_done: Callable[[], object], how: str = "selectors") -> None:
+        """The whole of such a loop."""
+        end_s = time.monotonic() + GUARD_S
+        selector = selectors.DefaultSelector()
+        selector.register(client.fileno(), selectors.EVENT_READ)
+        with selector:
+            while not is_done():
+                self.assertLess(time.monotonic(), end_s)
+                due_s = client.next_timer_s()
+                wait_s = 1.0 if due_s is None else min(1.0, due_s)
+                if how == "select":
+                    writers = [client.fileno()] if client.want_write() else []
+                    readable, writable, _ = select.select([client.fileno()], writers, [], wait_s)
+                    if writable:
+                        client.on_writable()
+                else:
+                    readable = selector.select(wait_s)
+                if readable:
+                    client.on_readable()
+                if client.next_timer_s() == 0:
+                    client.on_timer()
+
+    def spin_and_close(self, client: nio_sdk.PushClient, *arguments: Any) -> None:
+        """In one thread, as a program would have it."""
+        self.spin(client, *arguments)
+        client.close()
+
+    async def test_select_and_selectors_do(self) -> None:
+        for how in ("select", "selectors"):
+            server = await self.serve(pushing(b"one", b"two"))
+            got: list[nio_sdk.Message] = []
+            client = self.make(server, on_message=got.append)
+            await away(self.spin_and_close, client, lambda got=got: len(got) == 2, how)
+            self.assertTrue(client.has_ended)
+            self.assertEqual([one for one in threading.enumerate() if one.name.startswith("nio_sdk")], [])
+
+    async def test_the_descriptor_stays_while_connections_come_and_go(self) -> None:
+        async def drop(peer: Peer) -> None:
+            await peer.open()
+
+        server = await self.serve(drop, drop, open_and_stay)
+        before = descriptors()
+        client = self.make(server, tuning=nio_sdk.Tuning(first_delay_s=0.01))
+        number = client.fileno()
+        numbers = []
+        await away(
+            self.spin_and_close,
+            client,
+            lambda: numbers.append(client.fileno()) or len(self.said(nio_sdk.Open)) == 3,
+        )
+        self.assertEqual(set(numbers), {number})
+        await until(lambda: descriptors() <= before)
+
+    async def test_what_other_threads_say_wakes_the_loop(self) -> None:
+        acknowledged: list[int] = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"x")
+            acknowledged.extend(await peer.acknowledged())
+            await peer.take(Signal.DISCONNECT)
+
+        server = await self.serve(script)
+        got: list[nio_sdk.Message] = []
+        client = self.make(server, on_message=got.append, auto_ack=False)
+        loop = asyncio.ensure_future(away(self.spin, client, lambda: client.has_ended))
+        await until(lambda: got)
+        got[0].ack()
+        await until(lambda: acknowledged)
+        await away(client.close)
+        await loop
+        self.assertEqual(acknowledged, [1])
+
+    async def test_a_turn_within_a_turn_does_nothing(self) -> None:
+        server = await self.serve(pushing(b"one", b"two"))
+        got: list[str] = []
+
+        def take(message: nio_sdk.Message) -> None:
+            got.append(message.text)
+            client.on_readable()
+
+        client = self.make(server, on_message=take)
+        await away(self.spin_and_close, client, lambda: len(got) == 2)
+        self.assertEqual(got, ["one", "two"])
+
+    async def test_the_loops_thread_cannot_wait_for_itself(self) -> None:
+        client = nio_sdk.PushClient("push://127.0.0.1:1")
+        client.on_timer()
+        self.assertRaisesRegex(RuntimeError, "poll", client.get)
+        self.assertRaisesRegex(RuntimeError, "poll", client.wait_open, 1.0)
+        self.assertRaisesRegex(RuntimeError, "once", client.start)
+        client.close()
+        self.assertIsNone(client.next_timer_s())
+        self.assertIsNone(client.get())
+
+    async def test_closing_in_the_loop_sends_what_is_due(self) -> None:
+        last: list[int] = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"x")
+            last.extend(await peer.acknowledged())
+            await peer.take(Signal.DISCONNECT)
+            last.append(0)
+
+        server = await self.serve(script)
+        client = self.make(server)
+
+        def run() -> None:
+            self.spin(client, lambda: len(got) == 1 or got.extend(filter(None, [client.poll()])))
+            got[0].ack()
+            client.close()
+
+        got: list[nio_sdk.Message] = []
+        await away(run)
+        await until(lambda: len(last) == 2)
+        self.assertEqual(last, [1, 0])
+
+
+class DialTests(TestCase):
+    """Connecting to one of several places."""
+
+    @contextmanager
+    def listening(self, backlog: int = 8) -> Iterator[socket.socket]:
+        """A socket that listens."""
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            sock.listen(backlog)
+            yield sock
+
+    def dial(self, *ports: int, timeout_s: float = 10.0) -> tuple[Dial, selectors.DefaultSelector]:
+        """Begin, at a time of 0."""
+        selector = selectors.DefaultSelector()
+        self.addCleanup(selector.close)
+        places = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+        return Dial(places, "h", None, watch=Watch(selector, None), now_s=0.0, timeout_s=timeout_s), selector
+
+    def test_a_place_that_refuses_is_passed_over(self) -> None:
+        with self.listening() as dead:
+            dead_port = dead.getsockname()[1]
+        with self.listening() as alive:
+            dial, selector = self.dial(dead_port, alive.getsockname()[1])
+            line = dial.step(0.0)
+            while line is None:
+                self.assertTrue(selector.select(GUARD_S))
+                line = dial.step(0.0)
+            line.close()
+
+    def test_a_place_that_swallows_what_it_gets_has_its_share_of_the_time(self) -> None:
+        with self.listening(0) as full, self.listening() as alive:
+            fillers = [socket.socket() for _ in range(4)]
+            for one in fillers:
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            dial, selector = self.dial(full.getsockname()[1], alive.getsockname()[1])
+            self.assertIsNone(dial.step(0.0))
+            self.assertEqual(dial.due_s, 5.0)
+            line = dial.step(5.0)
+            while line is None:
+                self.assertTrue(selector.select(GUARD_S))
+                line = dial.step(5.0)
+            line.close()
+            for one in fillers:
+                one.close()
+
+    def test_when_none_is_left_it_says_why(self) -> None:
+        with self.listening() as dead:
+            port = dead.getsockname()[1]
+        dial, selector = self.dial(port)
+        with self.assertRaises(ConnectionRefusedError):
+            while dial.step(0.0) is None:
+                selector.select(GUARD_S)
