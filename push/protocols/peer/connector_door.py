@@ -18,10 +18,12 @@ from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, encode
 from push.protocols.peer.errors import CallMalformed, trouble_of
 from push.protocols.peer.link import answering, as_bytes
-from push.protocols.wire.batches import FAILED, KEPT, LOGGED, BatchReader, Report, ToEverybody, ToTokens, write_reports
+from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, write_reports
 from push.protocols.wire.messages import Disconnect
 
 T = TypeVar("T")
+
+_Delivering = tuple[Sequence[Delivery], "Deferred[DeliveryReport]"]
 
 _log = Logger()
 
@@ -53,7 +55,7 @@ class ConnectorDoor(pb.Referenceable):
         self._connector = connector
         self._asking = asking
         self._measured = measured
-        self._reader = BatchReader(max_payload_bytes)
+        self._reader = BatchReader(max_payload_bytes, Delivery)
         self._broadcasts = 0
         self._passed: list[Passed] = []
         self._whoever_waits: Deferred[None] | None = None
@@ -71,26 +73,26 @@ class ConnectorDoor(pb.Referenceable):
     def remote_deliver(self, data: object) -> "Deferred[bytes]":
         """Take a piece of the stream of messages; answer when those that ended in it have been delivered."""
         messages = self._reader.feed(as_bytes(data))
-        batch: list[ToTokens] = []
-        batches: list[tuple[Sequence[ToTokens], Deferred[DeliveryReport]]] = []
+        batch: list[Delivery] = []
+        delivering: list[_Delivering] = []
 
         def deliver() -> None:
+            nonlocal batch
             if batch:
-                some, deliveries = tuple(batch), [_delivery(each) for each in batch]
-                batches.append((some, Deferred.fromCoroutine(_awaited(self._connector.deliver(deliveries)))))
-                batch.clear()
+                delivering.append((batch, Deferred.fromCoroutine(_awaited(self._connector.deliver(batch)))))
+                batch = []
 
         # Nothing is awaited between two calls: the connector keeps their order.
         for message in messages:
-            if isinstance(message, ToEverybody):
+            if type(message) is Delivery:
+                batch.append(message)
+            elif isinstance(message, ToEverybody):
                 deliver()
                 self._broadcast(message)
-            else:
-                batch.append(message)
         deliver()
         if self._reader.error is not None:
             raise CallMalformed(f"the stream of messages is broken: {self._reader.error}")
-        return answering(_reports(batches))
+        return answering(_reports(delivering))
 
     def remote_passed(self, data: object) -> "Deferred[bytes]":
         """Wait until a broadcast is through; answer with all that are and were not told of yet."""
@@ -149,11 +151,6 @@ class ConnectorDoor(pb.Referenceable):
         return encode(passed)
 
 
-def _delivery(message: ToTokens) -> Delivery:
-    flags = message.flags
-    return Delivery(message.message_id, message.payload, message.tokens, bool(flags & KEPT), bool(flags & LOGGED))
-
-
 async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
@@ -162,27 +159,42 @@ async def _encoded(work: Awaitable[object]) -> bytes:
     return encode(await work)
 
 
-async def _reports(batches: Sequence[tuple[Sequence[ToTokens], "Deferred[DeliveryReport]"]]) -> bytes:
+async def _reports(delivering: Sequence[_Delivering]) -> bytes:
     """What became of the frames of a piece."""
-    reports: list[Report] = []
-    for messages, delivering in batches:
-        try:
-            report = await delivering
-        except Exception as error:
-            if not isinstance(error, PushError):
-                _log.failure("delivering failed")
-            reports += [Report(0, tuple((each, FAILED) for each in range(len(message.tokens)))) for message in messages]
-            continue
-        for position, message in enumerate(messages):
-            missed = report.missed.get(position, ())
-            reports.append(Report(report.sent[position], _positions(message.tokens, missed)))
+    reports: list[AllSent | Missed] = []
+    sent = 0
+    for batch, delivered in delivering:
+        done = 0
+        for position, missed in await _missed(batch, delivered):
+            sent += position - done
+            done = position + 1
+            if sent:
+                reports.append(AllSent(sent))
+                sent = 0
+            reports.append(missed)
+        sent += len(batch) - done
+    if sent:
+        reports.append(AllSent(sent))
     return write_reports(reports)
+
+
+async def _missed(batch: Sequence[Delivery], delivered: "Deferred[DeliveryReport]") -> list[tuple[int, Missed]]:
+    """Of those of a batch that were not sent to all of their tokens, the positions and what was missed, in order."""
+    try:
+        report = await delivered
+    except Exception as error:
+        if not isinstance(error, PushError):
+            _log.failure("delivering failed")
+        everything = [Missed(tuple((each, FAILED) for each in range(len(delivery.tokens)))) for delivery in batch]
+        return list(enumerate(everything))
+    return [
+        (position, Missed(_positions(batch[position].tokens, missed)))
+        for position, missed in sorted(report.missed.items())
+    ]
 
 
 def _positions(tokens: Sequence[str], missed: Sequence[tuple[str, Outcome]]) -> tuple[tuple[int, int], ...]:
     """Where among the tokens those that were missed are; they are in the same order."""
-    if len(tokens) == 1:
-        return tuple((0, int(outcome)) for _, outcome in missed)
     found = []
     position = 0
     for token, outcome in missed:

@@ -50,7 +50,10 @@ class Pieces:
         return len(self._answers)
 
     def put(self, data: bytes) -> None:
-        """Add frames to the stream; they leave at once if the window has room."""
+        """Add whole frames to the stream; they leave at once if the window has room.
+
+        They are cut only if they are longer than a piece, as it is cheaper to read them whole.
+        """
         if self._is_broken or not data:
             return
         self._waiting.append(data)
@@ -68,8 +71,10 @@ class Pieces:
         """The next piece: what waits, up to PIECE_BYTES."""
         waiting = self._waiting
         room = PIECE_BYTES
-        parts = []
+        parts: list[bytes | memoryview] = []
         while waiting and room:
+            if len(waiting[0]) > room and parts:
+                break
             data = waiting.popleft()
             if len(data) > room:
                 view = memoryview(data)  # so that what is left is not copied for every piece of it

@@ -6,7 +6,7 @@ its way, so that a broadcast to very many holds up nothing else.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from push.protocols.wire.batches import (
     KEPT,
     LOGGED,
     MAX_TOKENS,
-    Report,
+    AllSent,
     read_reports,
     write_lone,
     write_many,
@@ -38,6 +38,7 @@ DELIVER_LIMIT_S = 30.0
 # A pass over a million slow connections would not take so long.
 PASS_LIMIT_S = 120.0
 MAX_BROADCASTS = 10_000
+_JOINED_BYTES = 65_536
 
 _PASSED: Reader[tuple[Passed, ...]] = Reader(tuple[Passed, ...])
 _YES_NO: Reader[bool] = Reader(bool)
@@ -47,12 +48,21 @@ _SAMPLES: Reader[tuple[Sample, ...]] = Reader(tuple[Sample, ...])
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """A deliver call whose frames are on their way."""
+    """A deliver call whose frames are on their way.
+
+    Attributes:
+        deliveries: what it is about.
+        frames: how many they are; one for each, but more for those to very many tokens.
+        done: fires with what became of them.
+        reported: of how many frames is known what became of them.
+        missed: number of a frame → (position, outcome) of its tokens that did not get it.
+    """
 
     deliveries: Sequence[Delivery]
     frames: int
     done: "Deferred[DeliveryReport]"
-    reports: list[Report] = field(default_factory=list)
+    reported: int = 0
+    missed: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
 @implementer(ILinkedConnector)
@@ -89,7 +99,8 @@ class RemoteConnector:
             return DeliveryReport([0] * len(batch), {})
         done: Deferred[DeliveryReport] = Deferred()
         self._batches.append(_Batch(batch, len(frames), done))
-        self._pieces.put(b"".join(frames))
+        for some in _joined(frames):
+            self._pieces.put(some)
         return await done
 
     async def broadcast(self, message_id: int, payload: bytes) -> int:
@@ -131,16 +142,30 @@ class RemoteConnector:
 
     def _answered(self, data: bytes) -> None:
         """The reports of the frames that ended in the next piece."""
-        batches = self._batches
         try:
             for report in read_reports(data):
-                batch = batches[0]
-                batch.reports.append(report)
-                if len(batch.reports) == batch.frames:
-                    batches.popleft()
-                    _settle(batch)
+                if isinstance(report, AllSent):
+                    self._reported(report.frames)
+                else:
+                    batch = self._batches[0]
+                    batch.missed[batch.reported] = report.missed
+                    self._reported(1)
         except (ValueError, IndexError) as error:
             self._link.lose(f"reports that cannot be right: {error}")
+
+    def _reported(self, frames: int) -> None:
+        """It is known what became of so many frames more."""
+        batches = self._batches
+        while frames:
+            batch = batches[0]
+            some = min(frames, batch.frames - batch.reported)
+            frames -= some
+            batch.reported += some
+            if batch.reported == batch.frames:
+                result = _result(batch)
+                batches.popleft()
+                if not batch.done.called:
+                    batch.done.callback(result)
 
     def _ask_passed(self) -> None:
         if self._broadcasts and not self._is_asking and not self._link.is_lost:
@@ -184,33 +209,42 @@ def _frames(batch: Sequence[Delivery]) -> list[bytes]:
     return frames
 
 
-def _settle(batch: _Batch) -> None:
-    """Tell who waits for a batch what became of it."""
-    result: DeliveryReport | Failure
-    if any(outcome == FAILED for report in batch.reports for _, outcome in report.missed):
-        result = Failure(Unavailable("the connector could not deliver", retry_after_s=1.0))
-    else:
-        result = _report(batch)
-    if not batch.done.called:
-        batch.done.callback(result)
+def _joined(frames: list[bytes]) -> Iterator[bytes]:
+    """Frames as larger strings, of which several fit into a piece without being cut."""
+    begin = size = 0
+    for end, frame in enumerate(frames):
+        if size and size + len(frame) > _JOINED_BYTES:
+            yield b"".join(frames[begin:end])
+            begin = end
+            size = 0
+        size += len(frame)
+    yield b"".join(frames[begin:])
 
 
-def _report(batch: _Batch) -> DeliveryReport:
-    """The reports of a batch's frames, put together to one of its deliveries."""
+def _result(batch: _Batch) -> DeliveryReport | Failure:
+    """What became of a batch.
+
+    Raises:
+        ValueError: tokens are reported that a frame did not have, or outcomes that do not exist.
+    """
+    if not batch.missed:
+        return DeliveryReport([len(each.tokens) for each in batch.deliveries], {})
+    if any(outcome == FAILED for missed in batch.missed.values() for _, outcome in missed):
+        return Failure(Unavailable("the connector could not deliver", retry_after_s=1.0))
     sent: list[int] = []
     missed: dict[int, Sequence[tuple[str, Outcome]]] = {}
-    reports = iter(batch.reports)
+    frame = 0
     for position, delivery in enumerate(batch.deliveries):
         tokens = delivery.tokens
-        count = 0
         gone: list[tuple[str, Outcome]] = []
         for start in range(0, len(tokens), MAX_TOKENS):
-            report = next(reports)
-            if report.sent + len(report.missed) != min(MAX_TOKENS, len(tokens) - start):
-                raise ValueError("a report counts other tokens than its frame had")
-            count += report.sent
-            gone += [(tokens[start + index], Outcome(outcome)) for index, outcome in report.missed]
-        sent.append(count)
+            some = min(MAX_TOKENS, len(tokens) - start)
+            for index, outcome in batch.missed.get(frame, ()):
+                if index >= some:
+                    raise ValueError("a token is reported that the frame did not have")
+                gone.append((tokens[start + index], Outcome(outcome)))
+            frame += 1
+        sent.append(len(tokens) - len(gone))
         if gone:
             missed[position] = gone
     return DeliveryReport(sent, missed)

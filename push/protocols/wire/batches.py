@@ -7,11 +7,13 @@ payload. Of a frame for everybody: message id, flags, payload. Standard library 
 """
 
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from push.protocols.wire.frames import FrameDecoder
 from push.protocols.wire.signals import MAGIC, VERSION, Signal
+
+D = TypeVar("D")
 
 MAX_TOKEN_BYTES = 128
 # Bounds a report: 3 bytes for each token of a frame that was missed, and no more than so many tokens may have come in
@@ -32,9 +34,10 @@ _HEAD = struct.Struct(">QHB")
 _ALL_HEAD = struct.Struct(">QB")
 # A frame's header, head and the length of its first token in one: nearly all messages are for one token.
 _LONE = struct.Struct(">BBBIBHQHBB")
+_LONE_BYTES = _HEAD.size + 1  # of it, those that are of the body
 _TO_TOKENS = struct.Struct(">BBBIBHQHB")
 _TO_ALL = struct.Struct(">BBBIBHQB")
-_COUNTS = struct.Struct(">HH")
+_REPORT = struct.Struct(">BI")
 _MISSED = struct.Struct(">HB")
 
 
@@ -42,9 +45,10 @@ class ToTokens(NamedTuple):
     """A message for some tokens."""
 
     message_id: int
-    tokens: tuple[str, ...]
     payload: bytes
-    flags: int
+    tokens: tuple[str, ...]
+    is_kept: bool
+    is_logged: bool
 
 
 class ToEverybody(NamedTuple):
@@ -52,19 +56,20 @@ class ToEverybody(NamedTuple):
 
     message_id: int
     payload: bytes
-    flags: int
+    is_kept: bool
+    is_logged: bool
 
 
-class Report(NamedTuple):
-    """What became of one frame for tokens.
+class AllSent(NamedTuple):
+    """So many consecutive frames for tokens were sent to all of them: what nearly all reports are."""
 
-    Attributes:
-        sent: how many tokens were sent to.
-        missed: (position among the frame's tokens, outcome) of the others.
-    """
+    frames: int
 
-    sent: int
-    missed: tuple[tuple[int, int], ...] = ()
+
+class Missed(NamedTuple):
+    """What became of one frame for tokens that not all of them got: (position among them, outcome)."""
+
+    missed: tuple[tuple[int, int], ...]
 
 
 def write_lone(message_id: int, token: str, payload: bytes, flags: int = 0) -> bytes:
@@ -106,32 +111,37 @@ def write_to_everybody(message_id: int, payload: bytes, flags: int = 0) -> bytes
     return _TO_ALL.pack(MAGIC, VERSION, Signal.PUBLISH, size, 0, 0, message_id, flags) + payload
 
 
-class BatchReader:
+class BatchReader(Generic[D]):
     """Reads the stream of frames, in pieces that are cut anywhere.
 
     Args:
         max_payload_bytes: the largest payload accepted.
+        delivery: builds what is returned for a message to tokens, of the fields of ToTokens.
 
     Attributes:
         error: None while alive, else why this reader is dead; never a byte of what it read.
     """
 
-    def __init__(self, max_payload_bytes: int) -> None:
+    def __init__(
+        self, max_payload_bytes: int, delivery: Callable[[int, bytes, tuple[str, ...], bool, bool], D]
+    ) -> None:
         self._decoder = FrameDecoder(_HEAD.size + _MAX_TOKENS_BYTES + max_payload_bytes)
         self._max_payload_bytes = max_payload_bytes
+        self._delivery = delivery
         self._lent: bytes | None = None
         self.error: str | None = None
 
-    def feed(self, data: bytes) -> list[ToTokens | ToEverybody]:
+    def feed(self, data: bytes) -> list[D | ToEverybody]:
         """Take a piece; look at `error` after handling what is returned.
 
         Returns:
             The messages completed by it, in order.
         """
-        messages: list[ToTokens | ToEverybody] = []
+        messages: list[D | ToEverybody] = []
         if self.error is not None:
             return messages
-        for frame in self._decoder.feed(data):
+        used = 0 if self._decoder.buffered_bytes else self._feed_lone(data, messages)
+        for frame in self._decoder.feed(data[used:] if used else data):
             try:
                 messages.append(self._message(frame.signal, frame.body))
             except ValueError as error:
@@ -141,12 +151,50 @@ class BatchReader:
             self.error = self._decoder.error.reason
         return messages
 
-    def _message(self, signal: int, body: bytes) -> ToTokens | ToEverybody:
+    def _feed_lone(self, data: bytes, messages: list[D | ToEverybody]) -> int:
+        """Take the frames for one token that `data` begins with, as far as they are whole, in one step each.
+
+        Returns:
+            How many bytes they were; what follows, right or wrong, is for the slower way.
+        """
+        position = 0
+        last = len(data) - _LONE.size
+        most = _LONE_BYTES + MAX_TOKEN_BYTES + self._max_payload_bytes
+        unpack = _LONE.unpack_from
+        delivery = self._delivery
+        while position <= last:
+            magic, version, signal, size, _, _, message_id, count, flags, length = unpack(data, position)
+            start = position + _LONE.size
+            end = start - _LONE_BYTES + size
+            if (
+                magic != MAGIC
+                or version != VERSION
+                or signal != Signal.PUSH
+                or count != 1
+                or flags > LOGGED + KEPT
+                or not _LONE_BYTES + length <= size <= most
+                or not 0 < length <= MAX_TOKEN_BYTES
+                or end > len(data)
+                or end - start - length > self._max_payload_bytes
+            ):
+                break
+            payload = start + length
+            token = data[start:payload]
+            if not token.isascii():
+                break
+            tokens = (token.decode(),)
+            messages.append(delivery(message_id, data[payload:end], tokens, bool(flags & KEPT), bool(flags & LOGGED)))
+            self._lent = None
+            position = end
+        return position
+
+    def _message(self, signal: int, body: bytes) -> D | ToEverybody:
         if signal == Signal.PUBLISH:
             if len(body) < _ALL_HEAD.size:
                 raise ValueError("a frame for everybody is too short")
             message_id, flags = _ALL_HEAD.unpack_from(body)
-            return ToEverybody(message_id, self._payload(body, _ALL_HEAD.size, flags), flags)
+            payload = self._payload(body, _ALL_HEAD.size, flags)
+            return ToEverybody(message_id, payload, bool(flags & KEPT), bool(flags & LOGGED))
         if signal != Signal.PUSH:
             raise ValueError(f"a frame between nodes has signal {signal}")
         if len(body) < _HEAD.size:
@@ -162,7 +210,8 @@ class BatchReader:
                 raise ValueError("a token is empty, too long or cut off")
             tokens.append(_ascii(body[position + 1 : end]))
             position = end
-        return ToTokens(message_id, tuple(tokens), self._payload(body, position, flags), flags)
+        payload = self._payload(body, position, flags)
+        return self._delivery(message_id, payload, tuple(tokens), bool(flags & KEPT), bool(flags & LOGGED))
 
     def _payload(self, body: bytes, start: int, flags: int) -> bytes:
         if flags & BORROWS:
@@ -184,32 +233,39 @@ def _ascii(raw: bytes) -> str:
         raise ValueError("a token is not ASCII") from None
 
 
-def write_reports(reports: Sequence[Report]) -> bytes:
+def write_reports(reports: Sequence[AllSent | Missed]) -> bytes:
     """What became of frames for tokens, in their order."""
     parts = []
-    for sent, missed in reports:
-        parts.append(_COUNTS.pack(sent, len(missed)))
-        parts += [_MISSED.pack(position, outcome) for position, outcome in missed]
+    for report in reports:
+        if isinstance(report, AllSent):
+            parts.append(_REPORT.pack(0, report.frames))
+        else:
+            parts.append(_REPORT.pack(1, len(report.missed)))
+            parts += [_MISSED.pack(position, outcome) for position, outcome in report.missed]
     return b"".join(parts)
 
 
-def read_reports(data: bytes) -> list[Report]:
+def read_reports(data: bytes) -> list[AllSent | Missed]:
     """Read what write_reports wrote.
 
     Raises:
         ValueError: it is cut off, or counts more tokens than a frame may have.
     """
-    reports = []
+    reports: list[AllSent | Missed] = []
     position = 0
     try:
         while position < len(data):
-            sent, count = _COUNTS.unpack_from(data, position)
-            position += _COUNTS.size
-            if sent + count > MAX_TOKENS:
-                raise ValueError("a report counts more tokens than a frame may have")
-            missed = tuple(_MISSED.unpack_from(data, position + each * _MISSED.size) for each in range(count))
+            kind, count = _REPORT.unpack_from(data, position)
+            position += _REPORT.size
+            if kind == 0:
+                reports.append(AllSent(count))
+                continue
+            if kind != 1 or count > MAX_TOKENS:
+                raise ValueError("a report is of no known kind, or of more tokens than a frame may have")
+            reports.append(
+                Missed(tuple(_MISSED.unpack_from(data, position + each * _MISSED.size) for each in range(count)))
+            )
             position += count * _MISSED.size
-            reports.append(Report(sent, missed))
     except struct.error:
         raise ValueError("a report is cut off") from None
     return reports
