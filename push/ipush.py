@@ -189,10 +189,32 @@ class IConnector(Interface):
         """Say how it is."""
 
 
+class IProbe(Interface):
+    """A connector's client of itself, for the one who looks whether messages arrive."""
+
+    def open() -> Awaitable[str]:
+        """Open its session, unless it is open. Returns its token.
+
+        Raises:
+            PushError: it cannot be opened.
+        """
+
+    def arrived(payload: bytes) -> Awaitable[None]:
+        """Wait until a message with this payload comes; to be asked before it is pushed.
+
+        Raises:
+            PushError: it does not come in time.
+        """
+
+    def hang_up() -> Awaitable[None]:
+        """Close its session, if one is open."""
+
+
 class ILinkedConnector(IConnector):
     """A connector in another process, for as long as the link to it lasts; calls fail with Unavailable after that."""
 
     waiting_bytes: int = Attribute("Bytes of messages that wait for the link.")
+    probe: IProbe = Attribute("Its client of itself.")
 
     def samples() -> Awaitable[Sequence[Sample]]:
         """What its process has measured."""

@@ -17,18 +17,18 @@ from twisted.python.threadpool import ThreadPool
 from push import __version__
 from push.config import Config
 from push.connecting import API_CONNECTIONS, Surroundings, build_connector, server_endpoint
-from push.ipush import IAuthenticator, IFloorStore, IMeasured, INodes, IReadiness, IRouter, ISubscribe
+from push.ipush import IAuthenticator, IFloorStore, IMeasured, INodes, IProbe, IReadiness, IRouter, ISubscribe
 from push.model import ApiKey, Check, Registration
 from push.protocols.framed import FramedFactory
 from push.protocols.wire.frames import ID_BYTES
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
-from push.services.connector import Connector
 from push.services.ids import IdFloor, MessageIds
 from push.services.lag import Lag
 from push.services.listening import Listener
 from push.services.nodes import LocalNodes
 from push.services.ordered import OpenClose, OrderedServices
+from push.services.probe import Probe
 from push.services.readiness import Readiness
 from push.services.router import Router
 from push.services.store_check import StoreCheck
@@ -62,8 +62,8 @@ class House:
     checks: list[Callable[[], list[Check]]] = field(default_factory=list)
     subscribe: ISubscribe | None = None
     floors: IFloorStore | None = None
-    connector: Connector | None = None
     nodes: INodes | None = None
+    probes: Callable[[], Mapping[str, IProbe]] = dict
     team: Team | None = None
     router: IRouter | None = None
     readiness: IReadiness | None = None
@@ -134,12 +134,14 @@ def connector_role(house: House) -> IService:
     if config.workers:
         team = house.team = build_team(config, subscribe=house.subscribe, reactor=house.reactor)
         house.nodes = team.nodes
+        house.probes = team.nodes.probes
         house.measured += [team.nodes, team.workers]
         house.checks.append(lambda: list(team.nodes.checks()))
         return team.service
     surroundings = Surroundings(house.reactor, house.open_files, house.now_ms)
     connector, clients = build_connector(config, surroundings, subscribe=house.subscribe)
-    house.connector = connector
+    probe = Probe(connector=connector, subscribe=house.subscribe, protocol=FramedFactory, clock=house.reactor)
+    house.probes = lambda: {connector.address: probe}
     house.nodes = LocalNodes(connector)
     house.measured.append(connector)
     house.checks.append(lambda: list(clients.checks()))
@@ -156,21 +158,13 @@ def router_role(house: House) -> IService:
     router = Router(subscribe=house.subscribe, nodes=house.nodes, ids=ids)
     services = OrderedServices()
     floor.setServiceParent(services)
-    thorough: list[IReadiness] = [StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)]
-    if house.connector is not None:
-        canary = Canary(
-            connector=house.connector,
-            subscribe=house.subscribe,
-            router=router,
-            protocol=FramedFactory,
-            clock=house.reactor,
-        )
-        canary.setServiceParent(services)
-        thorough.append(canary)
+    canary = Canary(router=router, probes=house.probes, clock=house.reactor)
+    canary.setServiceParent(services)
     house.router = router
     house.measured.append(router)
     house.checks.append(lambda: [Check("message ids", ids.is_ready, "" if ids.is_ready else "not loaded yet")])
-    house.readiness = Readiness(house.checks, thorough)
+    store_check = StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)
+    house.readiness = Readiness(house.checks, [store_check, canary])
     return services
 
 

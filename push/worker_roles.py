@@ -24,6 +24,7 @@ from push.config import Config, environment_name
 from push.connecting import Surroundings, advertised, build_connector, server_endpoint
 from push.errors import StartError
 from push.ipush import ISubscribe
+from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Arrival, ConnectorAvatar
 from push.protocols.peer.connector_door import ConnectorDoor
@@ -34,6 +35,7 @@ from push.protocols.peer.place import MeetingPlace, ShortPath
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
 from push.services.lag import Lag
 from push.services.ordered import OpenClose, OrderedServices
+from push.services.probe import Probe
 from push.services.worker_nodes import WorkerNodes
 from push.services.workers import Workers
 
@@ -189,6 +191,9 @@ class WorkerService(Service):
         self._connector, self._clients = build_connector(
             task.config, surroundings, subscribe=subscribe, address=task.name
         )
+        self._probe = Probe(
+            connector=self._connector, subscribe=subscribe, protocol=FramedFactory, clock=surroundings.reactor
+        )
         self._lag = Lag(surroundings.reactor)
         self._link: Link | None = None
         self._is_leaving = False
@@ -214,6 +219,7 @@ class WorkerService(Service):
         door = ConnectorDoor(
             name=task.name,
             connector=self._connector,
+            probe=self._probe,
             asking=self._asking,
             measured=[self._connector, self._lag],
             max_payload_bytes=task.config.max_body_bytes,
@@ -236,6 +242,7 @@ class WorkerService(Service):
             self._failed(why)
 
     async def _stop(self) -> None:
+        await self._probe.hang_up()
         if self._clients.running:
             await self._clients.stopService()
         if self._link is not None:

@@ -1,183 +1,79 @@
-"""Whether messages really arrive: the node pushes to itself, through router and connector, and waits for it.
+"""Whether messages really arrive: one is pushed through the router to every connector's client of itself.
 
-The canary is a client on an in-memory transport; only the socket is missing from the way of a real message.
-It is lent a token that is never stored, and belongs to no broadcast. Must not import adapters, stores or web:
-the protocol comes in as a factory.
+Must not import adapters, stores or web.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory, IReactorTime, ITransport
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IConnection, IConnectionHost, IReadiness, IRouter, ISubscribe
-from push.model import Check, ConnectionLimits, PushRequest, PushResult, Registration, ToTokens
-from push.protocols.wire.frames import FrameDecoder, encode
-from push.protocols.wire.messages import Disconnect, SubRequest
-from push.protocols.wire.signals import Signal
-from push.services.connector import Connector
+from push.ipush import IProbe, IReadiness, IRouter
+from push.model import Check, PushRequest, PushResult, ToTokens
+
+T = TypeVar("T")
 
 CHECK_TIMEOUT_S = 2.0
-_ADDRESS = UNIXAddress(b"canary")
-
-
-@implementer(ITransport, IConsumer)
-class _Wire:
-    """The server's end of an in-memory connection: what is written is decoded at once."""
-
-    disconnecting = False
-
-    def __init__(self, received: Callable[[bytes], None]) -> None:
-        self._received = received
-        self._decoder = FrameDecoder()
-        self.protocol: IProtocol | None = None
-
-    def write(self, data: bytes) -> None:
-        for frame in self._decoder.feed(data):
-            if frame.signal == Signal.PUSH:
-                self._received(frame.body)
-
-    def writeSequence(self, data: Any) -> None:
-        self.write(b"".join(data))
-
-    def loseConnection(self) -> None:
-        protocol, self.protocol = self.protocol, None
-        if protocol is not None:
-            protocol.connectionLost(Failure(ConnectionDone()))
-
-    def abortConnection(self) -> None:
-        self.loseConnection()
-
-    def getPeer(self) -> UNIXAddress:
-        return _ADDRESS
-
-    def getHost(self) -> UNIXAddress:
-        return _ADDRESS
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        """Nothing ever piles up here."""
-
-    def unregisterProducer(self) -> None:
-        """See registerProducer."""
-
-
-@implementer(IConnectionHost)
-class _Host:
-    """The connector as the canary's connection sees it: not counted, not limited, with a token that is lent."""
-
-    def __init__(self, connector: Connector) -> None:
-        self._connector = connector
-        self.limits: ConnectionLimits = connector.limits
-        self.lent: Registration | None = None
-
-    def now_s(self) -> float:
-        return self._connector.now_s()
-
-    def connected(self, connection: IConnection) -> Disconnect | None:
-        return None
-
-    def open(self, connection: IConnection, request: SubRequest) -> None:
-        if self.lent is None:
-            connection.refused(503, "no token was lent", None)
-        else:
-            self._connector.attach(connection, self.lent, self.limits.default_interval_ms)
-
-    def acknowledged(self, connection: IConnection, message_ids: Sequence[int]) -> None:
-        """It does not acknowledge."""
-
-    def next_turn(self, call: Callable[[], None]) -> None:
-        self._connector.next_turn(call)
-
-    def mark_dirty(self, connection: IConnection) -> None:
-        self._connector.mark_dirty(connection)
-
-    def outbox_grew(self, size_bytes: int) -> bool:
-        return self._connector.outbox_grew(size_bytes)
-
-    def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
-        """`lost` follows at once."""
-
-    def lost(self, connection: IConnection) -> None:
-        self._connector.lost(connection)
 
 
 @implementer(IReadiness)
 class Canary(Service):
-    """A node's client of itself.
+    """Pushes to the probes of all connectors.
 
     Args:
-        connector: where it connects.
-        subscribe: lends it a token.
         router: what it pushes through.
-        protocol: builds the factory of the protocol that it speaks, framed.
-        clock: for the time limit.
+        probes: what to call connectors → their probes, as they are now.
+        clock: for the time limits.
     """
 
-    def __init__(
-        self,
-        *,
-        connector: Connector,
-        subscribe: ISubscribe,
-        router: IRouter,
-        protocol: Callable[[IConnectionHost], IProtocolFactory],
-        clock: IReactorTime,
-    ) -> None:
-        self._host = _Host(connector)
-        self._factory = protocol(self._host)
-        self._connector = connector
-        self._subscribe = subscribe
+    def __init__(self, *, router: IRouter, probes: Callable[[], Mapping[str, IProbe]], clock: IReactorTime) -> None:
         self._router = router
+        self._probes = probes
         self._clock = clock
-        self._wire: _Wire | None = None
-        self._awaited: dict[bytes, Deferred[None]] = {}
         self._number = 0
 
-    def stopService(self) -> None:
+    def stopService(self) -> "Deferred[None]":
         """Hang up."""
         super().stopService()
-        self._hang_up()
+        return Deferred.fromCoroutine(self._hang_up_all())
 
     async def check(self) -> Sequence[Check]:
-        """Push one message and wait until it has come through.
+        """Push one message to each probe and wait until all have come through.
 
         Returns:
-            One check, "delivery".
+            One check, "delivery"; its detail says which connector's did not, and why.
         """
-        try:
-            await self._arrives()
-        except TimeoutError:
-            self._hang_up()  # the next check begins with a new session
-            return [Check("delivery", False, f"a message to itself did not arrive within {CHECK_TIMEOUT_S:g} s")]
-        except PushError as error:
-            self._hang_up()
-            return [Check("delivery", False, str(error))]
-        return [Check("delivery", True)]
+        probes = self._probes()
+        asked = [(name, Deferred.fromCoroutine(self._what_is_wrong(probe))) for name, probe in probes.items()]
+        wrong = [(name, await what) for name, what in asked]
+        details = [what if len(probes) == 1 else f"{name}: {what}" for name, what in wrong if what]
+        return [Check("delivery", not details, "; ".join(details))]
 
-    async def _arrives(self) -> None:
-        if self._wire is None:
-            await self._connect()
-        registration = self._host.lent
-        if registration is None:
-            raise PushError("no token was lent")
+    async def _what_is_wrong(self, probe: IProbe) -> str:
+        try:
+            await self._arrives(probe)
+        except TimeoutError:
+            what = f"a message to itself did not arrive within {CHECK_TIMEOUT_S:g} s"
+        except PushError as error:
+            what = str(error)
+        else:
+            return ""
+        await self._hang_up(probe)  # the next check begins with a new session
+        return what
+
+    async def _arrives(self, probe: IProbe) -> None:
+        token = await self._limited(probe.open())
         self._number += 1
         payload = b"canary %d" % self._number
-        arrived: Deferred[None] = Deferred()
-        arrived.addTimeout(CHECK_TIMEOUT_S, self._clock)
-        self._awaited[payload] = arrived
+        arrived = self._limited(probe.arrived(payload))
         try:
-            pushed = Deferred.fromCoroutine(self._push(PushRequest(ToTokens((registration.token,)), payload)))
-            pushed.addTimeout(CHECK_TIMEOUT_S, self._clock)
-            await pushed
+            await self._limited(self._push(PushRequest(ToTokens((token,)), payload)))
             await arrived
         finally:
-            self._awaited.pop(payload, None)
             arrived.addErrback(lambda failure: None)  # whoever gave up before it has said why
             arrived.cancel()
 
@@ -188,25 +84,19 @@ class Canary(Service):
         if result.sent != 1:
             raise PushError("a message to itself found no session")
 
-    async def _connect(self) -> None:
-        lent = await self._subscribe.lend(self._connector.address)
-        if self._wire is not None:  # another check was faster
-            await self._subscribe.closed([lent])
-            return
-        self._host.lent = lent
-        self._wire = _Wire(self._received)
-        protocol = self._wire.protocol = self._factory.buildProtocol(_ADDRESS)
-        if protocol is None:
-            raise PushError("the protocol takes no connections")
-        protocol.makeConnection(self._wire)
-        protocol.dataReceived(encode(Signal.SUB))
+    async def _hang_up_all(self) -> None:
+        for probe in list(self._probes().values()):
+            await self._hang_up(probe)
 
-    def _hang_up(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.loseConnection()
+    async def _hang_up(self, probe: IProbe) -> None:
+        try:
+            await probe.hang_up()
+        except PushError:
+            return  # its connector is gone
 
-    def _received(self, payload: bytes) -> None:
-        awaited = self._awaited.get(payload)
-        if awaited is not None and not awaited.called:
-            awaited.callback(None)
+    def _limited(self, work: Awaitable[T]) -> "Deferred[T]":
+        return Deferred.fromCoroutine(_awaited(work)).addTimeout(CHECK_TIMEOUT_S, self._clock)
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work

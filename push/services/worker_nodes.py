@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IConnector, ILinkedConnector, IMeasured, INodes
+from push.ipush import IConnector, ILinkedConnector, IMeasured, INodes, IProbe
 from push.model import Check, Registration, Sample
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
@@ -53,6 +53,10 @@ class WorkerNodes(Service):
     def connectors(self) -> Mapping[str, IConnector]:
         """See INodes."""
         return self._connectors
+
+    def probes(self) -> Mapping[str, IProbe]:
+        """The clients of themselves of those that serve clients, by name."""
+        return {name: connector.probe for name, connector in self._connectors.items() if name in self._serving}
 
     def arrived(self, connector: ILinkedConnector) -> None:
         """A worker has joined."""

@@ -11,6 +11,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
 from push.model import ConnectionLimits
+from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Arrival, ConnectorAvatar
 from push.protocols.peer.connector_door import ConnectorDoor
@@ -21,6 +22,7 @@ from push.protocols.peer.remote_subscribe import RemoteSubscribe
 from push.protocols.wire.signals import Signal
 from push.services.client_auth import OpenDoor
 from push.services.connector import Connector
+from push.services.probe import Probe
 from push.services.subscribe import Subscribe
 from tests.fakes_store import MemoryTokenStore
 from tests.services.clients import LIMITS, Client
@@ -112,6 +114,7 @@ class Worker:
         self.door = ConnectorDoor(
             name=name,
             connector=self.connector,
+            probe=Probe(connector=self.connector, subscribe=self.subscribe, protocol=FramedFactory, clock=self.clock),
             asking=self.asking,
             measured=[self.connector],
             max_payload_bytes=limits.max_body_bytes,

@@ -1,5 +1,6 @@
 """Two nodes linked in memory: who may join, what may be called, and what happens when a link ends."""
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.cred.credentials import Anonymous, UsernamePassword
@@ -11,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from push.errors import PushError, Unavailable
 from push.ipush import IConnector, ISubscribe
-from push.model import Delivery, Outcome, Registration
+from push.model import Delivery, DeliveryReport, Outcome, Registration
 from push.protocols.peer.envelopes import MAJOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
 from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
@@ -19,7 +20,7 @@ from push.protocols.peer.login import LOGIN_LIMIT_S
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import CloseCode, Signal
 from tests.peer.linked import NAME, House, Worker
-from tests.services.clients import Client
+from tests.services.clients import LIMITS, Client
 
 KICKED = Disconnect(CloseCode.KICKED, "by a test")
 
@@ -301,6 +302,48 @@ class ConnectorTests(LinkCase):
         for each in running:
             self.successResultOf(each)
         self.assertLess(len(calls), 10)
+
+    def test_the_largest_payload_arrives_whole_and_in_order(self) -> None:
+        """16 MiB, the most that can be configured, is much more than Perspective Broker takes in one string."""
+        most = 16_777_216
+        worker = Worker(self.house, "127.0.0.1:6789#2", replace(LIMITS, max_body_bytes=most)).join()
+        got: list[tuple[int, int]] = []
+
+        async def deliver(batch: Any) -> DeliveryReport:
+            got.extend((each.message_id, hash(each.payload)) for each in batch)
+            return DeliveryReport([len(each.tokens) for each in batch], {})
+
+        worker.connector.deliver = deliver  # type: ignore[method-assign]
+        payloads = [b"before", bytes(range(256)) * (most // 256), b"after"]
+        running = [
+            Deferred.fromCoroutine(_awaited(worker.remote.deliver([Delivery(number, payload, ("a",))])))
+            for number, payload in enumerate(payloads)
+        ]
+        worker.settle(500)
+        for each in running:
+            self.assertEqual(list(self.successResultOf(each).sent), [1])
+        self.assertEqual(got, [(number, hash(payload)) for number, payload in enumerate(payloads)])
+
+    def test_a_batch_that_a_connector_cannot_deliver_fails_and_the_link_goes_on(self) -> None:
+        deliver = self.worker.connector.deliver
+
+        async def fail(batch: Any) -> DeliveryReport:
+            raise ValueError("a test")
+
+        self.worker.connector.deliver = fail  # type: ignore[method-assign]
+        self.assertIsInstance(self.failure_of(self.worker.remote.deliver([Delivery(1, b"", ("a",))])), Unavailable)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.worker.connector.deliver = deliver  # type: ignore[method-assign]
+        report = self.run_call(self.worker.remote.deliver([Delivery(1, b"", ("a",))]))
+        self.assertEqual(list(report.sent), [0])
+
+    def test_a_broadcast_that_is_refused_is_refused_here(self) -> None:
+        async def refuse(message_id: int, payload: bytes) -> int:
+            raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=3.0)
+
+        self.worker.connector.broadcast = refuse  # type: ignore[method-assign]
+        error = self.failure_of(self.worker.remote.broadcast(1, b"x"))
+        self.assertEqual((type(error), getattr(error, "retry_after_s", None)), (Unavailable, 3.0))
 
     def test_a_message_for_very_many_tokens_arrives(self) -> None:
         client, answer = self.worker.client()

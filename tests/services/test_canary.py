@@ -7,12 +7,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.ipush import IReadiness
+from push.ipush import IProbe, IReadiness
 from push.model import Check, PushRequest, ToAll
 from push.protocols.framed import FramedFactory
 from push.services.canary import CHECK_TIMEOUT_S, Canary
 from push.services.ids import MessageIds
 from push.services.nodes import LocalNodes
+from push.services.probe import Probe
 from push.services.readiness import Readiness
 from push.services.router import Router
 from tests.services.clients import make_connector
@@ -27,13 +28,8 @@ class CanaryTests(SynchronousTestCase):
         ids = MessageIds(node=0, now_ms=lambda: 1_800_000_000_000)
         ids.is_ready = True
         self.router = Router(subscribe=self.subscribe, nodes=LocalNodes(self.connector), ids=ids)
-        self.canary = Canary(
-            connector=self.connector,
-            subscribe=self.subscribe,
-            router=self.router,
-            protocol=FramedFactory,
-            clock=self.clock,
-        )
+        self.probe = Probe(connector=self.connector, subscribe=self.subscribe, protocol=FramedFactory, clock=self.clock)
+        self.canary = Canary(router=self.router, probes=lambda: {"here": self.probe}, clock=self.clock)
 
     def check(self) -> Check:
         """One check, with the time that it takes."""
@@ -46,6 +42,7 @@ class CanaryTests(SynchronousTestCase):
 
     def test_it_is_an_ireadiness(self) -> None:
         verifyObject(IReadiness, self.canary)
+        verifyObject(IProbe, self.probe)
 
     def test_a_message_that_arrives_is_well(self) -> None:
         self.assertEqual([self.check().ok, self.check().ok], [True, True])

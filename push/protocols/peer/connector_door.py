@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from push.errors import PushError, Unavailable
-from push.ipush import IConnector, IMeasured
+from push.ipush import IConnector, IMeasured, IProbe
 from push.model import Delivery, DeliveryReport, Outcome
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, encode
@@ -37,6 +37,7 @@ class ConnectorDoor(pb.Referenceable):
     Args:
         name: of the node.
         connector: does what is called for.
+        probe: its client of itself.
         asking: gets the answers to this node's questions.
         measured: whose numbers are shown.
         max_payload_bytes: the largest message taken.
@@ -47,12 +48,14 @@ class ConnectorDoor(pb.Referenceable):
         *,
         name: str,
         connector: IConnector,
+        probe: IProbe,
         asking: Asking,
         measured: Sequence[IMeasured],
         max_payload_bytes: int,
     ) -> None:
         self._name = name
         self._connector = connector
+        self._probe = probe
         self._asking = asking
         self._measured = measured
         self._reader = BatchReader(max_payload_bytes, Delivery)
@@ -114,6 +117,20 @@ class ConnectorDoor(pb.Referenceable):
         """See IConnector.node."""
         as_bytes(data)
         return answering(_encoded(self._connector.node()))
+
+    def remote_probe_open(self, data: object) -> "Deferred[bytes]":
+        """See IProbe.open."""
+        as_bytes(data)
+        return answering(_encoded(self._probe.open()))
+
+    def remote_probe_arrived(self, data: object) -> "Deferred[bytes]":
+        """See IProbe.arrived."""
+        return answering(_encoded(self._probe.arrived(as_bytes(data))))
+
+    def remote_probe_hang_up(self, data: object) -> "Deferred[bytes]":
+        """See IProbe.hang_up."""
+        as_bytes(data)
+        return answering(_encoded(self._probe.hang_up()))
 
     def remote_samples(self, data: object) -> bytes:
         """What this process has measured."""

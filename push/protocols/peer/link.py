@@ -6,7 +6,7 @@ Must not import services, stores or web.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError, fail
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -153,6 +153,8 @@ class Link:
             kind = failure.type
             name = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else str(kind)
             return Failure(from_remote(name, str(failure.value)))
+        if failure.check(CancelledError):  # whoever asked does not want to know any more
+            return failure
         if failure.check(TimeoutError):
             return Failure(LinkLost(f"{self.name} did not answer within {limit_s:g} s"))
         return Failure(LinkLost(self._why))

@@ -15,12 +15,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import ILinkedConnector
+from push.ipush import ILinkedConnector, IProbe
 from push.model import Delivery, DeliveryReport, Node, Outcome, Registration, Sample
 from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, Session, encode
 from push.protocols.peer.errors import error_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import Pieces
+from push.protocols.peer.remote_probe import RemoteProbe
 from push.protocols.wire.batches import (
     FAILED,
     KEPT,
@@ -84,6 +85,7 @@ class RemoteConnector:
         self._broadcasts: dict[int, Deferred[int]] = {}
         self._last_broadcast = 0
         self._is_asking = False
+        self.probe: IProbe = RemoteProbe(link)
         link.when_lost(self._lost)
 
     @property

@@ -1,0 +1,147 @@
+"""The connectors of linked workers as routers see them, over links in memory; and the canary through each of them."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from push.ipush import ILinkedConnector, IMeasured, INodes, IProbe
+from push.model import Check, Delivery, PushRequest, ToAll, ToTokens
+from push.protocols.wire.signals import CloseCode
+from push.services.canary import Canary
+from push.services.ids import MessageIds
+from push.services.router import Router
+from push.services.worker_nodes import PULL_INTERVAL_S, WorkerNodes
+from tests.peer.linked import House, Worker
+
+NAMES = ("127.0.0.1:6789#1", "127.0.0.1:6789#2")
+
+
+class WorkerNodesTests(SynchronousTestCase):
+    """Two workers, linked to a router."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.nodes = WorkerNodes(2, least=2, clock=self.clock)
+        self.house = House(self.clock)
+        self.house.subscribe._replaced = self.nodes.replaced
+        self.workers = [Worker(self.house, name) for name in NAMES]
+        ids = MessageIds(node=0, now_ms=lambda: 1_800_000_000_000)
+        ids.is_ready = True
+        self.router = Router(subscribe=self.house.subscribe, nodes=self.nodes, ids=ids)
+        self.canary = Canary(router=self.router, probes=self.nodes.probes, clock=self.clock)
+
+    def join(self) -> None:
+        """Both join and serve."""
+        for worker in self.workers:
+            worker.join()
+            arrival = self.house.arrived[worker.name]
+            self.nodes.arrived(arrival.connector)
+            arrival.link.when_lost(lambda why, name=worker.name: self.nodes.lost(name))  # type: ignore[misc]
+            self.nodes.serves(worker.name)
+        self.settle()
+
+    def settle(self) -> None:
+        """Let both links come to rest."""
+        for _ in range(3):
+            for worker in self.workers:
+                worker.settle()
+
+    def run_work(self, work: Any) -> Any:
+        """Await something that needs the links."""
+        running = Deferred.fromCoroutine(work)
+        self.settle()
+        return self.successResultOf(running)
+
+    def checks(self) -> list[Check]:
+        """As readiness would ask."""
+        return list(self.nodes.checks())
+
+    def test_it_is_ready_when_all_serve(self) -> None:
+        verifyObject(INodes, self.nodes)
+        verifyObject(IMeasured, self.nodes)
+        self.assertEqual(self.checks(), [Check("workers", False, "0 of 2 serve clients")])
+        self.join()
+        self.assertEqual(self.checks(), [Check("workers", True)])
+        for connector in self.nodes.connectors().values():
+            verifyObject(ILinkedConnector, connector)
+            verifyObject(IProbe, connector.probe)  # type: ignore[attr-defined]
+        self.house.arrived[NAMES[0]].link.lose("a test")
+        self.assertEqual(self.checks(), [Check("workers", False, "1 of 2 serve clients")])
+        self.assertEqual(list(self.nodes.connectors()), [NAMES[1]])
+
+    def test_the_router_reaches_clients_on_both(self) -> None:
+        self.join()
+        clients = [worker.client() for worker in self.workers]
+        tokens = tuple(answer["token"] for _, answer in clients)
+        results = self.run_work(
+            self.router.push([PushRequest(ToTokens(tokens), b"some"), PushRequest(ToAll(), b"all")])
+        )
+        self.assertEqual([result.sent for result in results], [2, 2])
+        for client, _ in clients:
+            self.assertEqual(client.pushes(), [b"some", b"all"])
+
+    def test_a_session_opened_at_the_other_worker_closes_the_first(self) -> None:
+        self.join()
+        client, answer = self.workers[0].client()
+        again, _ = self.workers[1].client(token=answer["token"])
+        self.settle()
+        self.assertEqual(client.goodbye()["code"], CloseCode.REPLACED)
+        (result,) = self.run_work(self.router.push([PushRequest(ToTokens((answer["token"],)), b"x")]))
+        self.assertEqual(result.sent, 1)
+        self.assertEqual(again.pushes(), [b"x"])
+
+    def test_a_client_that_hops_quickly_keeps_its_last_session(self) -> None:
+        self.join()
+        _, answer = self.workers[0].client()
+        last = None
+        for hop in range(1, 8):
+            last, _ = self.workers[hop % 2].client(token=answer["token"])
+        self.settle()
+        (result,) = self.run_work(self.router.push([PushRequest(ToTokens((answer["token"],)), b"x")]))
+        self.assertEqual(result.sent, 1)
+        assert last is not None
+        self.assertEqual(last.pushes(), [b"x"])
+        self.assertEqual([worker.connector.connections.sessions for worker in self.workers], [0, 1])
+
+    def test_messages_for_a_lost_worker_are_not_sent(self) -> None:
+        self.join()
+        _, answer = self.workers[0].client()
+        self.house.arrived[NAMES[0]].link.lose("a test")
+        (result,) = self.run_work(self.router.push([PushRequest(ToTokens((answer["token"],)), b"x")]))
+        self.assertEqual(result.sent, 0)
+
+    def test_numbers_are_fetched_and_named(self) -> None:
+        self.nodes.startService()
+        self.addCleanup(self.nodes.stopService)
+        self.join()
+        self.workers[1].client()
+        self.clock.advance(PULL_INTERVAL_S)
+        self.settle()
+        sessions = {sample.labels: sample.value for sample in self.nodes.samples() if sample.name == "push_sessions"}
+        self.assertEqual(sessions, {(("node", NAMES[0]),): 0, (("node", NAMES[1]),): 1})
+        self.house.arrived[NAMES[1]].link.lose("a test")
+        self.assertEqual({dict(sample.labels)["node"] for sample in self.nodes.samples()}, {NAMES[0]})
+
+    def test_the_canary_goes_through_every_worker(self) -> None:
+        self.join()
+        self.assertEqual(self.run_work(self.canary.check()), [Check("delivery", True)])
+
+        async def lose(batch: list[Delivery]) -> Any:
+            report = await deliver([])
+            return type(report)([1] * len(batch), {})
+
+        deliver = self.workers[1].connector.deliver
+        patch = self.patch(self.workers[1].connector, "deliver", lose)
+        checking = Deferred.fromCoroutine(self.canary.check())
+        self.settle()
+        self.clock.advance(2.5)
+        self.settle()
+        (check,) = self.successResultOf(checking)
+        self.assertFalse(check.ok)
+        self.assertIn(f"{NAMES[1]}: a message to itself did not arrive", check.detail)
+        self.assertNotIn(NAMES[0], check.detail)
+        patch.restore()
+        self.assertEqual(self.run_work(self.canary.check()), [Check("delivery", True)])
