@@ -142,7 +142,9 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         Annotated[
             str,
             _word(
-                "accepted", ("delivered",), "When the answer comes. delivered: only to tokens and uids, not in batches."
+                "accepted",
+                ("delivered",),
+                "When the answer comes. delivered: only to tokens and uids, and not in batches.",
             ),
         ]
         | UnsetType
@@ -188,7 +190,7 @@ class SendReply(Struct, frozen=True, gc=False):
     id: Annotated[str, Meta(description='Unique and growing with time; "0" with validate_only.')]
     targets: Annotated[int, Meta(description="Tokens (or sessions) that it was addressed to.")]
     sent: Annotated[int, Meta(description="Of these, handed to a live connection.")]
-    cached: Annotated[int, Meta(description="Of these, kept until they have it.")]
+    cached: Annotated[int, Meta(description="Of these, kept, and not sent yet.")]
     unknown: Annotated[tuple[str, ...], Meta(description="Named tokens that are not registered.")]
     rejected: (
         Annotated[int, Meta(description="Of these, those whose cache is full: they will not get it.")] | UnsetType

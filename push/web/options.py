@@ -89,4 +89,6 @@ def _wait_s(given: schemas.Options, target: Target, is_lone: bool) -> float:
         raise invalid("options.wait", "can be delivered only for token, tokens, uid and uids")
     if given.deliver_at is not UNSET:
         raise invalid("options.wait", "cannot be delivered beside deliver_at")
+    if given.ttl == 0 or given.store == "never":
+        raise invalid("options.wait", "cannot be delivered where nothing is kept, by ttl 0 or store never")
     return schemas.DEFAULT_WAIT_S if given.wait_timeout is UNSET else given.wait_timeout

@@ -108,6 +108,9 @@ class OptionTests(SynchronousTestCase):
             self.assertEqual((field, "only for token" in text), ("options.wait", True))
         later = {**waiting, "deliver_at": self.world.now_ms + 1}
         self.assertEqual(self.violation(later), ("options.wait", "cannot be delivered beside deliver_at"))
+        for unkept in ({"ttl": 0}, {"store": "never"}):
+            field, text = self.violation({**waiting, **unkept})
+            self.assertEqual((field, "nothing is kept" in text), ("options.wait", True))
         for target in ({"tokens": ["a"]}, {"uid": "alice"}, {"uids": ["alice"]}):
             self.assertEqual(self.options(waiting, target=target).wait_s, 10.0)
 
