@@ -144,7 +144,7 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             _word(
                 "accepted",
                 ("delivered",),
-                "When the answer comes. delivered: only to tokens and uids, and not in batches.",
+                "When the answer comes. delivered: only to tokens and uids, not in batches.",
             ),
         ]
         | UnsetType
