@@ -42,6 +42,8 @@ from push.services.workers import Workers
 # Below the data directory.
 RUN_DIRECTORY = "run"
 _WORKER = "push.worker"
+# A parent that has died shows at once. One that stands still may go on, and nobody could take its place meanwhile.
+PARENT_LIMIT_S = 60.0
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -227,7 +229,14 @@ class WorkerService(Service):
         path = ShortPath(Path(task.path))
         try:
             endpoint = UNIXClientEndpoint(self._reactor, path.text)
-            link = await join(endpoint, name=task.name, secret=task.secret, door=door, clock=self._reactor)
+            link = await join(
+                endpoint,
+                name=task.name,
+                secret=task.secret,
+                door=door,
+                clock=self._reactor,
+                pulse_limit_s=PARENT_LIMIT_S,
+            )
         finally:
             path.close()
         self._link = link

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
 from tests.integration.client import WireClient
 from tests.integration.server import Server, marked, running
 from tests.integration.waiting import wait_until
@@ -162,6 +164,19 @@ class DeathTests(WorkersCase):
             wait_until("it is gone", lambda: pid not in marked(server.mark), 15)
             server.wait_ready()
             self.assertEqual(server.stop(), 0)
+
+    def test_a_parent_that_was_frozen_goes_on_with_its_workers(self) -> None:
+        with with_workers(self.mktemp()) as server:
+            clients = self.clients(server)
+            before = workers(server)
+            os.kill(server.pid, signal.SIGSTOP)
+            # Longer than anybody's patience with a worker; nothing is to be seen meanwhile that could be waited for.
+            time.sleep(PULSE_INTERVAL_S + PULSE_LIMIT_S + 3)
+            os.kill(server.pid, signal.SIGCONT)
+            for client in clients:
+                self.assertEqual(server.api.send({"token": client.token}, "still here")["sent"], 1)
+                self.assertEqual(client.message(), b"still here")
+            self.assertEqual(workers(server), before)
 
     def test_workers_do_not_outlive_their_parent(self) -> None:
         with with_workers(self.mktemp()) as server:

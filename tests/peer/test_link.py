@@ -238,6 +238,16 @@ class EndTests(LinkCase):
         self.clock.advance(0.2)
         self.assertTrue(link.is_lost)
 
+    def test_who_stood_still_itself_does_not_blame_its_peer(self) -> None:
+        link = self.house.arrived[NAME].link
+        self.clock.advance(PULSE_INTERVAL_S)  # a beat is on its way, and its answer is not read for long
+        self.clock.advance(100)
+        self.assertFalse(link.is_lost)
+        self.worker.settle()
+        self.clock.advance(PULSE_INTERVAL_S)
+        self.worker.settle()
+        self.assertFalse(link.is_lost)
+
     def test_asking_without_a_link_fails_at_once(self) -> None:
         worker = Worker(self.house, "127.0.0.1:6789#3")
         asked = Deferred.fromCoroutine(_awaited(worker.subscribe.lend(NAME)))

@@ -13,7 +13,7 @@ from push import __version__
 from push.errors import PushError
 from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, Reader, Welcome, encode
 from push.protocols.peer.errors import LinkLost, from_remote
-from push.protocols.peer.link import Link
+from push.protocols.peer.link import PULSE_LIMIT_S, Link
 from push.protocols.peer.login import LOGIN_LIMIT_S, PeerClientFactory
 
 _WELCOME: Reader[Welcome] = Reader(Welcome)
@@ -27,6 +27,7 @@ async def join(
     door: pb.Referenceable,
     clock: IReactorTime,
     limit_s: float = LOGIN_LIMIT_S,
+    pulse_limit_s: float = PULSE_LIMIT_S,
     major: int = MAJOR,
 ) -> Link:
     """Join.
@@ -38,6 +39,7 @@ async def join(
         door: what can be called on this node.
         clock: for the limits.
         limit_s: how long it may take as a whole, in seconds.
+        pulse_limit_s: how long the other node may take to show that it is there, in seconds.
         major: the version to claim.
 
     Returns:
@@ -48,27 +50,27 @@ async def join(
         PushError: it refused, and why.
     """
     factory = PeerClientFactory()
-    joining = Deferred.fromCoroutine(_join(endpoint, factory, name, secret, door, clock, major))
+    joining = Deferred.fromCoroutine(_log_in(endpoint, factory, name, secret, door, major))
     joining.addTimeout(limit_s, clock)
     try:
-        return await joining
+        avatar = await joining
     except TimeoutError:
         factory.disconnect()
         raise LinkLost(f"the node with the tokens did not answer within {limit_s:g} s") from None
+    return Link(avatar, name="the node with the tokens", clock=clock, pulse_limit_s=pulse_limit_s)
 
 
-async def _join(
+async def _log_in(
     endpoint: IStreamClientEndpoint,
     factory: PeerClientFactory,
     name: str,
     secret: str,
     door: pb.Referenceable,
-    clock: IReactorTime,
     major: int,
-) -> Link:
+) -> pb.RemoteReference:
     try:
         await endpoint.connect(factory)
-        avatar = await factory.login(UsernamePassword(name.encode(), secret.encode()), door)
+        avatar: pb.RemoteReference = await factory.login(UsernamePassword(name.encode(), secret.encode()), door)
         welcome = _WELCOME.read(await avatar.callRemote("hello", encode(Hello(major, MINOR, __version__))))
     except pb.RemoteError as error:
         factory.disconnect()
@@ -79,4 +81,4 @@ async def _join(
     if welcome.major != MAJOR:
         factory.disconnect()
         raise PushError(f"the node with the tokens speaks version {welcome.major} between nodes, this one {MAJOR}")
-    return Link(avatar, name="the node with the tokens", clock=clock)
+    return avatar

@@ -20,6 +20,8 @@ CALL_LIMIT_S = 10.0
 # Together they notice a peer that is frozen, or a line that is dead, within 7 s.
 PULSE_INTERVAL_S = 2.0
 PULSE_LIMIT_S = 5.0
+# A limit that is over by more than this was not watched: it is this process that stood still, and not the peer.
+_STALLED_S = 1.0
 
 _LOST = "the link to {name} is lost"
 
@@ -31,6 +33,8 @@ class Link:
         reference: what can be called there.
         name: of the peer, for messages.
         clock: for the limits.
+        pulse_interval_s: from one look whether the peer is there to the next, in seconds.
+        pulse_limit_s: how long it may take to answer, in seconds.
 
     Attributes:
         is_lost: whether it is over; for ever.
@@ -59,6 +63,7 @@ class Link:
         self._pulse = LoopingCall(self._beat)
         self._pulse.clock = clock
         self._is_beating = False
+        self._beaten_s = 0.0
         reference.broker.notifyOnDisconnect(self._disconnected)
         self._pulse.start(pulse_interval_s, now=False)
 
@@ -133,6 +138,7 @@ class Link:
         if self._is_beating:
             return
         self._is_beating = True
+        self._beaten_s = self._clock.seconds()
         self.send("ping", limit_s=self._pulse_limit_s).addCallbacks(self._beaten, self._missed)
 
     def _beaten(self, _: bytes) -> None:
@@ -140,7 +146,10 @@ class Link:
 
     def _missed(self, failure: Failure) -> None:
         self._is_beating = False
-        self.lose(failure.getErrorMessage())
+        if self._clock.seconds() - self._beaten_s > self._pulse_limit_s + _STALLED_S and not self.is_lost:
+            self._beat()  # the answer may have come long ago, and only not been read
+        else:
+            self.lose(failure.getErrorMessage())
 
     def _checked(self, answer: object) -> bytes:
         if type(answer) is not bytes:
