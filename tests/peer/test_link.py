@@ -6,13 +6,14 @@ from typing import Any
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.errors import PushError, Unavailable
+from push.errors import PermissionDenied, PushError, Unavailable
 from push.ipush import IConnector, ISubscribe
-from push.model import Delivery, DeliveryReport, Outcome, Registration
+from push.model import Delivery, DeliveryReport, Outcome, Registration, TagQuery
 from push.protocols.peer.envelopes import MAJOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
 from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
@@ -211,6 +212,16 @@ class EndTests(LinkCase):
         held.callback(info)
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.house.subscribe.online(["late"]))), {})
 
+    def test_a_connection_that_just_ends_is_logged_by_nobody(self) -> None:
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        waiting = Deferred.fromCoroutine(_awaited(self.worker.remote.deliver([Delivery(1, b"x", ("a",))])))
+        self.worker.cable.server_transport.reportDisconnect()
+        self.assertIsInstance(self.failureResultOf(waiting).value, Unavailable)
+        self.assertTrue(self.house.arrived[NAME].link.is_lost)
+        self.assertEqual([event for event in events if "link" in event.get("log_namespace", "")], [])
+
     def test_what_waits_for_a_lost_connector_fails(self) -> None:
         remote = self.worker.remote
         waiting = [
@@ -252,6 +263,73 @@ class EndTests(LinkCase):
         worker = Worker(self.house, "127.0.0.1:6789#3")
         asked = Deferred.fromCoroutine(_awaited(worker.subscribe.lend(NAME)))
         self.assertIsInstance(self.failureResultOf(asked).value, LinkLost)
+
+
+class SubscribeTests(LinkCase):
+    """Tokens over the link: the same answers as without it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.worker.join()
+
+    def here(self, call: Any) -> Any:
+        """The answer without the link."""
+        return self.successResultOf(Deferred.fromCoroutine(_awaited(call)))
+
+    def test_every_question_is_answered_as_if_it_were_here(self) -> None:
+        there, here = self.worker.subscribe, self.house.subscribe
+        request = SubRequest(token="t1", uid="alice", ack=True, interval_ms=10**30, device="{}", tags=("a", "b"))
+        registration = self.run_call(there.open(request, "ignored"))
+        self.assertEqual(registration, self.here(here.online(["t1"]))["t1"])
+        self.assertEqual((registration.connector, registration.acks), (NAME, True))
+        lent = self.run_call(there.lend("ignored"))
+        tokens = ["t1", lent.token, "unknown"]
+        query = TagQuery(any=("a",), all=("b",), none=("c",))
+        for there_call, here_call in (
+            (there.locate(tokens, {"t1": "bob"}), here.locate(tokens, {"t1": "bob"})),
+            (there.locate(tokens, {}), here.locate(tokens, {})),
+            (there.online(tokens), here.online(tokens)),
+            (there.tokens_of(["alice", "bob"]), here.tokens_of(["alice", "bob"])),
+            (there.describe("t1"), here.describe("t1")),
+            (there.describe("unknown"), here.describe("unknown")),
+        ):
+            self.assertEqual(self.run_call(there_call), self.here(here_call))
+        self.assertEqual(list(self.run_call(there.tagged(query, "", 10))), ["t1"])
+        self.run_call(there.closed([registration]))
+        self.assertEqual(list(self.here(here.online(tokens))), [lent.token])
+        self.run_call(there.reopened([registration]))
+        self.assertEqual(self.here(here.online(["t1"])), {"t1": registration})
+        self.assertTrue(self.run_call(there.revoke("t1")))
+        self.assertFalse(self.run_call(there.revoke("t1")))
+
+    def test_errors_are_those_that_were_raised(self) -> None:
+        self.house.store.failure = PermissionDenied("this token belongs to another user")
+        error = self.failure_of(self.worker.subscribe.open(SubRequest(token="t1"), NAME))
+        self.assertEqual((type(error), str(error)), (PermissionDenied, "this token belongs to another user"))
+
+    def test_an_error_that_nobody_foresaw_tells_the_worker_nothing_of_it(self) -> None:
+        self.house.store.failure = ValueError("a secret")  # type: ignore[assignment]
+        error = self.failure_of(self.worker.subscribe.open(SubRequest(token="t1"), NAME))
+        self.assertIsInstance(error, Unavailable)
+        self.assertNotIn("secret", str(error))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_sessions_that_are_asked_for_at_once_are_asked_for_together(self) -> None:
+        calls = []
+        call = self.worker.link.call  # type: ignore[union-attr]
+        self.worker.link.call = lambda method, *a, **k: calls.append(method) or call(method, *a, **k)  # type: ignore
+        clients = [Client(self.worker.connector, self.clock) for _ in range(80)]
+        for client in clients:
+            client.send(Signal.SUB)
+        self.worker.settle()
+        self.assertTrue(all(client.frames() for client in clients))
+        self.assertLess(calls.count("ask"), 8)
+
+    def test_closing_sessions_after_the_link_is_lost_is_no_failure(self) -> None:
+        registration = self.run_call(self.worker.subscribe.lend(NAME))
+        self.worker.link.lose("a test")  # type: ignore[union-attr]
+        self.here(self.worker.subscribe.closed([registration]))
+        self.here(self.worker.subscribe.reopened([registration]))
 
 
 class ConnectorTests(LinkCase):

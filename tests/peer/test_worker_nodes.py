@@ -7,8 +7,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from push.errors import NotFound
 from push.ipush import ILinkedConnector, IMeasured, INodes, IProbe
-from push.model import Check, Delivery, PushRequest, ToAll, ToTokens
+from push.model import Check, Delivery, PushRequest, ToAll, ToConnector, ToTokens
 from push.protocols.wire.signals import CloseCode
 from push.services.canary import Canary
 from push.services.ids import MessageIds
@@ -82,6 +83,16 @@ class WorkerNodesTests(SynchronousTestCase):
         self.assertEqual([result.sent for result in results], [2, 2])
         for client, _ in clients:
             self.assertEqual(client.pushes(), [b"some", b"all"])
+
+    def test_a_connector_is_named_by_its_name_or_with_all_others_by_its_address(self) -> None:
+        self.join()
+        clients = [worker.client()[0] for worker in self.workers]
+        for address, reached in ((NAMES[1], [0, 1]), ("127.0.0.1:6789", [1, 1]), ("127.0.0.1", [1, 1])):
+            (result,) = self.run_work(self.router.push([PushRequest(ToConnector(address), b"x")]))
+            self.assertEqual(result.sent, sum(reached))
+            self.assertEqual([len(client.pushes()) for client in clients], reached)
+        (error,) = self.run_work(self.router.push([PushRequest(ToConnector("127.0.0.1:6789#3"), b"x")]))
+        self.assertIsInstance(error, NotFound)
 
     def test_a_session_opened_at_the_other_worker_closes_the_first(self) -> None:
         self.join()

@@ -200,6 +200,18 @@ class OnlineTests(SubscribeCase):
         self.open("b:2", token="t")
         self.assertEqual(self.locate("t"), ({"t": "b:2"}, set()))
 
+    def test_a_session_that_moves_to_another_connector_is_told_of_and_one_that_stays_is_not(self) -> None:
+        replaced: list[Registration] = []
+        subscribe = Subscribe(store=self.store, authenticator=OpenDoor(), now_ms=self.now_ms, replaced=replaced.append)
+        self.open("a:1#1", subscribe, token="t")
+        second = self.open("a:1#1", subscribe, token="t")
+        self.assertEqual(replaced, [])
+        third = self.open("a:1#2", subscribe, token="t")
+        self.assertEqual(replaced, [second])
+        self.run_now(subscribe.closed([third]))
+        self.open("a:1#1", subscribe, token="t")
+        self.assertEqual(replaced, [second])
+
     def test_end_of_a_replaced_session_does_not_undo_the_newer_one(self) -> None:
         old, new = self.open("a:1", token="t"), self.open("a:1", token="t")
         self.run_now(self.subscribe.closed([old]))

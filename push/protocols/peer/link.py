@@ -166,6 +166,7 @@ class Link:
             return failure
         if failure.check(TimeoutError):
             return Failure(LinkLost(f"{self.name} did not answer within {limit_s:g} s"))
+        self._disconnected()  # Perspective Broker tells whoever waits before it tells us
         return Failure(LinkLost(self._why))
 
 
