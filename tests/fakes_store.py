@@ -252,16 +252,19 @@ class MemoryReceiptStore:
         failure: what every call fails with, where a test sets it.
         chunks: what was appended and not deleted, with its number.
         looked: how many chunks were asked for.
+        tried: how often something was to be appended.
     """
 
     def __init__(self) -> None:
         self.failure: PushError | None = None
         self.chunks: list[tuple[int, StoredLives]] = []
         self.looked = 0
+        self.tried = 0
         self._number = 0
 
     def append(self, chunk: StoredLives) -> Deferred[None]:
         """Write a chunk behind all earlier ones."""
+        self.tried += 1
         if self.failure is not None:
             return fail(self.failure)
         self._number += 1

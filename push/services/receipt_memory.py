@@ -23,13 +23,13 @@ class ReceiptMemory:
 
     Attributes:
         known: what there is.
-        fresh: ids of those that the next chunk must have as they are by then; perhaps more than once.
+        fresh: ids of those that the next chunk must have as they are by then, each once.
         weight: of all that is remembered, about.
     """
 
     def __init__(self, *, max_weight: int) -> None:
         self.known: dict[int, AnyLife] = {}
-        self.fresh: list[int] = []
+        self.fresh: dict[int, None] = {}
         self.weight = 0
         self._max_weight = max_weight
         # Of large lives that are in a chunk already: what has changed since.
@@ -79,7 +79,7 @@ class ReceiptMemory:
     def adopt(self, message_id: int, life: Life) -> None:
         """Remember a life, and have it written."""
         self.known[message_id] = life
-        self.fresh.append(message_id)
+        self.fresh[message_id] = None
 
     def fold(self, now_ms: int, pinned: Collection[int]) -> StoredLives | None:
         """Make the next chunk, and forget what is over the limit.

@@ -98,7 +98,7 @@ class Receipts(Service):
                 self.happened(event, message_id, (token,))
                 return
             known[message_id] = LoneLife(token, FOLLOWING[NOTHING << 4 | event], 0, expires_ms)
-        fresh.append(message_id)
+        fresh[message_id] = None
         if self._observed >> event & 1:
             self._tell(event, message_id, (token,), accepted_ms(message_id))
         if len(fresh) >= CHUNK:
@@ -135,7 +135,7 @@ class Receipts(Service):
             known.bits = bits
             if (before ^ bits) & IS_ANOTHER:
                 known.at_ms = self._now_ms()
-            self._fresh.append(message_id)
+            self._fresh[message_id] = None
             if self._observed or self._waiters or len(self._fresh) >= CHUNK:
                 self._attend(event, message_id, tokens)
 
@@ -194,7 +194,7 @@ class Receipts(Service):
                 known = self._known[message_id] = LoneLife(tokens[0], NOTHING)
             if type(known) is LoneLife and tokens[0] == known.token:
                 known.born = 0
-                self._fresh.append(message_id)
+                self._fresh[message_id] = None
                 if expires_ms is not None:
                     known.expires_ms = expires_ms
                 return
@@ -210,7 +210,7 @@ class Receipts(Service):
         if len(tokens) == 1 and message_id not in self._known:  # forgotten, or of an earlier run: added to that
             bits = FOLLOWING[NOTHING << 4 | code]
             self._known[message_id] = LoneLife(tokens[0], bits, now_ms, None, memory.birth(now_ms))
-            self._fresh.append(message_id)
+            self._fresh[message_id] = None
             self._attend(event, message_id, tokens)
             return
         life, part = memory.to_change(message_id, now_ms)

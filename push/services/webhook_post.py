@@ -62,7 +62,6 @@ class Poster:
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = 1
         self._pool.cachedConnectionTimeout = _IDLE_S
-        self._pool.retryAutomatically = False
         self._agent = Agent(reactor, policy or BrowserLikePolicyForHTTPS(), connectTimeout=timeout_s, pool=self._pool)
         self._sending: Deferred[Any] | None = None
 

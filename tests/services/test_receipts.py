@@ -210,6 +210,8 @@ class Kept(Case):
         for _ in range(3):
             self.receipts.counted(Event.DELIVERED, FIRST, 100)
             self.clock.advance(WRITE_INTERVAL_S)
+            self.assertEqual(self.find(FIRST).counts[Event.CACHED], 5_000)
+        self.assertEqual(self.find(FIRST).counts[Event.DELIVERED], 300)
         self.restart()
         self.receipts.counted(Event.DELIVERED, FIRST, 50)
         for _ in range(2):
@@ -295,6 +297,14 @@ class Kept(Case):
         self.clock.advance(WRITE_INTERVAL_S)
         self.restart()
         self.assertEqual(self.became(FIRST), {"a": Event.SENT})
+
+    def test_store_that_fails_is_tried_at_intervals_not_with_every_chunk(self) -> None:
+        self.receipts.startService()
+        self.store.failure = Unavailable("the disk is full")
+        self.fill(20 * CHUNK)
+        self.assertEqual(self.store.tried, 1)
+        self.clock.advance(WRITE_INTERVAL_S)
+        self.assertEqual(self.store.tried, 2)
 
     def test_what_waits_for_a_store_that_fails_is_bounded_and_what_is_lost_is_counted(self) -> None:
         self.patch(receipt_log, "MAX_WAITING_WEIGHT", 3 * CHUNK)

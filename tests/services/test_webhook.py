@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
@@ -265,14 +265,21 @@ class Told(Case):
         self.assertEqual([batch["batch"] for batch in self.receiver.batches], ["run-1", "run-2", "run-3"])
         self.assertEqual(len(clients), 1)
 
-    async def test_large_answer_is_cut_and_its_status_counts(self) -> None:
-        self.receiver.answers = [lambda request: b"x" * 1_000_000]
-        self.tell(1)
+    async def test_endless_answer_is_cut_and_its_status_counts(self) -> None:
+        def pour(request):
+            pouring = task.LoopingCall(request.write, b"x" * 10_000)
+            request.notifyFinish().addErrback(lambda _: pouring.stop())
+            pouring.start(0.001)
+            return NOT_DONE_YET
+
+        hook = self.make(self.url, timeout_s=600.0)
+        self.receiver.answers = [pour]
+        self.tell(1, hook=hook)
         await self.receiver.having(1)
-        await self.settled()
-        self.tell(2)
+        await self.settled(hook)
+        self.tell(2, hook=hook)
         await self.receiver.having(2)
-        await self.settled()
+        await self.settled(hook)
         self.assertEqual(self.ids(), [["1"], ["2"]])
 
 

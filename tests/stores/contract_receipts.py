@@ -78,6 +78,9 @@ class ReceiptStoreContract:
         await store.prune(25, 0)
         found = [message_id for message_id in range(1, 6) if await self.found(store, message_id)]
         self.assertEqual(found, [3, 4, 5])
+        await store.prune(20, 0)
+        self.assertEqual(await self.found(store, 3), [])
+        self.assertEqual(await self.found(store, 4), [b"(4,)"])
         await store.append(chunk(6, weight=20))
         await store.prune(25, 0)
         found = [message_id for message_id in range(1, 7) if await self.found(store, message_id)]
