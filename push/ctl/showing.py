@@ -61,13 +61,15 @@ def status_line(status: aio_sdk.Status) -> str:
 def nodes_table(nodes: list[dict[str, Any]]) -> Table:
     """The connectors, one a row."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("address")
+    table.add_column("name")
     for name in ("sessions", "connections", "limit"):
         table.add_column(name, justify="right")
     for name in ("state", "version", "started"):
         table.add_column(name)
     for node in nodes:
-        values = [node.get(key) for key in ("address", "sessions", "connections", "max_connections")]
+        # Workers share an address; older servers know no names.
+        values = [node.get("name", node.get("address"))]
+        values += [node.get(key) for key in ("sessions", "connections", "max_connections")]
         values += ["draining" if node.get("draining") else "up", node.get("version"), moment(node.get("started"))]
         table.add_row(*(Text(one_line(str(value))) for value in values))
     return table

@@ -288,6 +288,11 @@ class ShowingTests(CtlCase):
             json.loads(self.run_ctl("nodes", "--json", answer={"nodes": [node]}).stdout), {"nodes": [node]}
         )
 
+    def test_nodes_that_share_an_address_are_told_apart(self) -> None:
+        nodes = [{"address": "10.0.0.1:6789", "name": f"10.0.0.1:6789#{number}"} for number in (1, 2)]
+        shown = self.run_ctl("nodes", answer={"nodes": nodes}).stdout
+        self.assertRegex(shown, r"(?s)10\.0\.0\.1:6789#1 .*10\.0\.0\.1:6789#2 ")
+
     def test_nodes_that_do_not_answer_are_named(self) -> None:
         result = self.run_ctl("nodes", answer={"nodes": [], "unreachable": ["10.0.0.2:6789"]})
         self.assertEqual(result.stdout, "no connector is up\nno answer from: 10.0.0.2:6789\n")
