@@ -5,7 +5,6 @@ What is called from any thread is here; what happens in the loop's thread is in 
 
 import dataclasses
 import functools
-import math
 import os
 import ssl
 import threading
@@ -16,6 +15,7 @@ from typing import Any, Self
 from nio_sdk.callers_loop import CallersLoop
 from nio_sdk.handover import Handover
 from nio_sdk.life import Life
+from nio_sdk.loop_calls import LoopCalls
 from nio_sdk.plan import Plan
 from nio_sdk.settings import Auth, Surroundings
 from nio_sdk.thread import ClientThread
@@ -30,7 +30,7 @@ from push_client.token_store import TokenStore
 from push_client.tuning import Tuning
 
 
-class PushClient:
+class PushClient(LoopCalls):
     """A client of one server, or of the cluster behind it.
 
     Use it once: as `with PushClient(url) as client` or with `start` and `close`, in a thread; or without either in a
@@ -128,7 +128,12 @@ class PushClient:
         self._use()
         thread, self._owns_thread = thread or ClientThread(ends_when_empty=True), thread is None
         watch = thread.watch()
-        life = self._begin(watch, lambda: thread.wake(life))
+        try:
+            life = self._begin(watch, lambda: thread.wake(life))
+        except BaseException:
+            if self._owns_thread:
+                thread.close()
+            raise
         self._thread = thread
         thread.add(life, watch)
         return self
@@ -242,48 +247,7 @@ class PushClient:
         else:
             self._life.post(functools.partial(self._life.network_changed, name))
 
-    # In a loop of the caller's.
-
-    def fileno(self) -> int:
-        """What the loop is to watch: the same for the client's whole life, until `close`.
-
-        It becomes readable whenever there is something to do, a line that can be written to included.
-
-        Raises:
-            TokenFileError: the token cannot be read, or something else is there.
-            RuntimeError: the client has a thread or was closed, or this system has neither epoll nor kqueue, so that
-                it needs one.
-        """
-        return self._in_loop()[0].fileno()
-
-    def want_write(self) -> bool:
-        """Whether bytes wait for the line to take them. A loop that watches for reading alone misses nothing."""
-        return self._in_loop()[1].wants_write
-
-    def next_timer_s(self) -> float | None:
-        """In how many seconds to call `on_timer` if nothing happens before; None: never. Ask after each call."""
-        due_s = self._in_loop()[1].due_s
-        return None if due_s == math.inf else max(0.0, due_s - self._plan.surroundings.clock())
-
-    def on_readable(self) -> None:
-        """Do what there is to do; calls `on_message` and `on_status`. Waits for nothing.
-
-        Raises:
-            TokenFileError, RuntimeError: as `fileno` does.
-        """
-        loop, life = self._in_loop()
-        loop.turn(life)
-
-    def on_writable(self) -> None:
-        """The same."""
-        self.on_readable()
-
-    def on_timer(self) -> None:
-        """The same."""
-        self.on_readable()
-
     def _in_loop(self) -> tuple[CallersLoop, Life]:
-        """The loop and the life, which begins here if it has not: the client belongs to a loop of the caller's."""
         if self._loop is not None and self._life is not None:
             return self._loop, self._life
         if self._thread is not None:

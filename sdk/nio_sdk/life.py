@@ -73,6 +73,11 @@ class Life:
         return self._phase == self._being_over
 
     @property
+    def now_s(self) -> float:
+        """The time, on the clock that `due_s` is on."""
+        return self._clock()
+
+    @property
     def wants_write(self) -> bool:
         """Whether bytes wait for the line to take them, or a line to be there."""
         if self._traffic is not None:

@@ -11,18 +11,22 @@ class Waker:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._is_awake = False
 
     def fileno(self) -> int:
         """What to watch."""
         return self._reader.fileno()
 
     def wake(self) -> None:
-        """Become readable; does nothing after `close`."""
-        with contextlib.suppress(OSError):  # full: it is readable already
-            self._writer.send(b"\0")
+        """Become readable; to be called after what there is to do has been put where it is looked for."""
+        if not self._is_awake:
+            self._is_awake = True
+            with contextlib.suppress(OSError):  # closed; or full, and then it is readable already
+                self._writer.send(b"\0")
 
     def drain(self) -> None:
         """Become unreadable: to be called before looking for what there is to do."""
+        self._is_awake = False  # before reading: whoever comes between the two writes once too often
         with contextlib.suppress(OSError):
             while len(self._reader.recv(4_096)) == 4_096:
                 pass

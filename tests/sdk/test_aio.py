@@ -1,6 +1,8 @@
 """What aio_sdk alone does: tasks, asynchronous callbacks, streams that do not open or close."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 from unittest import IsolatedAsyncioTestCase
 
 import aio_sdk
@@ -54,6 +56,35 @@ class AioTests(SdkCase, IsolatedAsyncioTestCase):
             self.assertFalse(second.done())
             await client.aclose()
             self.assertEqual(await second, [])
+
+    async def test_it_can_be_cancelled_at_any_moment_and_leaves_no_task(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in range(1, 100):
+                peer.push(number, b"x")
+                await peer.writer.drain()
+            await peer.eof()
+
+        async def application(path: Path) -> None:
+            async with PushClient(server.url, token_file=path, auth=credential) as client:
+                async for _ in client:
+                    await asyncio.sleep(0)
+
+        async def credential() -> str:
+            await asyncio.sleep(0)
+            return "jwt"
+
+        server = await self.serve(script)
+        with tempfile.TemporaryDirectory() as directory:
+            for turns in range(80):
+                task = asyncio.ensure_future(application(Path(directory) / "token"))
+                for _ in range(turns):
+                    await asyncio.sleep(0.0005)
+                task.cancel()
+                await asyncio.wait([task])
+                self.assertTrue(task.cancelled())
+                left = [one for one in asyncio.all_tasks() if "aio_sdk" in repr(one) or "to_thread" in repr(one)]
+                self.assertEqual(left, [])
 
     async def test_a_mistake_in_on_status_costs_no_connection(self) -> None:
         reported = []
