@@ -102,7 +102,8 @@ class Cache(Service):
 
     async def keep(self, batch: Sequence[Keep]) -> Keeping:
         """See ICache."""
-        self._check_ready()
+        if not self._is_ready:
+            self._check_ready()
         keeping = self._held.keep(batch)
         self._commits.want()
         return keeping
@@ -247,8 +248,8 @@ class Cache(Service):
     async def _written(self, ticket: int) -> None:
         self._commits.want()
         error = await self.committed(ticket)
-        if error is not None:
-            raise error
+        if error is not None:  # not that one: others are raised it too, and it would gather all their tracebacks
+            raise type(error)(str(error), retry_after_s=error.retry_after_s)
 
     def _close(self) -> CacheChanges | None:
         """The next transaction, None where there is nothing to write."""

@@ -16,7 +16,8 @@ class Dues:
     One is here once it is on disk. It goes with the message that is made of it: in the same transaction.
 
     Attributes:
-        size_bytes: of their payloads, those on the way to disk included.
+        count: how many there are, those on the way to disk included.
+        size_bytes: of their payloads, likewise.
     """
 
     def __init__(self) -> None:
@@ -28,10 +29,13 @@ class Dues:
         self._sent: dict[int, int] = {}
         self._gone: list[int] = []
         self._going: list[int] = []
+        self.count = 0
         self.size_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._by_id) + len(self._new) + len(self._written)
+    @property
+    def are_any(self) -> bool:
+        """Whether a message could be made of one."""
+        return bool(self._by_id)
 
     def __contains__(self, message_id: int) -> bool:
         return message_id in self._by_id
@@ -43,12 +47,14 @@ class Dues:
 
     def load(self, due: StoredDue) -> None:
         """One that is on disk."""
+        self.count += 1
         self.size_bytes += len(due.request.payload)
         self._by_id[due.message_id] = due
         insort(self._in_order, due, key=_when)
 
     def add(self, due: StoredDue, ticket: int) -> None:
         """A new one."""
+        self.count += 1
         self.size_bytes += len(due.request.payload)
         self._new.append((ticket, due))
 
@@ -62,6 +68,7 @@ class Dues:
         due = self._by_id.pop(message_id, None)
         if due is None:
             return False
+        self.count -= 1
         self._in_order.pop(bisect_left(self._in_order, _when(due), key=_when))
         self.size_bytes -= len(due.request.payload)
         self._sent.pop(message_id, None)
@@ -89,6 +96,7 @@ class Dues:
         if not is_on_disk:
             self._gone = going + self._gone
         for due in written:
+            self.count -= 1
             self.size_bytes -= len(due.request.payload)
             if is_on_disk:
                 self.load(due)

@@ -4,6 +4,7 @@ What is long is done in steps, so that others are served in its middle. No I/O. 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from push.ipush import IReceipts
 from push.model import Event, Registration
@@ -41,11 +42,19 @@ class Endings:
 
     def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]], event: Event) -> None:
         """Tokens have messages: DELIVERED or, where nobody acknowledges, SENT."""
-        take, end, logged = self._index.take, self._end, self._log.by_id
+        take, end, logged, shelf = self._index.take, self._end, self._log.by_id, self._shelf
+        told = self._receipts.handed if event is Event.SENT else partial(self._receipts.happened, event)
+        wait = self._staging.rows.pop
         for token, message_ids in batch:
             for message_id in message_ids:
                 record = take(token, message_id)
-                if record is not None:
+                if record is not None and record.more is None and wait(record.position, None) is not None:
+                    # As nearly all: for one token, without options, and not even on its way to disk.
+                    self.events[event] += 1
+                    told(message_id, (token,))
+                    shelf.leave_early(record)
+                    self._staging.settled(record)
+                elif record is not None:
                     end(record, token, event)
                     if record.more is not None and record.more.collapse_key:
                         self._replace_older(record, token)
@@ -61,7 +70,13 @@ class Endings:
         """Forget what has expired, in steps; one at a time."""
         for position in self._shelf.buckets.due(now_ms):
             record = self._shelf.stored.get(position)
-            if record is not None:
+            if record is None:
+                continue
+            if record.token:  # as nearly all
+                self._index.take(record.token, record.message_id)
+                self._end(record, record.token, Event.EXPIRED)
+                yield 1
+            else:
                 yield from self._drop(record, Event.EXPIRED)
 
     def forget(self, token: str) -> None:

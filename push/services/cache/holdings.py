@@ -35,6 +35,7 @@ from push.services.cache.tickets import Tickets
 
 RETRY_AFTER_S = 5.0
 
+_PLACED = Added.PLACED
 _NOBODY: Mapping[int, Sequence[str]] = {}
 
 
@@ -86,23 +87,22 @@ class Holdings:
     def keep(self, batch: Sequence[Keep]) -> Keeping:
         """See ICache."""
         self._check_room(batch)
+        shelf, add, rows = self._shelf, self.index.add, self.staging.rows
         ticket = self.tickets.last + 1
         refused: dict[int, list[str]] | None = None
         waits = 0
-        last = self._shelf.last_position
-        tokens_of, rows, max_bytes = self.index.tokens, self.staging.rows, self._limits.max_cached_bytes_per_token
+        last = shelf.last_position
         for number, keep in enumerate(batch):
+            message_id = keep.message_id
+            last = message_id if message_id > last else last + 1
+            if last != message_id:
+                shelf.note(message_id, last)
             tokens = keep.tokens
-            last = keep.message_id if keep.message_id > last else last + 1
-            if last != keep.message_id:
-                self._shelf.note(keep.message_id, last)
-            elif keep.options is PLAIN and len(tokens) == 1 and not keep.is_ahead and keep.audience is None:
-                token = tokens[0]
-                if token not in tokens_of and len(keep.payload) <= max_bytes:
-                    record = tokens_of[token] = lone(keep, last, ticket, token)
+            if keep.options is PLAIN and len(tokens) == 1 and not keep.is_ahead and keep.audience is None:
+                record = lone(keep, last, ticket, tokens[0])
+                if add(record, tokens[0]) is _PLACED:
                     rows[last] = record
-                    self.index.count += 1
-                    self._shelf.size_bytes += record.size_bytes
+                    shelf.size_bytes += record.size_bytes
                     waits += 1
                     continue
             count, full = self._keep(keep, last, ticket)
@@ -110,8 +110,8 @@ class Holdings:
             if full:
                 refused = refused or {}
                 refused[number] = full
-        self._shelf.last_position = last
-        if self._dues:
+        shelf.last_position = last
+        if self._dues.are_any:
             for keep in batch:
                 self._dues.sent(keep.message_id, ticket)
         return Keeping(self.tickets.begin(waits), refused or _NOBODY)
@@ -129,7 +129,7 @@ class Holdings:
             elif added is Added.ALREADY:
                 same = self.index.get(token, keep.message_id)
                 if same is not None and same.ticket:
-                    self.staging.join(same, ticket)
+                    self.staging.join(same, token, ticket)
                     waits += 1
             else:
                 placed.append(token)
@@ -152,21 +152,23 @@ class Holdings:
 
     def _check_room(self, batch: Sequence[Keep]) -> None:
         limits = self._limits
-        count = self.index.count + len(self.log) + len(self._dues) + sum([len(keep.tokens) for keep in batch])
-        size_bytes = self._shelf.size_bytes + self._dues.size_bytes + sum([len(keep.payload) for keep in batch])
-        if count > limits.max_cached_messages or size_bytes > limits.max_cached_bytes:
+        count = self.index.count + len(self.log) + self._dues.count
+        size_bytes = self._shelf.size_bytes + self._dues.size_bytes
+        logged = demanding = 0
+        for keep in batch:
+            count += len(keep.tokens)
+            size_bytes += len(keep.payload)
+            if keep.audience is not None:
+                logged += 1
+                demanding += keep.options.on_full is not OnFull.DROP_OLDEST
+        if count + logged > limits.max_cached_messages or size_bytes > limits.max_cached_bytes:
             raise Unavailable("the cache is full: try again later", retry_after_s=RETRY_AFTER_S)
-        logged = [keep for keep in batch if keep.audience is not None]
-        if logged:
-            demanding = [keep for keep in logged if keep.options.on_full is not OnFull.DROP_OLDEST]
-            if len(demanding) > self.log.room() or count + len(logged) > limits.max_cached_messages:
-                raise Unavailable("the log of broadcasts is full: try again later", retry_after_s=RETRY_AFTER_S)
+        if demanding and demanding > self.log.room():
+            raise Unavailable("the log of broadcasts is full: try again later", retry_after_s=RETRY_AFTER_S)
 
     def check_room_for(self, size_bytes: int) -> None:
         """Raise Unavailable where there is no room for something else of this size."""
-        self._check_room([Keep(0, b"", ("",), 0)])
-        if self._shelf.size_bytes + self._dues.size_bytes + size_bytes > self._limits.max_cached_bytes:
-            raise Unavailable("the cache is full: try again later", retry_after_s=RETRY_AFTER_S)
+        self._check_room([Keep(0, bytes(size_bytes), ("",), 0)])
 
     def _log(self, record: Record) -> None:
         if not self.log.room():

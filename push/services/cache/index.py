@@ -51,16 +51,20 @@ class Index:
         if found is record:
             self.count += 1
             return Added.PLACED
-        if isinstance(found, Record):
+        if type(found) is Record:
             if found.message_id == record.message_id:
                 return Added.ALREADY
             queue = TokenQueue(found.token or token, {}, {})
             queue.add(found)
         else:
+            assert isinstance(found, TokenQueue)
             queue = found
             if queue.get(record.message_id) is not None:
                 return Added.ALREADY
-        is_full = is_limited and not queue.fits(record, self._max_messages, self._max_bytes)
+        if is_limited and record.more is None:
+            is_full = len(queue) >= self._max_messages or queue.size_bytes + record.size_bytes > self._max_bytes
+        else:
+            is_full = is_limited and not queue.fits(record, self._max_messages, self._max_bytes)
         if is_full and not drops_oldest:
             return Added.REFUSED
         self.tokens[token] = queue

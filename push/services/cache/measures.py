@@ -14,7 +14,7 @@ def samples(held: Holdings, commits: Commits, dues: Dues) -> Iterable[Sample]:
     yield Sample("push_cache_bytes", "gauge", "Bytes of the payloads kept.", held.size_bytes)
     yield Sample("push_cache_tokens", "gauge", "Tokens that messages are kept for.", len(held.index.tokens))
     yield Sample("push_cache_logged", "gauge", "Broadcasts kept for those who are away.", len(held.log))
-    yield Sample("push_cache_scheduled", "gauge", "Messages to be sent later.", len(dues))
+    yield Sample("push_cache_scheduled", "gauge", "Messages to be sent later.", dues.count)
     yield Sample("push_cache_waiting", "gauge", "Messages that wait to be written.", len(held.staging.rows))
     for event in Event:
         if event is not Event.REJECTED:  # such a message is not kept

@@ -73,8 +73,8 @@ class Staging:
         self._done: list[tuple[int, str]] = []
         # Token → the newest ticket with a message that displaces others there.
         self._displacing: dict[str, int] = {}
-        # Position of a message on its way to disk → tickets of those who brought the very same for the same token.
-        self._twins: dict[int, list[int]] = {}
+        # Position of a message on its way to disk → token and ticket of those who brought the very same for it.
+        self._twins: dict[int, list[tuple[str, int]]] = {}
 
     @property
     def is_waiting(self) -> bool:
@@ -91,9 +91,9 @@ class Staging:
         """A message of this ticket displaces others of this token."""
         self._displacing[token] = ticket
 
-    def join(self, record: Record, ticket: int) -> None:
-        """This ticket has the fate of a message that another one brought."""
-        self._twins.setdefault(record.position, []).append(ticket)
+    def join(self, record: Record, token: str, ticket: int) -> None:
+        """This ticket has the fate of a message that another one brought for this token."""
+        self._twins.setdefault(record.position, []).append((token, ticket))
 
     def settle(self, record: Record, *, is_urgent: bool = False) -> None:
         """A message that is not on disk yet need not be: it is over for all of its tokens."""
@@ -103,10 +103,13 @@ class Staging:
                 self.remove(position, is_urgent=is_urgent)
             else:
                 self.flight.left_out.pop(position, None)
+        self.settled(record)
+
+    def settled(self, record: Record) -> None:
+        """A message that was taken out of `rows` need not be on disk."""
         self._tickets.settle(record.ticket)
         if self._twins:
-            for ticket in self._twins.pop(position, ()):
-                self._tickets.settle(ticket)
+            self._settle_twins(record.position)
 
     def remove(self, position: int, *, is_urgent: bool = False) -> None:
         """A row is on disk, or on its way, and not needed any more; `is_urgent` where somebody waits for its end."""
@@ -116,6 +119,8 @@ class Staging:
     def part(self, record: Record, token: str) -> None:
         """A message is over for one of its tokens, and not for all."""
         position = record.position
+        if self._twins:
+            self._settle_twins(position, token)
         if position in self.rows or (self.flight is not None and position in self.flight.left_out):
             return  # there is no row yet: it will not name this token
         self.removals += 1
@@ -143,9 +148,9 @@ class Staging:
         for record in flight.rows.values():
             record.ticket = 0
             record.payload = None
-            if self._twins:
-                for ticket in self._twins.pop(record.position, ()):
-                    self._tickets.settle(ticket)
+        if self._twins:
+            for position in (*flight.rows, *flight.left_out):
+                self._settle_twins(position)
         self._tickets.succeeded(flight.ticket)
         return flight
 
@@ -157,10 +162,20 @@ class Staging:
         rows = flight.rows
         self._done = [*flight.done, *(each for each in self._done if each[0] not in rows)]
         for position in (*rows, *flight.left_out):
-            for ticket in self._twins.pop(position, ()):
+            for _, ticket in self._twins.pop(position, ()):
                 self._tickets.fail(ticket, error)
         self._tickets.failed(flight.ticket, error)
         return flight
+
+    def _settle_twins(self, position: int, token: str | None = None) -> None:
+        """The same message need not be on disk any more, or is, for one token or for all."""
+        twins = self._twins.pop(position, [])
+        for of_token, ticket in twins:
+            if token is None or of_token == token:
+                self._tickets.settle(ticket)
+        left = [each for each in twins if token is not None and each[0] != token]
+        if left:
+            self._twins[position] = left
 
     def _cut(self) -> tuple[int, dict[int, Record]]:
         """The rows of the next transaction, and the ticket up to which it goes: no ticket is cut in two."""

@@ -88,7 +88,7 @@ class Tickets:
 
     def answer(self) -> None:
         """Tell those who wait. Not done on the spot: what they then do must not find things half changed."""
-        if self._is_answering:
+        if self._is_answering or not self._answers:
             return
         self._is_answering = True
         try:

@@ -55,7 +55,7 @@ class CacheCase(SynchronousTestCase):
 
     def crash(self) -> None:
         """The process is gone, and what was not on disk with it; then another one starts."""
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         self.disk.pull_out()
         self.start()

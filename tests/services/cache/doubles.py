@@ -67,11 +67,12 @@ class Disk(MemoryCacheStore):
 
     def step(self, error: PushError | None = None) -> None:
         """The transaction that is held succeeds, or fails."""
-        self.failure, failure = error, self.failure
-        try:
-            self.release()
-        finally:
-            self.failure = failure
+        changes, answer = self._held.pop()
+        if error is None:
+            self._apply(changes)
+            answer.callback(None)
+        else:
+            answer.errback(error)
 
     def pull_out(self) -> None:
         """What is on its way never arrives."""

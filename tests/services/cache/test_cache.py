@@ -630,7 +630,7 @@ class LifeTests(CacheCase):
 
     def test_nothing_is_done_before_all_is_loaded_and_it_is_tried_again(self) -> None:
         message_id = self.put_on_disk("t")
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         self.start_failing()
         self.assertFalse(self.cache.is_ready)
@@ -674,7 +674,7 @@ class LifeTests(CacheCase):
             return read(disk, after, limit)
 
         self.patch(self.disk.__class__, "messages", messages)
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         self.start()
         self.assertFalse(self.cache.is_ready)
