@@ -1,9 +1,12 @@
 """Whether what did not come to `pushctl verify` has expired: the server is asked, and believed only when it is time.
 
-Must not know the ledger: messages go in by their ids, and ids come out.
+A server that is killed forgets what it wrote down in its last two seconds: that a message expired, or all that it knew
+of it. So what it has no receipt of, and what it takes for kept though its time is over, counts as expired too. Must not
+know the ledger: messages go in by their ids, and ids come out.
 """
 
 import asyncio
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -11,10 +14,11 @@ from push.ctl.api import Api, RefusedError, UnreachableError
 
 # Between questions: what is over is found out by a server in its own time.
 PAUSE_S = 0.5
+_NOT_FOUND = 404
 
 
 async def expired(api: Api, message_ids: Collection[int], patience_s: float) -> set[int]:
-    """Which of these messages, each for one token, have expired according to their receipts.
+    """Which of these messages, each for one token, have expired according to what is known of them.
 
     Args:
         api: of the server; its key must allow to read.
@@ -40,11 +44,11 @@ def _ask(api: Api, message_ids: Collection[int]) -> set[int]:
     try:
         for message_id in message_ids:
             try:
-                receipt = api.ask(connection, "GET", f"/v1/messages/{message_id}")
-            except RefusedError:  # not known, or not for this key
-                continue
-            if _says_expired(receipt):
-                found.add(message_id)
+                if _is_over(api.ask(connection, "GET", f"/v1/messages/{message_id}")):
+                    found.add(message_id)
+            except RefusedError as error:
+                if error.status == _NOT_FOUND:
+                    found.add(message_id)
     except UnreachableError:
         pass
     finally:
@@ -52,6 +56,9 @@ def _ask(api: Api, message_ids: Collection[int]) -> set[int]:
     return found
 
 
-def _says_expired(receipt: dict[str, Any]) -> bool:
-    counts = receipt.get("counts")
-    return isinstance(counts, dict) and counts.get("expired") == 1
+def _is_over(receipt: dict[str, Any]) -> bool:
+    counts, tokens, expires = receipt.get("counts"), receipt.get("tokens"), receipt.get("expires")
+    if isinstance(counts, dict) and counts.get("expired") == 1:
+        return True
+    is_kept = isinstance(tokens, list) and all(each.get("state") == "cached" for each in tokens)
+    return is_kept and isinstance(expires, int) and expires < time.time() * 1000

@@ -59,16 +59,18 @@ class Account:
         entries: by their number.
         arrivals: numbers of messages in the order in which the application got them first.
         wire_ids: ids that came over its connections.
-        session_id: the greatest id that came in the session that is open now.
+        session_ids: those of them that came in the session that is open now.
+        session_id: the greatest of these.
         accepted_id: the greatest id in an answer.
     """
 
-    __slots__ = ("accepted_id", "arrivals", "entries", "session_id", "wire_ids")
+    __slots__ = ("accepted_id", "arrivals", "entries", "session_id", "session_ids", "wire_ids")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.arrivals: list[int] = []
         self.wire_ids: set[int] = set()
+        self.session_ids: set[int] = set()
         self.session_id = 0
         self.accepted_id = 0
 
@@ -100,6 +102,7 @@ class Ledger:
         # (account, id) of what came too late in its session.
         self._late_frames: set[tuple[int, int]] = set()
         self._doubled: dict[tuple[int, int], Item] = {}
+        self._again: list[Item] = []
         self._misdelivered: list[Item] = []
         self._shrunk: list[Item] = []
 
@@ -148,6 +151,7 @@ class Ledger:
         """Note that a receiver has a new session: what is sent again in it may begin before what came last."""
         for index in (receiver, self._receivers + receiver):
             self._accounts[index].session_id = 0
+            self._accounts[index].session_ids.clear()
 
     def came(self, receiver: int, message_id: int, payload: bytes) -> None:
         """Note that a message came over a receiver's connection, whether or not its application will get it."""
@@ -158,8 +162,11 @@ class Ledger:
         if message_id in account.wire_ids:
             self.repeated += 1
         account.wire_ids.add(message_id)
-        if message_id < account.session_id:
+        if message_id in account.session_ids:
+            self._again.append(self._item(*read, message_id))
+        elif message_id < account.session_id:
             self._late_frames.add((read[0], message_id))
+        account.session_ids.add(message_id)
         account.session_id = max(account.session_id, message_id)
 
     def deliver(self, receiver: int, message_id: int, payload: bytes) -> None:
@@ -223,6 +230,7 @@ class Ledger:
             refused_delivered=tuple(
                 self._item(index, number, entry.arrived_id) for index, number, entry in refused if entry.copies
             ),
+            again=tuple(self._again),
             misdelivered=tuple(self._misdelivered),
             shrunk_ids=tuple(self._shrunk),
             foreign=self._foreign,

@@ -36,6 +36,7 @@ class Report:
         out_of_order: came after one that was accepted later, or with a smaller id than one before it in its session.
         doubled: came under two ids, or under another id than the answer's.
         refused_delivered: were refused, and came: a fault where nobody was to see them before they were on disk.
+        again: came again in the session in which they had come: only a new session may repeat anything.
         misdelivered: came to another token than theirs.
         shrunk_ids: answered with an id that is not greater than the one before it for the same token.
         foreign: messages that came and are not of this run; no fault.
@@ -55,6 +56,7 @@ class Report:
     out_of_order: Items
     doubled: Items
     refused_delivered: Items
+    again: Items
     misdelivered: Items
     shrunk_ids: Items
     foreign: int
@@ -63,7 +65,7 @@ class Report:
     @property
     def faults(self) -> dict[str, Items]:
         """Promises that were broken, by the names of these attributes; empty where none was."""
-        names = ["lost", "out_of_order", "doubled", "misdelivered", "shrunk_ids"]
+        names = ["lost", "out_of_order", "doubled", "again", "misdelivered", "shrunk_ids"]
         if self.store_first:
             names.append("refused_delivered")
         return {name: items for name in names if (items := getattr(self, name))}

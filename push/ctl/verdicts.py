@@ -14,6 +14,7 @@ _MEANINGS = {
     "lost": "accepted, and did not come",
     "out_of_order": "came after one that was accepted later",
     "doubled": "came under two ids",
+    "again": "came again in the same session",
     "refused_delivered": "were refused, and came",
     "misdelivered": "came to another token than theirs",
     "shrunk_ids": "have an id that is not greater than the one before it",

@@ -156,10 +156,14 @@ class SmallServer:
         return (0, None) if self.requests % 13 == 0 else (200, reply)
 
     def _receipt(self, line: str) -> tuple[int, Any]:
+        """Of every seventh message another thing is known; the last of these says that it has not expired."""
         message_id = int(line.split()[1].rpartition("/")[2])
-        if message_id % 2:
+        kind = message_id // 7 % 4
+        if kind == 0:
             return 404, {"error": {"code": 404, "reason": "NOT_FOUND", "message": "forgotten"}}
-        return 200, {"id": str(message_id), "counts": {"expired": 1, "cached": 1}}
+        state = "expired" if kind == 1 else "cached" if kind == 2 else "sent"
+        counts = {"expired": int(kind == 1), "cached": 1}
+        return 200, {"expires": 1, "counts": counts, "tokens": [{"token": "t", "state": state, "at": 1}]}
 
     def _push_all(self, body: Any) -> list[Any]:
         return [self._push(entry) for entry in body.get("requests", [body])]

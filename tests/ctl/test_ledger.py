@@ -141,9 +141,16 @@ class RepetitionTests(LedgerCase):
     def test_what_the_sdk_drops_is_repeated_but_no_duplicate(self) -> None:
         self.accept(1)
         self.arrive(0)
+        self.ledger.opened(0)
         self.ledger.came(0, 100, self.text(0))
         report = self.ledger.report()
-        self.assertEqual((report.duplicated, report.repeated), (0, 1))
+        self.assertEqual((report.duplicated, report.repeated, report.faults), (0, 1, {}))
+
+    def test_what_comes_again_in_the_same_session_is_a_fault(self) -> None:
+        self.accept(2)
+        self.arrive(0, 1)
+        self.ledger.came(0, 100, self.text(0))
+        self.assertEqual(self.faults(), {"again": [(0, 0, 100)]})
 
     def test_another_id_for_the_same_message_is_a_fault(self) -> None:
         self.accept(1)
