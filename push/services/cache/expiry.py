@@ -1,7 +1,8 @@
 """When messages expire: buckets of one second. Pure: no clock, no I/O.
 
-Only what is on disk is in them, so that what is acknowledged at once never touches them. Positions and not records:
-a set of integers is nothing to the collector. Must not import adapters, stores or web.
+Only what is on disk is in them, so that what is acknowledged at once never touches them. A bucket is a dict without
+values: a full collection walks through every set there is, which takes 40 ms for a million positions, but not
+through a dict that has nothing but numbers in it (measured 2026-11-23). Must not import adapters, stores or web.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ class Buckets:
     """Positions by the second in which they expire."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, set[int]] = {}
+        self._buckets: dict[int, dict[int, None]] = {}
         # What expires earlier than this is put in here: a sweep has been there, or is under way.
         self._first_s = 0
         # All earlier seconds are empty.
@@ -19,19 +20,21 @@ class Buckets:
 
     def add(self, position: int, expires_ms: int) -> None:
         """Put one in; what has expired already comes with the next that are due."""
-        second = max(expires_ms // 1000, self._first_s)
+        second = expires_ms // 1000
+        if second < self._first_s:
+            second = self._first_s
         bucket = self._buckets.get(second)
         if bucket is None:
-            self._buckets[second] = {position}
+            self._buckets[second] = {position: None}
         else:
-            bucket.add(position)
+            bucket[position] = None
 
     def discard(self, position: int, expires_ms: int) -> None:
         """It is not needed any more. One that had expired when it was put in may come all the same, once."""
         second = expires_ms // 1000
         bucket = self._buckets.get(second)
         if bucket is not None:
-            bucket.discard(position)
+            bucket.pop(position, None)
             if not bucket:
                 del self._buckets[second]
 
@@ -45,6 +48,6 @@ class Buckets:
         for second in seconds:
             self._swept_s = second
             while bucket := self._buckets.get(second):
-                yield bucket.pop()
+                yield bucket.popitem()[0]
             self._buckets.pop(second, None)
         self._swept_s = end_s

@@ -197,18 +197,33 @@ class Holdings:
         tokens = [token for record in found for token in self.index.needed_by(record)]
         return msgspec.structs.replace(row_of(found[0], tokens), payload=None)
 
-    def load(self, row: StoredMessage) -> None:
+    def load(self, rows: Sequence[StoredMessage]) -> None:
         """Take in what is on disk. In the order of positions."""
-        record = loaded(row)
-        self._shelf.last_position = record.position
-        if record.position != record.message_id:
-            self._shelf.note(record.message_id, record.position)
-        if row.audience is not None:
+        shelf, index = self._shelf, self.index
+        for row in rows:
+            record = loaded(row)
+            position = record.position
+            if position != record.message_id:
+                shelf.note(record.message_id, position)
+            shelf.last_position = position
+            shelf.size_bytes += record.size_bytes
+            shelf.stored[position] = record
+            shelf.buckets.add(position, record.expires_ms)
+            if not (index.load(record) if record.more is None else self._load_rare(record)):
+                # Kept once more before its first row was removed, and then there was a crash.
+                shelf.forget(record)
+                self.staging.remove(position)
+
+    def _load_rare(self, record: Record) -> bool:
+        """Take in what is not as simple as most. Returns whether anybody needs it."""
+        more = record.more
+        if more is not None and more.audience is not None:
             self.log.add(record)
-        for token in record.tokens():
-            self.index.add(record, token, is_limited=False)
-        self._shelf.store(record)
-        self._shelf.size_bytes += record.size_bytes
+            return True
+        added = [self.index.add(record, token, is_limited=False) >= _PLACED for token in record.tokens()]
+        if more is not None:
+            more.left = sum(added)
+        return any(added)
 
     def load_done(self, position: int, token: str) -> None:
         """Take in that one of several tokens needs a message no more. After all messages."""

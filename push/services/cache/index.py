@@ -73,6 +73,19 @@ class Index:
         self.count += 1
         return Added.DISPLACING if queue.add(record) or is_full else Added.PLACED
 
+    def load(self, record: Record) -> bool:
+        """`add`, for a message for one token, without options, that was accepted earlier. Returns whether it was new."""
+        token = record.token
+        found = self.tokens.setdefault(token, record)
+        if type(found) is TokenQueue and record.message_id not in found.normal:
+            record.token = found.token
+            found.normal[record.message_id] = record
+            found.size_bytes += record.size_bytes
+        elif found is not record:
+            return self.add(record, token, is_limited=False) >= Added.PLACED
+        self.count += 1
+        return True
+
     def take(self, token: str, message_id: int) -> Record | None:
         """Remove a message for a token. Returns it, or None where the token does not have it."""
         found = self.tokens.get(token)

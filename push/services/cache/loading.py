@@ -34,8 +34,7 @@ class Loading:
             Unavailable: the store cannot be read now.
         """
         while rows := await self._store.messages(self._after, PAGE):
-            for row in rows:
-                self._held.load(row)
+            self._held.load(rows)
             self._after = rows[-1].position
         while pairs := await self._store.done(self._after_done, PAGE):
             for position, token in pairs:

@@ -89,20 +89,16 @@ def kept(keep: Keep, position: int, ticket: int) -> Record:
 
 def loaded(row: StoredMessage) -> Record:
     """The record of a row."""
-    is_lone = len(row.tokens) == 1
-    record = Record(
-        row.position,
-        row.position if row.message_id == row.position else row.message_id,
-        row.expires_ms,
-        row.size_bytes,
-        row.tokens[0] if is_lone else "",
-        0,
-        None,
-        row.owner,
-    )
-    if row.is_high or row.collapse_key or not is_lone:
-        tokens = () if is_lone else tuple(row.tokens)
-        record.more = More(row.is_high, False, row.collapse_key, tokens, len(row.tokens), row.audience)
+    tokens = row.tokens
+    position, message_id = row.position, row.message_id
+    if message_id == position:
+        message_id = position  # one number for both
+    is_lone = len(tokens) == 1
+    token = tokens[0] if is_lone else ""
+    record = Record(position, message_id, row.expires_ms, row.size_bytes, token, 0, None, row.owner)
+    if not is_lone or row.is_high or row.collapse_key:
+        several = () if is_lone else tuple(tokens)
+        record.more = More(row.is_high, False, row.collapse_key, several, len(tokens), row.audience)
     return record
 
 

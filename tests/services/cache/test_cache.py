@@ -1,5 +1,6 @@
 """Tests of push.services.cache: what happens to messages between acceptance and their end."""
 
+import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
@@ -703,6 +704,21 @@ class LifeTests(CacheCase):
         self.put("t")
         self.crash()
         self.assertEqual(self.pulled(), [on_disk])
+
+    def test_message_that_is_on_disk_twice_for_a_token_is_given_once(self) -> None:
+        for tokens in (("t",), ("t", "u")):
+            message_id = self.put_on_disk(*tokens)
+            other = self.put_on_disk("t")
+            (row, last) = self.disk.rows.values()
+            position = last.position + 1
+            again = msgspec.structs.replace(row, position=position)
+            self.disk.rows[position] = again
+            self.crash()
+            self.assertEqual(self.pulled(), [message_id, other])
+            self.assertEqual(self.samples()["push_cache_messages",], len(tokens) + 1)
+            self.ack(message_id, other)
+            self.ack(message_id, token="u")
+            self.assert_empty()
 
     def test_what_expired_while_the_server_was_down_is_told(self) -> None:
         message_id = self.put_on_disk("t", ttl_s=5)
