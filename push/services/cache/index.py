@@ -74,7 +74,7 @@ class Index:
         return Added.DISPLACING if queue.add(record) or is_full else Added.PLACED
 
     def load(self, record: Record) -> bool:
-        """`add`, for a message for one token, without options, that was accepted earlier. Returns whether it was new."""
+        """`add`, for an accepted message for one token and without options. Returns whether it was new."""
         token = record.token
         found = self.tokens.setdefault(token, record)
         if type(found) is TokenQueue and record.message_id not in found.normal:
