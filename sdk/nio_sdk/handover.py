@@ -28,12 +28,15 @@ class Handover:
         self._token: str | None = None
         self._error: Exception | None = None
         self._has_ended = False
+        # From full to half empty, as to change threads for each message would cost more than all else.
+        self._is_refusing = False
 
     @property
     def is_full(self) -> bool:
-        """Whether to wait for room before `put`."""
+        """Whether to wait for room before `put`; once it was full, until half of it is empty."""
         with self._changed:
-            return self._backlog.is_full
+            self._is_refusing = self._backlog.is_full or (self._is_refusing and not self._backlog.is_half_empty)
+            return self._is_refusing
 
     @property
     def has_ended(self) -> bool:
@@ -82,9 +85,8 @@ class Handover:
             Exception: why the client has given up, once all messages are taken.
         """
         with self._changed:
-            was_full = self._backlog.is_full
             message = self._wait(self._next, timeout_s)
-            return message, was_full and not self._backlog.is_full
+            return message, self._is_refusing and self._backlog.is_half_empty
 
     def wait_open(self, timeout_s: float | None) -> str:
         """Wait until a session is open.

@@ -26,10 +26,11 @@ class Waker:
 
     def drain(self) -> None:
         """Become unreadable: to be called before looking for what there is to do."""
-        self._is_awake = False  # before reading: whoever comes between the two writes once too often
         with contextlib.suppress(OSError):
             while len(self._reader.recv(4_096)) == 4_096:
                 pass
+        # Only now: a byte written between this and the reading would be read away, and nobody would write another.
+        self._is_awake = False
 
     def close(self) -> None:
         """Release both sockets."""

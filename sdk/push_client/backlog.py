@@ -30,6 +30,11 @@ class Backlog:
         """Whether to wait for room before `put`."""
         return len(self._messages) >= self._max_messages or self._size_bytes >= self._max_bytes
 
+    @property
+    def is_half_empty(self) -> bool:
+        """Whether it is worth reading on after it was full: a driver that pays for each pause waits for this."""
+        return 2 * len(self._messages) <= self._max_messages and 2 * self._size_bytes <= self._max_bytes
+
     def put(self, message: Message) -> None:
         """Add a message behind the others."""
         self._messages.append(message)

@@ -14,8 +14,11 @@ from unittest import IsolatedAsyncioTestCase, TestCase
 
 import nio_sdk
 from nio_sdk.dial import Dial
+from nio_sdk.handover import Handover
+from nio_sdk.waker import Waker
 from nio_sdk.watch import Watch
 from push.protocols.wire.signals import Signal
+from push_client.backlog import Backlog
 from tests.sdk.hand_clock import GUARD_S
 from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
 
@@ -469,6 +472,53 @@ class CallersLoopTests(ThreadCase):
         await away(run)
         await until(lambda: len(last) == 2)
         self.assertEqual(last, [1, 0])
+
+
+class WakerTests(TestCase):
+    """Waking a selector."""
+
+    def test_whoever_wakes_it_in_the_middle_of_draining_does_not_put_it_to_sleep_for_ever(self) -> None:
+        waker = Waker()
+        self.addCleanup(waker.close)
+        reader = waker._reader
+
+        class WokenWhileRead:
+            """The reading end, with another thread in the middle of it."""
+
+            def recv(self, count: int) -> bytes:
+                waker.wake()
+                return reader.recv(count)
+
+        waker.wake()
+        waker._reader = WokenWhileRead()  # type: ignore[assignment]
+        waker.drain()
+        waker._reader = reader
+        waker.wake()
+        self.assertEqual(select.select([waker], [], [], 0)[0], [waker])
+
+    def test_it_is_readable_once_however_often_it_was_woken(self) -> None:
+        waker = Waker()
+        self.addCleanup(waker.close)
+        for _ in range(100_000):  # more than the kernel would hold
+            waker.wake()
+        waker.drain()
+        self.assertEqual(select.select([waker], [], [], 0)[0], [])
+
+
+class HandoverTests(TestCase):
+    """Room in the queue."""
+
+    def test_once_full_it_takes_no_more_until_half_of_it_is_empty(self) -> None:
+        handover = Handover(Backlog(4, 1_000))
+        for number in range(4):
+            self.assertFalse(handover.is_full)
+            handover.put(nio_sdk.Message(b"x", number))
+        states = [handover.is_full]
+        rooms = []
+        for _ in range(3):
+            rooms.append(handover.take(0)[1])
+            states.append(handover.is_full)
+        self.assertEqual((states, rooms), ([True, True, False, False], [False, True, False]))
 
 
 class DialTests(TestCase):
