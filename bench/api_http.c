@@ -131,7 +131,8 @@ static size_t answer(char *data, size_t bytes, unsigned entries, struct answer *
         fail(2, "the API answered %.*s %.*s", (int)strcspn(data, "\r"), data,
              (int)(left < EXCERPT_BYTES ? left : EXCERPT_BYTES), from);
     }
-    answer->sent = sum_of("\"sent\":", body, body_bytes);
+    /* What is cached is sent when the client has room for it. */
+    answer->sent = sum_of("\"sent\":", body, body_bytes) + sum_of("\"cached\":", body, body_bytes);
     return head_bytes + taken;
 }
 

@@ -23,6 +23,7 @@ struct tally tally;
 static char read_buffer[READ_BYTES];
 static unsigned wanted, opened;
 static struct samples opening;
+static uint64_t open_began_ns;
 
 /* ---- payloads: B|U, load 8, stream 2, number 8, nanoseconds 16, client 8 (hexadecimal), then filler */
 
@@ -284,7 +285,7 @@ void clients_open(unsigned count, unsigned in_flight)
     if (!clients)
         fail(2, "out of memory");
     double cpu_before_s = cpu_s();
-    uint64_t began_ns = now_ns();
+    uint64_t began_ns = open_began_ns = now_ns();
     while (client_count < wanted && client_count < before + in_flight)
         connect_next();
     if (!serve_until(all_open))
@@ -298,6 +299,16 @@ void clients_open(unsigned count, unsigned in_flight)
 
 static char (*kept_tokens)[MAX_TOKEN_BYTES + 1];
 static unsigned kept_count;
+
+unsigned clients_away(void)
+{
+    return client_count ? 0 : kept_count;
+}
+
+uint64_t clients_open_began_ns(void)
+{
+    return open_began_ns;
+}
 
 const char *token_of(unsigned client_index)
 {

@@ -20,12 +20,13 @@ class Generator:
         server: what it is to load.
         core: what it is pinned to.
         payload_bytes: of each message.
+        speaks: how, "" for what its kind speaks.
     """
 
-    def __init__(self, server: Running, core: int, payload_bytes: int) -> None:
+    def __init__(self, server: Running, core: int, payload_bytes: int, speaks: str = "") -> None:
         place = server.place
         command = [str(BENCH / "bin" / "loadgen"), f"--port={place.port}", f"--api-port={place.api_port}"]
-        command += [f"--payload-bytes={payload_bytes}", f"--speaks={server.kind.speaks}"]
+        command += [f"--payload-bytes={payload_bytes}", f"--speaks={speaks or server.kind.speaks}"]
         self._server = server
         self.child = spawn(command, core, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -59,9 +60,9 @@ class Generator:
 
 
 @contextlib.contextmanager
-def generating(server: Running, core: int, payload_bytes: int) -> Iterator[Generator]:
+def generating(server: Running, core: int, payload_bytes: int, speaks: str = "") -> Iterator[Generator]:
     """A load generator for a server, pinned to a core; stopped at the end, whatever happens."""
-    generator = Generator(server, core, payload_bytes)
+    generator = Generator(server, core, payload_bytes, speaks)
     try:
         yield generator
     finally:

@@ -10,6 +10,8 @@
  *   lone MESSAGES                                  a single message at a time, each until it has arrived
  *   http MESSAGES CONNECTIONS                      single messages, one a request
  *   echo MESSAGES CONNECTIONS                      the same requests, to a server that delivers nothing
+ *   cached MESSAGES ENTRIES CONNECTIONS            batches for clients that have left with their tokens
+ *   collect                                        when these are open again: wait until they have all of it
  *   stall CLIENTS RECEIVE_BYTES                    open sessions that read nothing
  *   drain SECONDS                                  let these read at last, and see how they were closed
  *   churn SECONDS ARRIVALS_PER_S LIFE_MS           broadcasts and unicasts while clients come and go
@@ -142,7 +144,8 @@ static void run_load(const char *name, char **words)
                         .connections = 1};
     load.broadcast = !strcmp(name, "serial") || !strcmp(name, "sustained");
     load.one_at_a_time = !strcmp(name, "serial") || !strcmp(name, "lone");
-    if (!strcmp(name, "sustained") || !strcmp(name, "unicast"))
+    load.away = !strcmp(name, "cached");
+    if (!strcmp(name, "sustained") || !strcmp(name, "unicast") || load.away)
         load.entries = number(words, 1, 100000, "the number of entries");
     load.only_answers = !strcmp(name, "echo");
     if (!load.one_at_a_time)
@@ -160,6 +163,8 @@ static bool run_other(const char *name, char **words)
         clients_close(false);
     } else if (!strcmp(name, "leave")) {
         clients_close(true);
+    } else if (!strcmp(name, "collect")) {
+        load_collect();
     } else if (!strcmp(name, "stall")) {
         unsigned count = number(words, 1, 1000000, "the number of clients");
         stalled_open(count, number(words, 0, 1 << 30, "bytes of the receive buffer"));
@@ -177,7 +182,7 @@ static bool run_other(const char *name, char **words)
 
 static void run_command(char *line)
 {
-    static const char *const LOADS[] = {"serial", "sustained", "unicast", "lone", "http", "echo"};
+    static const char *const LOADS[] = {"serial", "sustained", "unicast", "cached", "lone", "http", "echo"};
     char *words = NULL, *name = strtok_r(line, " \n", &words);
     if (!name)
         return;
@@ -246,7 +251,7 @@ static void choose_speech(const char *name)
         const struct wire *wire;
         const struct api *api;
     } SPEECHES[] = {
-        {"push", &framed_wire, &http_api}, {"redis", &redis_wire, &redis_api}, {"mqtt", &mqtt_wire, &mqtt_api}};
+        {"push", &framed_wire, &http_api}, {"push-acks", &framed_acks_wire, &http_api}, {"redis", &redis_wire, &redis_api}, {"mqtt", &mqtt_wire, &mqtt_api}};
     for (size_t i = 0; i < sizeof SPEECHES / sizeof *SPEECHES; i++) {
         if (!strcmp(name, SPEECHES[i].name)) {
             wire = SPEECHES[i].wire;
@@ -254,7 +259,7 @@ static void choose_speech(const char *name)
             return;
         }
     }
-    fail(2, "--speaks must be push, redis or mqtt");
+    fail(2, "--speaks must be push, push-acks, redis or mqtt");
 }
 
 static void read_options(int argc, char **argv)

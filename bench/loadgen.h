@@ -98,7 +98,7 @@ struct wire {
     /* Takes whole frames out of data, calling client_opened() and client_got(); returns the bytes taken. */
     size_t (*parse)(struct client *client, char *data, size_t bytes, uint64_t at_ns);
 };
-extern const struct wire framed_wire, redis_wire, mqtt_wire;
+extern const struct wire framed_wire, framed_acks_wire, redis_wire, mqtt_wire;
 
 extern const struct wire *wire;
 extern struct client **clients;
@@ -106,6 +106,9 @@ extern unsigned client_count;
 
 void clients_open(unsigned count, unsigned in_flight);
 void clients_close(bool keep_tokens);
+/* How many clients have left and kept their tokens, and when the last ones began to be opened. */
+unsigned clients_away(void);
+uint64_t clients_open_began_ns(void);
 /* The token that a client is to show, NULL where it has none. */
 const char *token_of(unsigned client_index);
 /* Connects and greets; `receive_bytes` 0 leaves the receive buffer as it is. */
@@ -207,10 +210,13 @@ struct load {
     bool broadcast;
     bool one_at_a_time;           /* the next post waits until this one is answered and delivered */
     bool only_answers;            /* the server delivers nothing: it is its answers that are measured */
+    bool away;                    /* the clients have left: what is for them is delivered when they are back */
     unsigned messages;
     unsigned entries;             /* messages a post */
     unsigned connections;         /* posts in flight, one a connection */
 };
 void load_run(struct load load);
+/* Waits until clients that are back have all that was published while they were away. */
+void load_collect(void);
 
 #endif

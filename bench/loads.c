@@ -2,6 +2,7 @@
 #include "loadgen.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How long after the last expected message a repeated one is waited for. */
@@ -16,6 +17,7 @@ static unsigned posted_on[MAX_STREAMS];    /* broadcasts, a connection */
 static unsigned turn_of[MAX_CONNECTIONS];  /* unicasts, a connection: it takes every load.connections-th client */
 static uint64_t began_ns;
 static struct samples answers, rounds;
+static uint32_t *posted_to;                /* unicasts posted to each client that is away */
 
 static struct client *next_client(unsigned connection)
 {
@@ -29,6 +31,7 @@ static void post_next(struct poster *poster)
     if (!entries)
         return;
     char payload[MAX_PAYLOAD_BYTES];
+    const unsigned posted_before = posted;
     poster_begin(poster, entries);
     poster->posted_ns = now_ns();
     for (unsigned i = 0; i < entries; i++) {
@@ -39,6 +42,11 @@ static void post_next(struct poster *poster)
         } else if (load.broadcast) {
             payload_write(payload, poster->number, posted_on[poster->number]++, poster->posted_ns, 0);
             poster_add(poster, NULL, payload, last);
+        } else if (load.away) {
+            unsigned index = posted_before + i;
+            index %= clients_away();
+            payload_write(payload, UNICASTS, posted_to[index]++, poster->posted_ns, index);
+            poster_add(poster, token_of(index), payload, last);
         } else {
             struct client *client = next_client(poster->number);
             payload_write(payload, UNICASTS, client->posted++, poster->posted_ns, client->index);
@@ -55,7 +63,7 @@ static void post_next(struct poster *poster)
 static void got_answer(struct poster *poster, const struct answer *answer, uint64_t at_ns)
 {
     uint64_t due = load.broadcast ? (uint64_t)poster->entries * client_count : poster->entries;
-    tally.last_ns = load.only_answers ? at_ns : tally.last_ns;
+    tally.last_ns = load.only_answers || load.away ? at_ns : tally.last_ns;
     if (answer->sent < due && !load.only_answers)
         fail(1, "%s: the server says that it sent %llu messages of %llu", load.name, (unsigned long long)answer->sent,
              (unsigned long long)due);
@@ -67,7 +75,7 @@ static void got_answer(struct poster *poster, const struct answer *answer, uint6
 
 static bool quiet(void)
 {
-    return answered == posts && tally.delivered >= tally.expected;
+    return answered == posts && (load.away || tally.delivered >= tally.expected);
 }
 
 static void explain_and_fail(void)
@@ -106,13 +114,14 @@ static void report(double busy_s)
         samples_print(&rounds, "last_client_ms");
         printf(", ");
     }
-    if (!load.only_answers) {
+    if (!load.only_answers && !load.away) {
         samples_print(&tally.latency, "latency_ms");
         printf(", ");
     }
     samples_print(&answers, "answer_ms");
     printf(", \"lost\": %llu, \"repeated\": %llu, \"generator_busy\": %.3f}\n",
-           (unsigned long long)(tally.expected - tally.delivered), (unsigned long long)tally.repeated, busy_s / seconds);
+           (unsigned long long)(load.away ? 0 : tally.expected - tally.delivered), (unsigned long long)tally.repeated,
+           busy_s / seconds);
 }
 
 void load_run(struct load what)
@@ -120,12 +129,22 @@ void load_run(struct load what)
     if (!tally_clean()) /* something came after the load before this one had ended */
         explain_and_fail();
     load = what;
-    if (!client_count && !load.only_answers)
+    if (!client_count && !load.only_answers && !load.away)
         fail(2, "%s: no client is open", load.name);
+    if (load.away) {
+        if (!clients_away())
+            fail(2, "%s: no client has left with its token", load.name);
+        if (load.entries * load.connections > clients_away())
+            fail(2, "%s: more in flight than clients: their order would not be promised", load.name);
+        free(posted_to);
+        posted_to = calloc(clients_away(), sizeof *posted_to);
+        if (!posted_to)
+            fail(2, "out of memory");
+    }
     unsigned most = load.broadcast ? MAX_STREAMS : MAX_CONNECTIONS;
     if (load.connections > most)
         fail(2, "%s: at most %u connections", load.name, most);
-    if (!load.broadcast && !load.only_answers) {
+    if (!load.broadcast && !load.only_answers && !load.away) {
         /* No token twice in one post, and none in two posts at once: their order would not be promised. */
         if (load.connections > client_count)
             load.connections = client_count;
@@ -144,7 +163,25 @@ void load_run(struct load what)
     double busy_s = cpu_s() - cpu_before_s;
     serve_for_ms(SETTLE_MS);
     posters_close();
-    if (!tally_clean())
+    if (!load.away && !tally_clean())
         explain_and_fail();
     report(busy_s);
+}
+
+static bool collected(void)
+{
+    return tally.delivered >= tally.expected;
+}
+
+void load_collect(void)
+{
+    if (!serve_until(collected))
+        explain_and_fail();
+    serve_for_ms(SETTLE_MS);
+    if (!tally_clean())
+        explain_and_fail();
+    double seconds = (double)(tally.last_ns - clients_open_began_ns()) / 1e9;
+    printf("{\"step\": \"collect\", \"clients\": %u, \"deliveries\": %llu, \"seconds\": %.4f, "
+           "\"deliveries_per_s\": %.0f, \"generator_busy\": 0}\n",
+           client_count, (unsigned long long)tally.delivered, seconds, (double)tally.delivered / seconds);
 }

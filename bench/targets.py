@@ -87,6 +87,15 @@ TARGETS = (
     Target("slow readers: memory gained, of the ceiling", 1, True, "trial: slow", path=("gained_of_ceiling",)),
     Target("churn: messages lost, twice or to the wrong client", 0, True, "trial: churn", path=("wrong",), digits=0),
     Target(
+        "messages cached for clients that are away, per s",
+        30_000,
+        False,
+        "trial: cache",
+        path=("cached_per_s",),
+        digits=0,
+    ),
+    Target("acknowledged messages, per s", 30_000, False, "trial: cache", path=("acknowledged_per_s",), digits=0),
+    Target(
         "10,000 come and go: bytes kept of each", 16, True, "trial: return", path=("growth_bytes_per_client",), digits=1
     ),
     Target("cost of a delivery in serial broadcast, dearest to cheapest", 1.25, True, SWEEP, path=("serial_us",)),

@@ -186,11 +186,45 @@ def _answer(child: "subprocess.Popen[str]", command: str) -> Step:
     return answer
 
 
+def cache(scale: Scale) -> Step:
+    """Messages to clients that are away, with the time until they have them; and to clients that acknowledge."""
+    messages = scale.part(100_000, 4_000)
+    with running(scale.server, scale.cores[0]) as server:
+        with generating(server, scale.cores[1], scale.payload_bytes) as generator:
+            generator.run(f"open {scale.clients} 256")
+            plain = generator.run(f"unicast {messages} 1000 4")
+            generator.run("leave")
+            time.sleep(SETTLE_S)
+            cached = generator.run(f"cached {messages} 1000 4")
+            generator.run(f"open {scale.clients} 256")
+            collected = generator.run("collect")
+            generator.run("close")
+        time.sleep(SETTLE_S)
+        with generating(server, scale.cores[1], scale.payload_bytes, "push-acks") as generator:
+            generator.run(f"open {scale.clients} 256")
+            acknowledged = generator.run(f"unicast {messages} 1000 4")
+    return {
+        "clients": scale.clients,
+        "messages": messages,
+        "plain_per_s": plain["deliveries_per_s"],
+        "plain_us": plain["server_us"],
+        "cached_per_s": round(messages / cached["seconds"]),
+        "cached_us": cached["server_us"],
+        "cached_answer_ms": cached["answer_ms"],
+        "collected_per_s": collected["deliveries_per_s"],
+        "acknowledged_per_s": acknowledged["deliveries_per_s"],
+        "acknowledged_us": acknowledged["server_us"],
+        "acknowledged_latency_ms": acknowledged["latency_ms"],
+        "acknowledged_answer_ms": acknowledged["answer_ms"],
+    }
+
+
 TRIALS: dict[str, Callable[[Scale], Step]] = {
     "slow": slow_readers,
     "churn": churn,
     "return": come_and_go,
     "tls": tls_memory,
+    "cache": cache,
 }
 
 

@@ -1,4 +1,4 @@
-/* The framed protocol, a client's side of it: SUB, and PUSH to a client that does not acknowledge.
+/* The framed protocol, a client's side of it: SUB, and PUSH to a client that does or does not acknowledge.
  *
  * Source: docs/protocol.md, "Frame", "Opening a session", "PUSH".
  */
@@ -9,18 +9,28 @@
 #include <string.h>
 
 enum { MAGIC = 0xF8, VERSION = 2, HEADER_BYTES = 10, MAX_BODY_BYTES = 65536, LOW_7_BITS = 0x7F };
-enum { SUB = 1, PING = 3, PUSH = 4, DISCONNECT = 8 };
-enum { SUBSIGNAL_NONE = 0 };
+enum { SUB = 1, PING = 3, PUSH = 4, DISCONNECT = 8, PUB_ACK = 10 };
+enum { SUBSIGNAL_NONE = 0, SUBSIGNAL_MN = 17 };
+enum { ID_BYTES = 8, MAX_ACKS = 512 };
 
 /* Half an hour, the longest that is allowed: no run is so long that a client owes a PING. */
-static const char SUB_BODY[] = "{\"interval\":1800000%s%s%s}";
+static const char SUB_BODY[] = "{\"interval\":1800000%s%s%s%s}";
+
+/* What is to be acknowledged of what one read has brought. */
+static char acks[HEADER_BYTES + MAX_ACKS * ID_BYTES];
+static size_t acks_bytes;
+
+static bool is_acknowledging(void)
+{
+    return wire == &framed_acks_wire;
+}
 
 static size_t greet(char *out, size_t capacity, unsigned client_index)
 {
     const char *token = token_of(client_index);
     const size_t room = capacity - HEADER_BYTES;
-    const size_t body_bytes = (size_t)snprintf(out + HEADER_BYTES, room, SUB_BODY, token ? ",\"token\":\"" : "",
-                                               token ? token : "", token ? "\"" : "");
+    const size_t body_bytes = (size_t)snprintf(out + HEADER_BYTES, room, SUB_BODY, is_acknowledging() ? ",\"ack\":true" : "",
+                                               token ? ",\"token\":\"" : "", token ? token : "", token ? "\"" : "");
     if (body_bytes >= room || body_bytes > UINT8_MAX)
         fail(2, "no room for a SUB");
     const unsigned char header[HEADER_BYTES] = {MAGIC, VERSION, SUB, 0, 0, 0, (unsigned char)body_bytes, 0, 0, 1};
@@ -48,11 +58,35 @@ static void dismissed(struct client *client, const char *body, size_t bytes)
     client_dismissed(client, code ? (unsigned)strtoul(code + 7, NULL, 10) : 0, body, bytes);
 }
 
+static void acknowledge(struct client *client)
+{
+    const unsigned char header[HEADER_BYTES] = {
+        MAGIC, VERSION, PUB_ACK, 0, 0, (unsigned char)(acks_bytes >> 8), (unsigned char)acks_bytes, SUBSIGNAL_MN};
+    memcpy(acks, header, HEADER_BYTES);
+    const size_t bytes = HEADER_BYTES + acks_bytes;
+    if (send(client->source.fd, acks, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+        fail(2, "client %u: an acknowledgement could not be sent", client->index);
+    acks_bytes = 0;
+}
+
+static void got_numbered(struct client *client, const char *body, size_t bytes, uint64_t at_ns)
+{
+    if (bytes < ID_BYTES)
+        fail(2, "client %u: a message without id", client->index);
+    memcpy(acks + HEADER_BYTES + acks_bytes, body, ID_BYTES);
+    acks_bytes += ID_BYTES;
+    client_got(client, body + ID_BYTES, bytes - ID_BYTES, at_ns);
+    if (acks_bytes == MAX_ACKS * ID_BYTES)
+        acknowledge(client);
+}
+
 static void take(struct client *client, unsigned signal, unsigned subsignal, const char *body, size_t bytes,
                  uint64_t at_ns)
 {
     if (signal == PUSH && subsignal == SUBSIGNAL_NONE)
         client_got(client, body, bytes, at_ns);
+    else if (signal == PUSH && subsignal == SUBSIGNAL_MN && is_acknowledging())
+        got_numbered(client, body, bytes, at_ns);
     else if (signal == SUB)
         sub_answered(client, body, bytes, at_ns);
     else if (signal == DISCONNECT)
@@ -74,7 +108,10 @@ static size_t parse(struct client *client, char *data, size_t bytes, uint64_t at
         take(client, header[2] & LOW_7_BITS, header[7] & LOW_7_BITS, data + taken + HEADER_BYTES, body, at_ns);
         taken += HEADER_BYTES + body;
     }
+    if (acks_bytes)
+        acknowledge(client);
     return taken;
 }
 
 const struct wire framed_wire = {"framed", greet, parse};
+const struct wire framed_acks_wire = {"framed, acknowledging", greet, parse};

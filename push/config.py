@@ -154,6 +154,14 @@ class Config:
     idempotency_s: int = setting(
         86_400, "How long the answer to a request with a key is remembered, in seconds.", number(1, 31_536_000)
     )
+    max_scheduled: int = setting(100_000, "Most messages that wait to be sent later.", number(1, 1_000_000))
+    max_receipts: int = setting(
+        1_000_000, "Most receipts kept on disk, one for each message and token.", number(1, 1_000_000_000)
+    )
+    max_receipts_in_memory: int = setting(
+        100_000, "Most receipts kept in memory, one for each message and token.", number(1, 100_000_000)
+    )
+    receipts_s: int = setting(86_400, "How long receipts are kept, in seconds.", number(1, 31_536_000))
 
     api_max_body_bytes: int = setting(
         8_388_608, "Largest body of an HTTP request, in bytes.", number(1_024, 1_073_741_824)

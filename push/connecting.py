@@ -14,7 +14,7 @@ from twisted.plugin import getPlugins
 
 from push import __version__, endpoint_text
 from push.config import Config
-from push.ipush import ISubscribe, IWireProtocol
+from push.ipush import IPulling, ISubscribe, IWireProtocol
 from push.model import ConnectionLimits
 from push.services.clients import Clients
 from push.services.connections import MAX_UNWELCOME
@@ -44,7 +44,7 @@ class Surroundings:
 
 
 def build_connector(
-    config: Config, surroundings: Surroundings, *, subscribe: ISubscribe, address: str | None = None
+    config: Config, surroundings: Surroundings, *, subscribe: ISubscribe, cache: IPulling, address: str | None = None
 ) -> tuple[Connector, Clients]:
     """Build a connector and the service that faces its clients.
 
@@ -52,6 +52,7 @@ def build_connector(
         config: all settings.
         surroundings: of this process.
         subscribe: where sessions are opened.
+        cache: keeps what clients have not got yet.
         address: its unique name; None: the address that it advertises.
 
     Raises:
@@ -62,6 +63,7 @@ def build_connector(
         address=advertised(config) if address is None else address,
         limits=connection_limits(config, surroundings.open_files),
         subscribe=subscribe,
+        cache=cache,
         clock=reactor,
         now_ms=surroundings.now_ms,
         version=__version__,

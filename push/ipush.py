@@ -20,6 +20,7 @@ from push.model import (
     Event,
     Keep,
     Keeping,
+    Kept,
     Located,
     Node,
     Outcome,
@@ -37,6 +38,9 @@ from push.model import (
     TokenInfo,
 )
 from push.protocols.wire.messages import Disconnect, SubRequest
+
+# Greater than every message id.
+NONE_KEPT = 1 << 64
 
 
 class IWireProtocol(Interface):
@@ -63,6 +67,9 @@ class IPushRun(Interface):
     """Consecutive messages for many connections, encoded once for each form."""
 
     message_ids: tuple[int, ...] = Attribute("Their ids, in order.")
+    are_kept: tuple[bool, ...] = Attribute("For each whether it is in the log of broadcasts.")
+    first_kept_id: int = Attribute("The least id of those that are in the log, NONE_KEPT for none.")
+    last_kept_id: int = Attribute("The greatest id of those that are in the log, -1 for none.")
 
     def joined(form: IPushForm) -> bytes:
         """All of them as the bytes that go to a transport."""
@@ -78,6 +85,9 @@ class IConnection(Interface):
     peer_host: str = Attribute("The address that the peer connects from, without its port.")
     form: IPushForm = Attribute("How pushes to it are written.")
     broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
+    log_position: int = Attribute("The id of the last logged broadcast that was queued to it; -1 for none yet.")
+    is_behind: bool = Attribute("Whether what the cache has for it comes first: see fall_behind.")
+    acks: bool = Attribute("Whether its client acknowledges.")
 
     def opened(registration: Registration, interval_ms: int | None, server_time_ms: int) -> None:
         """The session that was asked for is open: answer so. Nothing is pushed before that answer.
@@ -91,20 +101,53 @@ class IConnection(Interface):
     def refused(status: int, reason: str, retry_after_s: float | None) -> None:
         """The session that was asked for is refused: answer so."""
 
-    def push(message_id: int, frame: bytes) -> Outcome:
+    def push(message_id: int, frame: bytes, is_kept: bool) -> Outcome:
         """Queue one encoded push behind all earlier ones.
 
         Never blocks and never raises: a connection that does not read fast enough is closed (3003) and
-        answers OVERFLOW. What is beyond the window of a client that acknowledges waits for its
-        acknowledgements, and is SENT as well: that promises an attempt, not an arrival.
+        answers OVERFLOW. What an acknowledging client has no room for in its window waits: in the cache if it
+        is kept there (BEHIND, and so is the connection from then on), else in memory, up to the limits of the outbox,
+        as SENT; that promises an attempt, not an arrival. While the connection is behind, everything waits so.
+
+        Args:
+            message_id: its id.
+            frame: as its form encodes it.
+            is_kept: the cache has it for this token.
         """
 
     def push_run(run: "IPushRun") -> int:
         """Queue consecutive broadcasts, as `push` does for each of them.
 
         Returns:
-            How many of them, from the first on, were SENT.
+            How many of them, from the first on, were SENT or are BEHIND.
         """
+
+    def fall_behind() -> None:
+        """From now on what the cache has comes first: what is pushed waits until `caught_up`. The host is asked."""
+
+    def room() -> int:
+        """How many messages may be pulled for it now; 0 while the client has to acknowledge or to read first."""
+
+    def push_pulled(kept: Kept) -> bool:
+        """Queue a message out of the cache; if it is on its way already, leave it out.
+
+        What waits in memory and was accepted earlier goes before it.
+
+        Returns:
+            False where there is no room for it now: the host is told when there is.
+        """
+
+    def caught_up() -> None:
+        """The cache has nothing more: what waits in memory is next, and what is pushed goes behind it."""
+
+    def unacknowledged() -> Iterable[int]:
+        """Ids on their way to a client that acknowledges."""
+
+    def waiting_bytes() -> int:
+        """How many bytes wait here because the client does not read or acknowledge."""
+
+    def shed(reason: str) -> None:
+        """Drop what waits and close as a slow consumer (3003)."""
 
     def flush() -> None:
         """Hand what is queued to the transport, in one write, if the transport has room."""
@@ -137,8 +180,11 @@ class IConnectionHost(Interface):
     def open(connection: IConnection, request: SubRequest) -> None:
         """A client asks for a session: `opened` or `refused` is called, perhaps before this returns."""
 
-    def acknowledged(connection: IConnection, message_ids: Sequence[int]) -> None:
-        """The client has these messages."""
+    def acknowledged(connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
+        """The client has these messages; `awaited` of them were on their way on this connection."""
+
+    def wants_more(connection: IConnection) -> None:
+        """A connection is behind, and something is kept for it, or it has room again: pull."""
 
     def next_turn(call: Callable[[], None]) -> None:
         """Call something in the next turn of the reactor, when others have been served."""
@@ -146,11 +192,10 @@ class IConnectionHost(Interface):
     def mark_dirty(connection: IConnection) -> None:
         """Something is queued: flush it before this reactor turn ends."""
 
-    def outbox_grew(size_bytes: int) -> bool:
-        """Count bytes that wait for a transport that does not take them (or, negative, no longer do).
+    def outbox_grew(size_bytes: int) -> None:
+        """Count bytes that wait for a client that does not take them (or, negative, no longer do).
 
-        Returns:
-            False where the node's ceiling is passed, so that a backlogged connection must be closed.
+        Where the node's ceiling is passed, those with the most of them are closed before this returns.
         """
 
     def closing(connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
@@ -163,7 +208,8 @@ class IConnectionHost(Interface):
 class IConnector(Interface):
     """A node that holds connections, as routers see it; local or behind Perspective Broker.
 
-    Order: to one token, what earlier calls delivered or broadcast arrives before what later calls do.
+    Order: to one token, what earlier calls delivered or broadcast arrives before what later calls do; what is
+    BEHIND, in the order of the cache.
     Failure: a call that fails may have delivered any part of its batch.
     """
 
@@ -172,12 +218,20 @@ class IConnector(Interface):
     def deliver(batch: Sequence[Delivery]) -> Awaitable[DeliveryReport]:
         """Bring messages to tokens, in the order of the batch."""
 
-    def broadcast(message_id: int, payload: bytes) -> Awaitable[int]:
+    def broadcast(message_id: int, payload: bytes, is_logged: bool = False) -> Awaitable[int]:
         """Bring a message to every session open now.
+
+        Args:
+            message_id: its id.
+            payload: what clients get.
+            is_logged: it is in the log of broadcasts: who cannot take it now pulls it later.
 
         Returns:
             How many connections it was handed to, when it has been handed to all of them.
         """
+
+    def refill(tokens: Sequence[str]) -> Awaitable[None]:
+        """The cache has something for these tokens that was not delivered here: pull it, where they are online."""
 
     def kick(token: str, reason: Disconnect) -> Awaitable[bool]:
         """Close the token's session. Returns whether there was one."""
@@ -282,30 +336,8 @@ class ISubscribe(Interface):
         """
 
 
-class ICache(Interface):
-    """Keeps messages until they are acknowledged (or handed over, where nobody acknowledges), expired or cancelled.
-
-    What is kept is found by `pull` from the moment `keep` was called, not only from when it is on disk; what
-    is_ahead, only from then. To one token, in the order of these calls; what is urgent before what is not. What is on
-    disk survives a crash. What is acknowledged may come again after a crash, with the same id, but not else.
-    """
-
-    def keep(batch: Sequence[Keep]) -> Awaitable[Keeping]:
-        """Take messages.
-
-        Returns:
-            At once, before they are on disk, a ticket and the tokens that have no room.
-
-        Raises:
-            Unavailable: the cache is not loaded yet, or full as a whole; nothing was taken.
-        """
-
-    def committed(ticket: int) -> Awaitable[PushError | None]:
-        """Wait until all messages of a `keep` are on disk, or need not be as they are acknowledged already. Ask once.
-
-        Returns:
-            None; or why they are not: then those which nobody has acknowledged are forgotten.
-        """
+class IPulling(Interface):
+    """What a connector needs of the cache."""
 
     def pull(registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Awaitable[Page]:
         """What a session is to get next; waits for what is_ahead and comes before.
@@ -332,6 +364,32 @@ class ICache(Interface):
     def moved(positions: Sequence[tuple[str, int]]) -> Awaitable[None]:
         """Tokens have all logged broadcasts up to these ids. On disk soon: at the latest with the next commit."""
 
+
+class ICache(IPulling):
+    """Keeps messages until they are acknowledged (or handed over, where nobody acknowledges), expired or cancelled.
+
+    What is kept is found by `pull` from the moment `keep` was called, not only from when it is on disk; what
+    is_ahead, only from then. To one token, in the order of these calls; what is urgent before what is not. What is on
+    disk survives a crash. What is acknowledged may come again after a crash, with the same id, but not else.
+    """
+
+    def keep(batch: Sequence[Keep]) -> Awaitable[Keeping]:
+        """Take messages.
+
+        Returns:
+            At once, before they are on disk, a ticket and the tokens that have no room.
+
+        Raises:
+            Unavailable: the cache is not loaded yet, or full as a whole; nothing was taken.
+        """
+
+    def committed(ticket: int) -> Awaitable[PushError | None]:
+        """Wait until all messages of a `keep` are on disk, or need not be as they are acknowledged already. Ask once.
+
+        Returns:
+            None; or why they are not: then those which nobody has acknowledged are forgotten.
+        """
+
     def kept(message_id: int) -> Awaitable[StoredMessage | None]:
         """What is kept of a message: `tokens` are those that still need it. None where nothing is; without payload."""
 
@@ -348,7 +406,7 @@ class ICache(Interface):
         """The final answer to a request whose Keep had its key: remember it instead, soon on disk."""
 
     def schedule(due: StoredDue) -> Awaitable[None]:
-        """Keep a request until it is due. On disk when this returns."""
+        """Keep a request until it is due. On disk when this returns, and so is the answer if it has a key."""
 
     def scheduled() -> Sequence[StoredDue]:
         """What is to be sent later, in the order of time."""

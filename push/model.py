@@ -215,7 +215,7 @@ class PushResult(msgspec.Struct, frozen=True, gc=False):
         message_id: unique, growing with the order of acceptance; 0 for validate_only.
         targets: tokens (or, for a connector and all: sessions) that it was addressed to.
         sent: of these, handed to a live connection.
-        cached: of these, kept: until acknowledged, or handed over where nobody acknowledges, or expired.
+        cached: of these, not sent now but kept: until acknowledged, handed over (where nobody acknowledges) or expired.
         unknown: named tokens that are not registered.
         rejected: of the targets, those whose cache was full: they will not get it.
         is_logged: kept once for all who are addressed, instead of for each of them.
@@ -239,14 +239,14 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         message_id: its id.
-        payload: what clients get.
+        payload: what clients get; None: it is pulled from the cache when it is on disk, in its turn.
         tokens: whose.
         is_kept: the cache has it for these tokens, so that one who cannot take it now pulls it later.
         is_logged: it is in the log of broadcasts.
     """
 
     message_id: int
-    payload: bytes
+    payload: bytes | None
     tokens: Sequence[str]
     is_kept: bool = False
     is_logged: bool = False

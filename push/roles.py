@@ -15,15 +15,26 @@ from twisted.application.service import IService
 from twisted.python.threadpool import ThreadPool
 
 from push import __version__
+from push.cache_roles import Keeping, build_cache, build_front
 from push.config import Config
 from push.connecting import API_CONNECTIONS, Surroundings, build_connector, server_endpoint
-from push.ipush import IAuthenticator, IFloorStore, IMeasured, INodes, IProbe, IReadiness, IRouter, ISubscribe
+from push.ipush import (
+    IAuthenticator,
+    IFloorStore,
+    IMeasured,
+    IMessages,
+    INodes,
+    IProbe,
+    IReadiness,
+    IRouter,
+    ISubscribe,
+)
 from push.model import ApiKey, Check, Registration
 from push.protocols.framed import FramedFactory
 from push.protocols.wire.frames import ID_BYTES
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
-from push.services.ids import IdFloor, MessageIds
+from push.services.ids import RESERVE_MS, IdFloor, MessageIds
 from push.services.lag import Lag
 from push.services.listening import Listener
 from push.services.nodes import LocalNodes
@@ -31,6 +42,7 @@ from push.services.ordered import OpenClose, OrderedServices
 from push.services.probe import Probe
 from push.services.readiness import Readiness
 from push.services.router import Router
+from push.services.steady_clock import SteadyClock
 from push.services.store_check import StoreCheck
 from push.services.subscribe import Subscribe
 from push.services.tasks import Tasks
@@ -61,12 +73,20 @@ class House:
     measured: list[IMeasured] = field(default_factory=list)
     checks: list[Callable[[], list[Check]]] = field(default_factory=list)
     subscribe: ISubscribe | None = None
+    database: Database | None = None
     floors: IFloorStore | None = None
+    keeping: Keeping | None = None
     nodes: INodes | None = None
     probes: Callable[[], Mapping[str, IProbe]] = dict
     team: Team | None = None
     router: IRouter | None = None
+    messages: IMessages | None = None
     readiness: IReadiness | None = None
+    clock: SteadyClock = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the clock that never runs back."""
+        self.clock = SteadyClock(wall_ms=self.now_ms, monotonic_s=self.reactor.seconds)
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 on the wall clock."""
@@ -113,6 +133,7 @@ def subscribe_role(house: House) -> IService:
         call_from_thread=house.reactor.callFromThread,
     )
     store = TokenStore(database, max_tokens=config.max_tokens)
+    house.database = database
     house.floors = FloorStore(database)
     subscribe = Subscribe(
         store=store,
@@ -126,20 +147,34 @@ def subscribe_role(house: House) -> IService:
     return OpenClose(database.open, database.close)
 
 
+def cache_role(house: House) -> IService:
+    """What clients have not got yet, and what became of the rest."""
+    if house.subscribe is None or house.database is None:
+        raise SettingError("--role: cache needs subscribe")
+    keeping = build_cache(
+        house.config, database=house.database, subscribe=house.subscribe, reactor=house.reactor, clock=house.clock
+    )
+    house.keeping = keeping
+    house.measured += keeping.measured
+    house.checks.append(lambda: list(keeping.cache.checks()))
+    return keeping.service
+
+
 def connector_role(house: House) -> IService:
     """Client connections, in this process or in others."""
     config = house.config
-    if house.subscribe is None:
-        raise SettingError("--role: connector needs subscribe")
+    if house.subscribe is None or house.keeping is None:
+        raise SettingError("--role: connector needs subscribe and cache")
+    cache = house.keeping.cache
     if config.workers:
-        team = house.team = build_team(config, subscribe=house.subscribe, reactor=house.reactor)
+        team = house.team = build_team(config, subscribe=house.subscribe, cache=cache, reactor=house.reactor)
         house.nodes = team.nodes
         house.probes = team.nodes.probes
         house.measured += [team.nodes, team.workers]
         house.checks.append(lambda: list(team.nodes.checks()))
         return team.service
     surroundings = Surroundings(house.reactor, house.open_files, house.now_ms)
-    connector, clients = build_connector(config, surroundings, subscribe=house.subscribe)
+    connector, clients = build_connector(config, surroundings, subscribe=house.subscribe, cache=cache)
     probe = Probe(connector=connector, subscribe=house.subscribe, protocol=FramedFactory, clock=house.reactor)
     house.probes = lambda: {connector.address: probe}
     house.nodes = LocalNodes(connector)
@@ -150,17 +185,37 @@ def connector_role(house: House) -> IService:
 
 def router_role(house: House) -> IService:
     """The way from a request to the connectors, and the proof that it works."""
-    if house.subscribe is None or house.nodes is None or house.floors is None:
-        raise SettingError("--role: router needs subscribe and connector")
-    ids = MessageIds(node=house.config.node_id, now_ms=house.now_ms)
-    tasks = Tasks()
-    floor = IdFloor(ids, store=house.floors, clock=house.reactor, tasks=tasks)
-    router = Router(subscribe=house.subscribe, nodes=house.nodes, ids=ids)
+    if house.subscribe is None or house.nodes is None or house.floors is None or house.keeping is None:
+        raise SettingError("--role: router needs subscribe, cache and connector")
+    keeping = house.keeping
+    ids = MessageIds(node=house.config.node_id, now_ms=house.clock.now_ms)
+    # The floor is ahead of the time at which it was written, by what a crash may cost.
+    floor = IdFloor(
+        ids,
+        store=house.floors,
+        clock=house.reactor,
+        tasks=Tasks(),
+        loaded=lambda floor_ms: house.clock.raise_floor(floor_ms - RESERVE_MS),
+    )
+    router = Router(
+        subscribe=house.subscribe, nodes=house.nodes, cache=keeping.cache, receipts=keeping.receipts, ids=ids
+    )
+    front = build_front(
+        house.config,
+        router=router,
+        keeping=keeping,
+        subscribe=house.subscribe,
+        ids=ids,
+        reactor=house.reactor,
+        clock=house.clock,
+    )
     services = OrderedServices()
     floor.setServiceParent(services)
     canary = Canary(router=router, probes=house.probes, clock=house.reactor)
     canary.setServiceParent(services)
-    house.router = router
+    front.service.setServiceParent(services)
+    house.router = front.router
+    house.messages = front.messages
     house.measured.append(router)
     house.checks.append(lambda: [Check("message ids", ids.is_ready, "" if ids.is_ready else "not loaded yet")])
     store_check = StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)
@@ -177,6 +232,8 @@ def api_role(house: House) -> IService:
     config = house.config
     if house.subscribe is None or house.nodes is None or house.router is None or house.readiness is None:
         raise SettingError("--role: api needs subscribe, connector and router")
+    if house.messages is None:
+        raise SettingError("--role: api needs cache")
     settings = ApiSettings(
         version=__version__,
         started_s=house.reactor.seconds(),
@@ -195,7 +252,7 @@ def api_role(house: House) -> IService:
         router=house.router,
         subscribe=house.subscribe,
         nodes=house.nodes,
-        messages=None,
+        messages=house.messages,
         readiness=house.readiness,
         measured=house.measured,
         settings=settings,
@@ -213,6 +270,7 @@ def api_role(house: House) -> IService:
 
 ROLES: Mapping[str, Callable[[House], IService]] = {
     "subscribe": subscribe_role,
+    "cache": cache_role,
     "connector": connector_role,
     "router": router_role,
     "api": api_role,

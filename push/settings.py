@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from push import endpoint_text
 
-ROLES = ("subscribe", "connector", "router", "api")
-LATER_ROLES = ("cache", "group")
+ROLES = ("subscribe", "cache", "connector", "router", "api")
+LATER_ROLES = ("group",)
 # What can happen to messages: the names of push.model.Event.
 EVENTS = ("sent", "delivered", "expired", "cancelled", "replaced", "dropped", "cached", "rejected")
 RIGHTS = ("push", "read", "manage")

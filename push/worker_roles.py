@@ -23,7 +23,7 @@ from push import endpoint_text
 from push.config import Config, environment_name
 from push.connecting import Surroundings, advertised, build_connector, server_endpoint
 from push.errors import StartError
-from push.ipush import ISubscribe
+from push.ipush import IPulling, ISubscribe
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Arrival, ConnectorAvatar
@@ -32,6 +32,7 @@ from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.place import MeetingPlace, ShortPath
+from push.protocols.peer.remote_cache import RemoteCache
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
 from push.services.lag import Lag
 from push.services.ordered import OpenClose, OrderedServices
@@ -73,7 +74,7 @@ class Team:
     workers: Workers
 
 
-def build_team(config: Config, *, subscribe: ISubscribe, reactor: Any) -> Team:
+def build_team(config: Config, *, subscribe: ISubscribe, cache: IPulling, reactor: Any) -> Team:
     """Build what a parent runs for its workers.
 
     Raises:
@@ -100,6 +101,7 @@ def build_team(config: Config, *, subscribe: ISubscribe, reactor: Any) -> Team:
             name,
             mind,
             subscribe=subscribe,
+            pulling=cache,
             clock=reactor,
             max_waiting_bytes=config.max_node_outbox_bytes,
             arrived=arrived,
@@ -191,7 +193,7 @@ class WorkerService(Service):
         self._asking = Asking()
         subscribe = RemoteSubscribe(task.name, self._asking)
         self._connector, self._clients = build_connector(
-            task.config, surroundings, subscribe=subscribe, address=task.name
+            task.config, surroundings, subscribe=subscribe, cache=RemoteCache(self._asking), address=task.name
         )
         self._probe = Probe(
             connector=self._connector, subscribe=subscribe, protocol=FramedFactory, clock=surroundings.reactor

@@ -16,7 +16,7 @@ KEY = "backend:push+read:" + "a1" * 32
 OTHER_KEY = "ops:manage:" + "b2" * 32
 # A good value of each setting, other than its default, as text and as what becomes of it.
 GOOD: dict[str, tuple[str, Any]] = {
-    "role": ("subscribe,connector,router,api", ("subscribe", "connector", "router", "api")),
+    "role": ("subscribe,cache,connector,router,api", ("subscribe", "cache", "connector", "router", "api")),
     "listen": ("framed=tcp:1234:interface=127.0.0.1", ("framed=tcp:1234:interface=127.0.0.1",)),
     "advertise": ("10.0.0.7:6789", "10.0.0.7:6789"),
     "api": ("tcp:1235:interface=127.0.0.1", "tcp:1235:interface=127.0.0.1"),
@@ -80,7 +80,7 @@ class SourceTests(LoadTestCase):
     def test_without_any_the_defaults_are_good(self) -> None:
         settings = self.load()
         self.assertEqual(settings, Config())
-        self.assertEqual(settings.roles, ("subscribe", "connector", "router", "api"))
+        self.assertEqual(settings.roles, ("subscribe", "cache", "connector", "router", "api"))
 
     def test_every_setting_can_come_from_every_place(self) -> None:
         for setting in fields(Config):
@@ -168,10 +168,9 @@ class RefusalTests(LoadTestCase):
         self.assertIn("true or false", self.refusal(PUSH_ALLOW_ANONYMOUS_CLIENTS="perhaps"))
 
     def test_roles_must_exist_and_be_complete(self) -> None:
-        self.assertIn("subscribe, connector, router, api", self.refusal(PUSH_ROLE="broker"))
-        for role in ("cache", "group"):
-            self.assertIn("not in this version yet", self.refusal(PUSH_ROLE=role))
-        self.assertIn("api must run in the same process", self.refusal(PUSH_ROLE="subscribe,connector,router"))
+        self.assertIn("subscribe, cache, connector, router, api", self.refusal(PUSH_ROLE="broker"))
+        self.assertIn("not in this version yet", self.refusal(PUSH_ROLE="group"))
+        self.assertIn("api must run in the same process", self.refusal(PUSH_ROLE="subscribe,cache,connector,router"))
         self.assertIn("at least one", self.refusal(options={"role": []}))
 
     def test_listeners_and_endpoints_must_look_like_such(self) -> None:

@@ -58,11 +58,11 @@ class OptionsTests(SynchronousTestCase):
             "--listen",
             "framed=tcp:2",
             "--role=api",
-            "--role=subscribe,connector,router",
+            "--role=subscribe,cache,connector,router",
         )
         self.assertIs(settings.allow_anonymous_clients, True)
         self.assertEqual(settings.listen, ("framed=tcp:1", "framed=tcp:2"))
-        self.assertEqual(settings.roles, ("subscribe", "connector", "router", "api"))
+        self.assertEqual(settings.roles, ("subscribe", "cache", "connector", "router", "api"))
 
     def test_the_environment_and_the_file_are_read_too(self) -> None:
         path = self.mktemp()
@@ -79,7 +79,7 @@ class OptionsTests(SynchronousTestCase):
             ("extra",): "argument",
             ("--node-id=x",): "--node-id: must be a whole number",
             ("--config=/nowhere.toml",): "cannot read /nowhere.toml",
-            ("--role=cache",): "not in this version yet",
+            ("--role=group",): "not in this version yet",
         }
         for arguments, part in cases.items():
             sentence = str(self.assertRaises(SystemExit, parsed, *arguments).code)
@@ -117,7 +117,9 @@ class MakeServiceTests(SynchronousTestCase):
         service = self.make(f"--data-dir={self.mktemp()}", *LOCAL)
         self.assertIsInstance(service, MultiService)
         names = [child.name for child in service]
-        self.assertEqual([name for name in names if name != "lag"], ["subscribe", "connector", "router", "api"])
+        self.assertEqual(
+            [name for name in names if name != "lag"], ["subscribe", "cache", "connector", "router", "api"]
+        )
         for child in service:
             self.assertTrue(IService.providedBy(child))
 

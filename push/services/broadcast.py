@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import Unavailable
-from push.ipush import IConnection, IPushForm, IPushRun
+from push.ipush import NONE_KEPT, IConnection, IPushForm, IPushRun
 from push.services.tasks import Tasks
 from push.services.turns import Flusher, Slices
 
@@ -24,6 +24,7 @@ _STRIDE = 32
 class _Broadcast:
     message_id: int
     payload: bytes
+    is_logged: bool
     done: "Deferred[int]"
     sent: int = 0
     forms: dict[IPushForm, bytes] = field(default_factory=dict)
@@ -39,13 +40,16 @@ class _Broadcast:
 class _Run:
     """The broadcasts that one connection lacks; the same for nearly all connections."""
 
-    __slots__ = ("_broadcasts", "_joined", "_whole", "message_ids")
+    __slots__ = ("_broadcasts", "_joined", "_whole", "are_kept", "first_kept_id", "last_kept_id", "message_ids")
 
     def __init__(self, broadcasts: Sequence[_Broadcast]) -> None:
         self._broadcasts = broadcasts
         self._joined: dict[IPushForm, bytes] = {}
         self._whole = 0
         self.message_ids = tuple(broadcast.message_id for broadcast in broadcasts)
+        self.are_kept = tuple(broadcast.is_logged for broadcast in broadcasts)
+        kept = [broadcast.message_id for broadcast in broadcasts if broadcast.is_logged]
+        self.first_kept_id, self.last_kept_id = (min(kept), max(kept)) if kept else (NONE_KEPT, -1)
 
     def joined(self, form: IPushForm) -> bytes:
         data = self._joined.get(form)
@@ -104,12 +108,13 @@ class Broadcaster:
         self._is_running = False
         self.latest = 0
 
-    def publish(self, message_id: int, payload: bytes) -> "Deferred[int]":
-        """Accept a broadcast: every session open now gets it, or is closed.
+    def publish(self, message_id: int, payload: bytes, is_logged: bool = False) -> "Deferred[int]":
+        """Accept a broadcast: every session open now gets it, or is closed, or (if it is logged) pulls it.
 
         Args:
             message_id: its id.
             payload: what clients get.
+            is_logged: it is in the log of broadcasts.
 
         Returns:
             Fires with how many connections it was handed to, when the pass is over.
@@ -120,7 +125,7 @@ class Broadcaster:
         if self._waiting_bytes + len(payload) > self._max_waiting_bytes and self._waiting:
             raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=1.0)
         self._waiting_bytes += len(payload)
-        broadcast = _Broadcast(message_id, payload, Deferred())
+        broadcast = _Broadcast(message_id, payload, is_logged, Deferred())
         self._waiting.append(broadcast)
         self.latest += 1
         if not self._is_running:

@@ -10,6 +10,7 @@ from push.model import Check
 from push.services.connector import Connector
 from push.services.departure import depart
 from push.services.listening import Listener
+from push.services.log_places import INTERVAL_S
 from push.services.periodic import Periodic
 
 SWEEP_INTERVAL_S = 1.0
@@ -47,8 +48,12 @@ class Clients(MultiService):
         # A test's clock may want deadlines looked at more often than once a second.
         interval_s = min(SWEEP_INTERVAL_S, connector.limits.handshake_timeout_s, connector.limits.close_timeout_s)
         self._sweep = Periodic("sweeping connections", connector.sweep, interval_s=interval_s, clock=clock)
+        self._log_places = Periodic(
+            "noting what sessions have", connector.log_places.look, interval_s=INTERVAL_S, clock=clock
+        )
         for listener in listeners:
             listener.setServiceParent(self)
+        self._log_places.setServiceParent(self)
         self._sweep.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
@@ -79,4 +84,5 @@ class Clients(MultiService):
             spread_s=self._stop_spread_s,
             fraction=self._fraction,
         )
+        self._log_places.stopService()
         self._sweep.stopService()

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError, RateLimited, Unavailable
-from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, ISubscribe
+from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, IPulling, ISubscribe
 from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
 from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import Disconnect, SubRequest
@@ -20,7 +20,11 @@ from push.rates import TokenBucket
 from push.services.broadcast import Broadcaster
 from push.services.connections import Connections
 from push.services.delivering import Delivering
+from push.services.log_places import LogPlaces, logged_up_to
 from push.services.measures import ConnectorMeasures
+from push.services.relief import Ceiling
+from push.services.replays import Replays
+from push.services.reports import Reports
 from push.services.tasks import Tasks
 from push.services.turns import Flusher, Slices
 
@@ -36,6 +40,7 @@ class Connector:
         address: "host:port" that it advertises.
         limits: what it allows.
         subscribe: where sessions are opened.
+        cache: keeps what clients have not got yet.
         clock: monotonic seconds and callLater.
         now_ms: milliseconds since 1970.
         version: of the software, for node().
@@ -49,6 +54,7 @@ class Connector:
         address: str,
         limits: ConnectionLimits,
         subscribe: ISubscribe,
+        cache: IPulling,
         clock: IReactorTime,
         now_ms: Callable[[], int],
         version: str,
@@ -59,6 +65,7 @@ class Connector:
         self.measures = ConnectorMeasures()
         self.tasks = Tasks()
         self._subscribe = subscribe
+        self._cache = cache
         self._clock = clock
         self._now_ms = now_ms
         self._version = version
@@ -82,7 +89,16 @@ class Connector:
         self._opening: set[IConnection] = set()
         # Connections that are over: when to abort what is left of them, and why they ended.
         self._closing: dict[IConnection, tuple[float, str]] = {}
-        self._outbox_bytes = 0
+        self._ceiling = Ceiling(max_bytes=limits.max_node_outbox_bytes, connections=self.connections.with_session)
+        # See IConnectionHost.
+        self.outbox_grew = self._ceiling.grew
+        self._reports = Reports(cache=cache, clock=clock, tasks=self.tasks)
+        self._replays = Replays(cache=cache, reports=self._reports, clock=clock, tasks=self.tasks)
+        # See IConnectionHost.
+        self.wants_more = self._replays.wants_more
+        self.log_places = LogPlaces(
+            cache=cache, connections=self.connections.with_session, slices=slices, tasks=self.tasks
+        )
         self._is_draining = False
         # Nobody who still has something to read is cut before this.
         self._drain_until_s = 0.0
@@ -114,18 +130,16 @@ class Connector:
         self._opening.add(connection)
         self.tasks.spawn("opening a session", self._open(connection, request))
 
-    def acknowledged(self, connection: IConnection, message_ids: Sequence[int]) -> None:
+    def acknowledged(self, connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """See IConnectionHost."""
-        self.measures.acknowledged += len(message_ids)
+        self.measures.acknowledged += awaited
+        registration = connection.registration
+        if registration is not None:
+            self._reports.acknowledged(registration.token, message_ids)
 
     def next_turn(self, call: Callable[[], None]) -> None:
         """See IConnectionHost."""
         self._clock.callLater(0, call)
-
-    def outbox_grew(self, size_bytes: int) -> bool:
-        """See IConnectionHost."""
-        self._outbox_bytes += size_bytes
-        return self._outbox_bytes <= self.limits.max_node_outbox_bytes
 
     def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
         """See IConnectionHost."""
@@ -156,16 +170,26 @@ class Connector:
         """See IConnector."""
         began_s = self._clock.seconds()
         report = await self._delivering.deliver(batch)
+        if batch and batch[-1].is_logged:  # deliveries for tags come alone, or with others at the end of a call
+            self.log_places.has_moved = True
         self.measures.sent += sum(report.sent)
         self.measures.delivery.observe(self._clock.seconds() - began_s, len(batch))
         return report
 
-    async def broadcast(self, message_id: int, payload: bytes) -> int:
+    async def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> int:
         """See IConnector."""
         began_s = self._clock.seconds()
-        sent = await self._delivering.broadcast(message_id, payload)
+        sent = await self._delivering.broadcast(message_id, payload, is_logged)
+        self.log_places.has_moved |= is_logged
         self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
         return sent
+
+    async def refill(self, tokens: Sequence[str]) -> None:
+        """See IConnector."""
+        for token in tokens:
+            connection = self.connections.by_token.get(token)
+            if connection is not None:
+                connection.fall_behind()
 
     async def kick(self, token: str, reason: Disconnect) -> bool:
         """See IConnector."""
@@ -203,6 +227,8 @@ class Connector:
         if connection.registration is None:  # a session that is only renewed still lacks what it lacked
             connection.broadcast_number = self._broadcaster.latest
         connection.opened(registration, interval_ms, self._now_ms())
+        if self._cache.has(registration.token) and connection.registration is registration:
+            self._replays.begin(connection)
         if replaced is not None:
             replaced.disconnect(_REPLACED)
 
@@ -228,7 +254,8 @@ class Connector:
         """See IMeasured."""
         yield Sample("push_connections", "gauge", "Open connections.", len(self.connections))
         yield Sample("push_sessions", "gauge", "Open sessions.", self.connections.sessions)
-        yield Sample("push_outbox_bytes", "gauge", "Bytes that wait for clients to read.", self._outbox_bytes)
+        yield Sample("push_outbox_bytes", "gauge", "Bytes that wait for clients to read.", self._ceiling.waiting_bytes)
+        yield Sample("push_sessions_behind", "gauge", "Sessions that are being brought up to date.", len(self._replays))
         yield from self.measures.samples()
 
     # Inside
@@ -266,12 +293,20 @@ class Connector:
 
     def _end_session(self, connection: IConnection) -> None:
         self._opening.discard(connection)
+        self._replays.forget(connection)
         registration = self.connections.unbind(connection)
         if registration is not None:
+            self._reports.flush()
+            log_position = logged_up_to(connection)
+            if log_position >= 0:
+                self.tasks.spawn("noting what a session had", self._moved(registration.token, log_position))
             self.tasks.spawn("closing a session", self._closed(registration))
 
     async def _closed(self, registration: Registration) -> None:
         await self._subscribe.closed([registration])
+
+    async def _moved(self, token: str, log_position: int) -> None:
+        await self._cache.moved([(token, log_position)])
 
 
 def _shortened(token: str) -> str:

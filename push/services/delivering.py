@@ -57,7 +57,7 @@ class Delivering:
         finally:
             order.release()
 
-    async def broadcast(self, message_id: int, payload: bytes) -> int:
+    async def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> int:
         """Bring a message to every session, behind all that was begun before it.
 
         Returns:
@@ -70,11 +70,11 @@ class Delivering:
         if order.locked:
             await order.acquire()
             try:  # published before the release, which lets the next batch go at once
-                passed = self._broadcaster.publish(message_id, payload)
+                passed = self._broadcaster.publish(message_id, payload, is_logged)
             finally:
                 order.release()
         else:
-            passed = self._broadcaster.publish(message_id, payload)
+            passed = self._broadcaster.publish(message_id, payload, is_logged)
         return await passed
 
     async def _deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
@@ -85,7 +85,7 @@ class Delivering:
         for position, delivery in enumerate(batch):
             tokens = delivery.tokens
             if len(tokens) == 1:
-                outcome = self._deliver_lone(delivery.message_id, delivery.payload, tokens[0])
+                outcome = self._deliver_lone(delivery, tokens[0])
                 sent.append(0 if outcome else 1)
                 if outcome:
                     missed[position] = [(tokens[0], outcome)]
@@ -104,14 +104,22 @@ class Delivering:
                     end_s = self._slices.start()
         return DeliveryReport(sent, missed)
 
-    def _deliver_lone(self, message_id: int, payload: bytes, token: str) -> Outcome:
+    def _deliver_lone(self, delivery: Delivery, token: str) -> Outcome:
         connection = self._by_token.get(token)
         if connection is None:
             return Outcome.OFFLINE
         broadcaster = self._broadcaster
         if connection.broadcast_number < broadcaster.latest:
             broadcaster.catch_up(connection)
-        return connection.push(message_id, connection.form.encode_push(message_id, payload))
+        payload = delivery.payload
+        if payload is None:
+            connection.fall_behind()
+            return Outcome.BEHIND
+        message_id = delivery.message_id
+        outcome = connection.push(message_id, connection.form.encode_push(message_id, payload), delivery.is_kept)
+        if delivery.is_logged and not outcome:
+            connection.log_position = max(connection.log_position, message_id)
+        return outcome
 
     async def _deliver_many(self, delivery: Delivery) -> list[tuple[str, Outcome]]:
         """One message for many tokens, encoded once for each form; who did not get it."""
@@ -127,13 +135,19 @@ class Delivering:
                 continue
             if connection.broadcast_number < broadcaster.latest:
                 broadcaster.catch_up(connection)
-            frame = frames.get(connection.form)
-            if frame is None:
-                frame = connection.form.encode_push(delivery.message_id, delivery.payload)
-                frames[connection.form] = frame
-            outcome = connection.push(delivery.message_id, frame)
+            if delivery.payload is None:
+                connection.fall_behind()
+                outcome = Outcome.BEHIND
+            else:
+                frame = frames.get(connection.form)
+                if frame is None:
+                    frame = connection.form.encode_push(delivery.message_id, delivery.payload)
+                    frames[connection.form] = frame
+                outcome = connection.push(delivery.message_id, frame, delivery.is_kept)
             if outcome:
                 not_sent.append((token, outcome))
+            elif delivery.is_logged:
+                connection.log_position = max(connection.log_position, delivery.message_id)
             if not steps % _STRIDE and self._slices.is_over(end_s):
                 self._flusher.flush()
                 await self._slices.turn()

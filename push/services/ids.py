@@ -101,14 +101,24 @@ class IdFloor(Service):
         store: where.
         clock: for the interval.
         tasks: runs the writes.
+        loaded: told the floor, in milliseconds since 1970, before ids are given out.
     """
 
     _log = Logger()
 
-    def __init__(self, ids: MessageIds, *, store: IFloorStore, clock: IReactorTime, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        ids: MessageIds,
+        *,
+        store: IFloorStore,
+        clock: IReactorTime,
+        tasks: Tasks,
+        loaded: Callable[[int], None] = lambda floor_ms: None,
+    ) -> None:
         self._ids = ids
         self._store = store
         self._tasks = tasks
+        self._loaded = loaded
         self._written_ms = 0
         self._is_busy = False
         self._has_failed = False
@@ -118,6 +128,7 @@ class IdFloor(Service):
         """Read the floor and reserve the next stretch; ids may be given out after this."""
         floor_ms = await self._store.floor(_FLOOR)
         self._ids.raise_floor(floor_ms)
+        self._loaded(floor_ms)
         await self._reserve()
         self._ids.is_ready = True
 

@@ -87,8 +87,11 @@ class _Host:
         else:
             self._connector.attach(connection, self.lent, self.limits.default_interval_ms)
 
-    def acknowledged(self, connection: IConnection, message_ids: Sequence[int]) -> None:
+    def acknowledged(self, connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """It does not acknowledge."""
+
+    def wants_more(self, connection: IConnection) -> None:
+        self._connector.wants_more(connection)
 
     def next_turn(self, call: Callable[[], None]) -> None:
         self._connector.next_turn(call)
@@ -96,8 +99,8 @@ class _Host:
     def mark_dirty(self, connection: IConnection) -> None:
         self._connector.mark_dirty(connection)
 
-    def outbox_grew(self, size_bytes: int) -> bool:
-        return self._connector.outbox_grew(size_bytes)
+    def outbox_grew(self, size_bytes: int) -> None:
+        self._connector.outbox_grew(size_bytes)
 
     def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
         """`lost` follows at once."""

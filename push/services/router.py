@@ -5,13 +5,28 @@ Must not import adapters, stores or web: it meets subscribe and the connectors t
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+import msgspec
 from zope.interface import implementer
 
 from push.errors import NotFound, PushError, Unavailable, Unregistered
-from push.ipush import IMeasured, INodes, IRouter, ISubscribe
-from push.model import Located, PushRequest, PushResult, Sample, TagQuery, ToAll, ToConnector, ToTags, ToTokens, ToUids
-from push.services.calls import Calls, Progress
+from push.ipush import ICache, IMeasured, INodes, IReceipts, IRouter, ISubscribe
+from push.model import (
+    PLAIN,
+    Everybody,
+    Located,
+    PushRequest,
+    PushResult,
+    Sample,
+    TagQuery,
+    ToAll,
+    ToConnector,
+    ToTags,
+    ToTokens,
+    ToUids,
+)
+from push.services.dispatch import Dispatch
 from push.services.ids import MessageIds
+from push.services.progress import Progress, begins_ms
 from push.services.routing_measures import RoutingMeasures
 
 # How many tokens of a tag query are resolved and delivered at a time: bounds the memory of a message to millions.
@@ -27,40 +42,90 @@ class Router:
     Args:
         subscribe: knows tokens.
         nodes: knows connectors.
+        cache: keeps what is to survive.
+        receipts: is told what becomes of messages.
         ids: gives out message ids.
     """
 
-    def __init__(self, *, subscribe: ISubscribe, nodes: INodes, ids: MessageIds) -> None:
+    def __init__(
+        self, *, subscribe: ISubscribe, nodes: INodes, cache: ICache, receipts: IReceipts, ids: MessageIds
+    ) -> None:
         self._subscribe = subscribe
         self._nodes = nodes
+        self._cache = cache
+        self._receipts = receipts
         self._ids = ids
         self._measures = RoutingMeasures()
 
     async def push(self, requests: Sequence[PushRequest]) -> Sequence[PushResult | PushError]:
-        """See IRouter."""
+        """See IRouter. What requests say of repetition, delay and waiting is not looked at here."""
         if not self._ids.is_ready:
             raise Unavailable("the server is starting", retry_after_s=1.0)
         tokens, of_uids = await self._resolve(requests)
         owners = {token: uid for uid, theirs in of_uids.items() for token in theirs}
         located = await self._subscribe.locate(tokens, owners)
-        # From here on, nothing is awaited between two requests, unless a tag query has to be read: ids are given
-        # out and calls are started in the order of acceptance.
+        # From here on, nothing is awaited between two requests, unless a tag query has to be read, or one has to be on
+        # disk first: ids are given out and calls are started in the order of acceptance.
         ids = self._ids.take(len(requests))
-        calls = Calls(self._nodes.connectors(), self._measures, len(requests))
-        online = located.online
+        return await self._send(requests, ids, located, of_uids)
+
+    async def send_due(self, message_id: int, due_ms: int, request: PushRequest) -> PushResult | PushError:
+        """Send a message that was accepted earlier to be sent now.
+
+        Args:
+            message_id: its id since then.
+            due_ms: when it was to be sent, milliseconds since 1970: from then on it lives.
+            request: as it was accepted.
+
+        Raises:
+            Unavailable: try again.
+        """
+        # That it was asked for by its key is known since then.
+        request = msgspec.structs.replace(request, options=msgspec.structs.replace(request.options, once=None))
+        tokens, of_uids = await self._resolve([request])
+        owners = {token: uid for uid, theirs in of_uids.items() for token in theirs}
+        located = await self._subscribe.locate(tokens, owners)
+        (result,) = await self._send([request], [message_id], located, of_uids, due_ms)
+        return result
+
+    async def _send(
+        self,
+        requests: Sequence[PushRequest],
+        ids: list[int],
+        located: Located,
+        of_uids: Mapping[str, tuple[str, ...]],
+        from_ms: int | None = None,
+    ) -> Sequence[PushResult | PushError]:
+        dispatch = Dispatch(
+            requests,
+            connectors=self._nodes.connectors(),
+            cache=self._cache,
+            subscribe=self._subscribe,
+            receipts=self._receipts,
+            measures=self._measures,
+        )
+        online, unknown = located.online, located.unknown
         lone = 0
         for position, request in enumerate(requests):
             target = request.target
-            # One token that is online is what nearly all messages are for: no more than two look-ups for it.
-            if type(target) is ToTokens and len(target.tokens) == 1 and not request.validate_only:
-                session = online.get(target.tokens[0])
-                if session is not None:
+            # One registered token is what nearly all messages are for: no more than two look-ups for it.
+            if (
+                type(target) is ToTokens
+                and len(target.tokens) == 1
+                and request.options is PLAIN
+                and from_ms is None
+                and not request.validate_only
+            ):
+                token = target.tokens[0]
+                session = online.get(token)
+                if session is not None or token not in unknown:
                     lone += 1
-                    calls.add_lone(position, ids[position], request.payload, target.tokens, session.connector)
+                    dispatch.lone(position, ids[position], token, session)
                     continue
-            progress = calls.begin(position, ids[position], request)
+            begins = begins_ms(ids[position]) if from_ms is None else from_ms
+            progress = dispatch.begin(position, ids[position], begins)
             try:
-                awaited = self._accept(progress, calls, located, of_uids)
+                awaited = self._accept(progress, dispatch, located, of_uids)
                 if awaited is not None:
                     await awaited
                     # Others may have been accepted meanwhile: what comes now is later than they are.
@@ -69,7 +134,7 @@ class Router:
                 progress.error = error
         if lone:
             self._measures.requested(ToTokens, lone)
-        return await calls.results()
+        return await dispatch.results()
 
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
@@ -93,7 +158,7 @@ class Router:
         return tokens, of_uids
 
     def _accept(
-        self, progress: Progress, calls: Calls, located: Located, of_uids: Mapping[str, tuple[str, ...]]
+        self, progress: Progress, dispatch: Dispatch, located: Located, of_uids: Mapping[str, tuple[str, ...]]
     ) -> Awaitable[None] | None:
         """Start one request; what is returned must be awaited before the next is started."""
         target = progress.request.target
@@ -106,29 +171,32 @@ class Router:
                 if progress.unknown and target.single:
                     raise Unregistered("this token is not registered: delete it from your records")
                 tokens = [token for token in tokens if token not in unknown]
-            calls.add(progress, tokens, located)
+            dispatch.add(progress, tokens, located.online)
         elif isinstance(target, ToUids):
             progress.unknown = [uid for uid in target.uids if uid not in of_uids]
-            calls.add(progress, [token for uid in target.uids for token in of_uids.get(uid, ())], located)
+            tokens = [token for uid in target.uids for token in of_uids.get(uid, ())]
+            progress.owners = {token: uid for uid in target.uids for token in of_uids.get(uid, ())}
+            dispatch.add(progress, tokens, located.online)
         elif isinstance(target, ToTags):
-            return self._send_to_tags(progress, calls, target.query)
+            return self._send_to_tags(progress, dispatch, target.query)
         else:
-            return self._send_to_connectors(progress, calls, target)
+            return self._send_to_connectors(progress, dispatch, target)
         return None
 
-    async def _send_to_tags(self, progress: Progress, calls: Calls, query: TagQuery) -> None:
+    async def _send_to_tags(self, progress: Progress, dispatch: Dispatch, query: TagQuery) -> None:
+        await dispatch.log(progress, query)
         after = ""
         while True:
             page = await self._subscribe.tagged(query, after, TAG_PAGE)
             if page:
                 located = await self._subscribe.locate(page, {})
-                calls.add(progress, page, located)
-                await calls.done()
+                dispatch.add(progress, page, located.online)
+                await dispatch.done()
             if len(page) < TAG_PAGE:
                 return
             after = page[-1]
 
-    async def _send_to_connectors(self, progress: Progress, calls: Calls, target: ToConnector | ToAll) -> None:
+    async def _send_to_connectors(self, progress: Progress, dispatch: Dispatch, target: ToConnector | ToAll) -> None:
         connectors = self._nodes.connectors()
         if isinstance(target, ToConnector):
             chosen = [each for address, each in connectors.items() if _is_at(address, target.address)]
@@ -136,13 +204,14 @@ class Router:
                 raise NotFound("no connector has this address: GET /v1/nodes lists those there are")
         else:
             chosen = list(connectors.values())
-            if not chosen:
+            if not chosen and progress.expires_ms is None:
                 raise Unavailable("no connector is there", retry_after_s=1.0)
         if progress.request.validate_only:
             for connector in chosen:
                 progress.targets += (await connector.node()).sessions
-        else:
-            calls.broadcast(progress, chosen)
+            return
+        await dispatch.log(progress, Everybody())
+        await dispatch.broadcast(progress, chosen)
 
 
 def _is_at(address: str, wanted: str) -> bool:

@@ -18,7 +18,7 @@ class RoutingMeasures:
 
     def __init__(self) -> None:
         self._requested: dict[type, int] = dict.fromkeys(_NAMES, 0)
-        self._became: dict[tuple[type, Outcome], int] = {}
+        self._became: dict[tuple[type, str], int] = {}
 
     def requested(self, target: type, times: int) -> None:
         """Count messages for a kind of target."""
@@ -26,6 +26,13 @@ class RoutingMeasures:
 
     def became(self, target: type, outcome: Outcome, times: int) -> None:
         """Count what became of a message for some tokens."""
+        self._count(target, outcome.name.lower(), times)
+
+    def cached(self, target: type, times: int) -> None:
+        """Count tokens for which a message is kept, and to which it was not sent."""
+        self._count(target, "cached", times)
+
+    def _count(self, target: type, outcome: str, times: int) -> None:
         if times:
             key = (target, outcome)
             self._became[key] = self._became.get(key, 0) + times
@@ -35,5 +42,5 @@ class RoutingMeasures:
         for target, times in self._requested.items():
             yield Sample("push_requests_total", "counter", "Messages routed.", times, (("target", _NAMES[target]),))
         for (target, outcome), times in self._became.items():
-            labels = (("target", _NAMES[target]), ("outcome", outcome.name.lower()))
+            labels = (("target", _NAMES[target]), ("outcome", outcome))
             yield Sample("push_messages_total", "counter", "Messages by what became of them.", times, labels)

@@ -30,7 +30,7 @@ def build_site(
     router: IRouter,
     subscribe: ISubscribe,
     nodes: INodes,
-    messages: IMessages | None,
+    messages: IMessages,
     readiness: IReadiness,
     measured: Sequence[IMeasured],
     settings: ApiSettings,
@@ -44,7 +44,7 @@ def build_site(
         router: takes the messages.
         subscribe: knows the tokens.
         nodes: the connectors.
-        messages: knows what was accepted; None where nobody does, and nothing is served about it.
+        messages: knows what was accepted.
         readiness: tries whether this node works.
         measured: whose numbers /metrics and /v1/stats show; those of the API itself are added.
         settings: keys and limits.
@@ -62,7 +62,7 @@ def build_site(
     docs = DocRoutes()
     routes: tuple[Route, ...] = (
         *MessageRoutes(router=router, reader=reader, clock=clock, settings=settings).routes(),
-        *(ReceiptRoutes(messages).routes() if messages is not None else ()),
+        *ReceiptRoutes(messages).routes(),
         *TokenRoutes(subscribe=subscribe, nodes=nodes, clock=clock).routes(),
         *NodeRoutes(nodes=nodes, clock=clock).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),

@@ -99,14 +99,16 @@ class RememberingTests(SynchronousTestCase):
             for name in ("uid", "tags", "device"):
                 self.assertEqual(after[name], before[name])
             self.assertEqual((after["uid"], sorted(after["tags"])), ("alice", ["beta", "news"]))
-            self.assertEqual(server.api.send({"token": token}, "while away")["sent"], 0)
+            away = server.api.send({"token": token}, "while away")
+            self.assertEqual((away["sent"], away["cached"]), (0, 1))
+            ids.append(int(away["id"]))
             with WireClient(server.port) as client:
                 client.open(token=token)
                 for target in ({"token": token}, {"uid": "alice"}, {"tags": {"all": ["news", "beta"]}}):
                     reply = server.api.send(target, "back")
                     self.assertEqual(reply["sent"], 1)
                     ids.append(int(reply["id"]))
-                self.assertEqual(client.messages(3), [b"back"] * 3)
+                self.assertEqual(client.messages(4), [b"while away", *[b"back"] * 3])
             self.assertEqual(ids, sorted(set(ids)))
             self.assertEqual(server.stop(), 0)
             self.assertNotIn("Traceback", server.output())

@@ -139,14 +139,15 @@ class DeathTests(WorkersCase):
             for client in held[name]:
                 self.assertIsNone(client.until_closed()[1])
                 wait_until("it is offline", lambda client=client: not server.api.token(client.token)["online"], 5)
-                self.assertEqual(server.api.send({"token": client.token}, "to nobody")["sent"], 0)
+                away = server.api.send({"token": client.token}, "while away")
+                self.assertEqual((away["sent"], away["cached"]), (0, 1))
             for other in (client for each in held if each != name for client in held[each]):
                 self.assertEqual(server.api.send({"token": other.token}, "still here")["sent"], 1)
                 self.assertEqual(other.message(), b"still here")
             for client in held[name]:  # they come back, to whoever is there
                 again = self.client(server, token=client.token)
                 self.assertEqual(server.api.send({"token": again.token}, "again")["sent"], 1)
-                self.assertEqual(again.message(), b"again")
+                self.assertEqual(again.messages(2), [b"while away", b"again"])
             wait_until("it is started again", lambda: server.api.sample("push_worker_starts_total") == 3)
             wait_until("it serves clients again", lambda: server.api.sample("push_workers") == 2)
             self.assertEqual(len(workers(server)), 2)

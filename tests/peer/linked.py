@@ -18,12 +18,14 @@ from push.protocols.peer.connector_door import ConnectorDoor
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
+from push.protocols.peer.remote_cache import RemoteCache
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
 from push.protocols.wire.signals import Signal
 from push.services.client_auth import OpenDoor
 from push.services.connector import Connector
 from push.services.probe import Probe
 from push.services.subscribe import Subscribe
+from tests.fakes_cache import MemoryCache
 from tests.fakes_store import MemoryTokenStore
 from tests.services.clients import LIMITS, Client
 
@@ -54,6 +56,7 @@ class House:
 
     Attributes:
         subscribe: its tokens.
+        cache: what it keeps for them.
         arrived: the connectors that came, by name.
         ready: the names of those that said so.
     """
@@ -68,6 +71,7 @@ class House:
             now_ms=lambda: int(clock.seconds() * 1000),
             random_bytes=lambda size: next(count).to_bytes(size, "big"),
         )
+        self.cache = MemoryCache()
         self.secrets = OneTimeSecrets()
         self.arrived: dict[str, Arrival] = {}
         self.ready: list[str] = []
@@ -79,6 +83,7 @@ class House:
             name,
             mind,
             subscribe=self.subscribe,
+            pulling=self.cache,
             clock=self.clock,
             max_waiting_bytes=self.max_waiting_bytes,
             arrived=self._arrive,
@@ -107,6 +112,7 @@ class Worker:
             address=name,
             limits=limits,
             subscribe=self.subscribe,
+            cache=RemoteCache(self.asking),
             clock=self.clock,
             now_ms=lambda: int(self.clock.seconds() * 1000),
             version="test",

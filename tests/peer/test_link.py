@@ -13,13 +13,14 @@ from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, PushError, Unavailable
 from push.ipush import IConnector, ISubscribe
-from push.model import Delivery, DeliveryReport, Outcome, Registration, TagQuery
+from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Registration, TagQuery
 from push.protocols.peer.envelopes import MAJOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
 from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
 from push.protocols.peer.login import LOGIN_LIMIT_S
+from push.protocols.wire.frames import ID
 from push.protocols.wire.messages import Disconnect, SubRequest
-from push.protocols.wire.signals import CloseCode, Signal
+from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 from tests.peer.linked import NAME, House, Worker
 from tests.services.clients import LIMITS, Client
 
@@ -426,7 +427,7 @@ class ConnectorTests(LinkCase):
         self.assertEqual(list(report.sent), [0])
 
     def test_a_broadcast_that_is_refused_is_refused_here(self) -> None:
-        async def refuse(message_id: int, payload: bytes) -> int:
+        async def refuse(message_id: int, payload: bytes, is_logged: bool) -> int:
             raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=3.0)
 
         self.worker.connector.broadcast = refuse  # type: ignore[method-assign]
@@ -500,3 +501,67 @@ class ConnectorTests(LinkCase):
         for each in waiting:
             if each not in refused:
                 self.successResultOf(each)
+
+
+class CacheTests(LinkCase):
+    """The cache over the link: what a session is behind with is pulled, and what it has is told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.worker.join()
+
+    def keep(self, message_id: int, payload: bytes, token: str, **more: Any) -> None:
+        """Keep a message for a token, or for all."""
+        keep = Keep(message_id, payload, (token,) if token else (), 10**15, **more)
+        self.successResultOf(Deferred.fromCoroutine(self.house.cache.keep([keep])))
+
+    def session(self, request: bytes) -> Client:
+        """A client that has sent a SUB, and has read nothing yet."""
+        client = Client(self.worker.connector, self.clock)
+        client.send(Signal.SUB, request)
+        return client
+
+    def test_what_was_kept_is_pulled_and_what_was_handed_over_is_told(self) -> None:
+        payloads = [b"%02d" % number + bytes(60_000) for number in range(20)]  # more than a call of PB could carry
+        for number, payload in enumerate(payloads):
+            self.keep(number + 1, payload, "t")
+        client = self.session(b'{"token":"t"}')
+        self.worker.settle(500)
+        self.assertEqual([body[:2] for body in client.pushes()], [payload[:2] for payload in payloads])
+        self.worker.settle()
+        self.assertEqual(self.house.cache.entries, [])
+
+    def test_acknowledgements_are_told_and_impossible_ids_break_nothing(self) -> None:
+        self.keep(7, b"seven", "t")
+        client = self.session(b'{"token":"t","ack":true}')
+        self.worker.settle()
+        self.assertEqual([body[8:] for body in client.pushes()], [b"seven"])
+        ids = (1 << 64) - 1, 1 << 63, 7
+        client.send(Signal.PUB_ACK, b"".join(map(ID.pack, ids)), subsignal=SubSignal.MN)
+        self.clock.advance(0)
+        self.worker.settle()
+        self.assertEqual(self.house.cache.entries, [])
+        self.assertIn(NAME, self.house.arrived)
+
+    def test_what_is_not_to_be_seen_yet_and_what_was_missed_is_pulled(self) -> None:
+        client = self.session(b'{"token":"t"}')
+        self.worker.settle()
+        self.keep(1, b"one", "t")
+        report = self.run_call(self.worker.remote.deliver([Delivery(1, None, ("t",), True)]))
+        self.assertEqual(report.missed[0], [("t", Outcome.BEHIND)])
+        self.worker.settle()
+        self.assertEqual(client.pushes(), [b"one"])
+        self.keep(2, b"two", "t")
+        self.run_call(self.worker.remote.refill(["t"]))
+        self.worker.settle()
+        self.assertEqual(client.pushes(), [b"two"])
+
+    def test_places_in_the_log_are_told_at_the_end_of_a_session(self) -> None:
+        client = self.session(b'{"token":"t"}')
+        self.worker.settle()
+        self.keep(5, b"five", "", audience=Everybody())
+        self.run_call(self.worker.remote.broadcast(5, b"five", True))
+        self.assertEqual(client.pushes(), [b"five"])
+        client.hang_up()
+        self.worker.settle()
+        self.assertEqual(self.house.cache.log_positions, {"t": 5})

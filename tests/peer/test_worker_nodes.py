@@ -10,12 +10,14 @@ from zope.interface.verify import verifyObject
 from push.errors import NotFound
 from push.ipush import ILinkedConnector, IMeasured, INodes, IProbe
 from push.model import Check, Delivery, PushRequest, ToAll, ToConnector, ToTokens
-from push.protocols.wire.signals import CloseCode
+from push.protocols.wire.signals import CloseCode, Signal
 from push.services.canary import Canary
 from push.services.ids import MessageIds
 from push.services.router import Router
 from push.services.worker_nodes import PULL_INTERVAL_S, WorkerNodes
+from tests.fakes_cache import MemoryReceipts
 from tests.peer.linked import House, Worker
+from tests.services.clients import Client
 
 NAMES = ("127.0.0.1:6789#1", "127.0.0.1:6789#2")
 
@@ -31,7 +33,13 @@ class WorkerNodesTests(SynchronousTestCase):
         self.workers = [Worker(self.house, name) for name in NAMES]
         ids = MessageIds(node=0, now_ms=lambda: 1_800_000_000_000)
         ids.is_ready = True
-        self.router = Router(subscribe=self.house.subscribe, nodes=self.nodes, ids=ids)
+        self.router = Router(
+            subscribe=self.house.subscribe,
+            nodes=self.nodes,
+            cache=self.house.cache,
+            receipts=MemoryReceipts(),
+            ids=ids,
+        )
         self.canary = Canary(router=self.router, probes=self.nodes.probes, clock=self.clock)
 
     def join(self) -> None:
@@ -117,12 +125,18 @@ class WorkerNodesTests(SynchronousTestCase):
         self.assertEqual(last.pushes(), [b"x"])
         self.assertEqual([worker.connector.connections.sessions for worker in self.workers], [0, 1])
 
-    def test_messages_for_a_lost_worker_are_not_sent(self) -> None:
+    def test_messages_for_a_lost_worker_are_kept_and_come_at_another(self) -> None:
         self.join()
         _, answer = self.workers[0].client()
         self.house.arrived[NAMES[0]].link.lose("a test")
         (result,) = self.run_work(self.router.push([PushRequest(ToTokens((answer["token"],)), b"x")]))
-        self.assertEqual(result.sent, 0)
+        self.assertEqual((result.sent, result.cached), (0, 1))
+        client = Client(self.workers[1].connector, self.clock)
+        client.send(Signal.SUB, b'{"token":"%s"}' % answer["token"].encode())
+        self.settle()
+        self.assertEqual(client.pushes(), [b"x"])
+        self.settle()
+        self.assertEqual(self.house.cache.entries, [])
 
     def test_numbers_are_fetched_and_named(self) -> None:
         self.nodes.startService()

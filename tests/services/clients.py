@@ -8,6 +8,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from push.ipush import ICache
 from push.model import ConnectionLimits
 from push.protocols.framed import FramedFactory
 from push.protocols.tcp import FramedProtocol
@@ -16,6 +17,7 @@ from push.protocols.wire.signals import Signal
 from push.services.client_auth import OpenDoor
 from push.services.connector import Connector
 from push.services.subscribe import Subscribe
+from tests.fakes_cache import MemoryCache
 from tests.fakes_store import MemoryTokenStore
 
 LIMITS = ConnectionLimits(
@@ -127,8 +129,10 @@ class Client:
         self.protocol.resumeProducing()
 
 
-def make_connector(clock: Clock, **limits: Any) -> tuple[Connector, Subscribe, MemoryTokenStore]:
-    """A connector over a store in memory."""
+def make_connector(
+    clock: Clock, cache: ICache | None = None, **limits: Any
+) -> tuple[Connector, Subscribe, MemoryTokenStore]:
+    """A connector over a store in memory, and a cache of its own if none is given."""
     store = MemoryTokenStore()
     count = iter(range(1_000_000))
     subscribe = Subscribe(
@@ -141,6 +145,7 @@ def make_connector(clock: Clock, **limits: Any) -> tuple[Connector, Subscribe, M
         address=ADDRESS,
         limits=replace(LIMITS, **limits),
         subscribe=subscribe,
+        cache=cache or MemoryCache(),
         clock=clock,
         now_ms=lambda: int(clock.seconds() * 1000),
         version="test",

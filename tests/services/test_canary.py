@@ -16,6 +16,7 @@ from push.services.nodes import LocalNodes
 from push.services.probe import Probe
 from push.services.readiness import Readiness
 from push.services.router import Router
+from tests.fakes_cache import MemoryCache, MemoryReceipts
 from tests.services.clients import make_connector
 
 
@@ -27,7 +28,13 @@ class CanaryTests(SynchronousTestCase):
         self.connector, self.subscribe, self.store = make_connector(self.clock)
         ids = MessageIds(node=0, now_ms=lambda: 1_800_000_000_000)
         ids.is_ready = True
-        self.router = Router(subscribe=self.subscribe, nodes=LocalNodes(self.connector), ids=ids)
+        self.router = Router(
+            subscribe=self.subscribe,
+            nodes=LocalNodes(self.connector),
+            cache=MemoryCache(),
+            receipts=MemoryReceipts(),
+            ids=ids,
+        )
         self.probe = Probe(connector=self.connector, subscribe=self.subscribe, protocol=FramedFactory, clock=self.clock)
         self.canary = Canary(router=self.router, probes=lambda: {"here": self.probe}, clock=self.clock)
 

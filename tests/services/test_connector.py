@@ -425,16 +425,32 @@ class SlowConsumers(ConnectorCase):
         self.assertEqual(sum(report.sent), 1000)
         self.assertEqual(len(client.pushes()), 1000)
 
-    def test_the_nodes_ceiling_closes_backlogged_clients_only(self) -> None:
+    def test_at_the_nodes_ceiling_those_with_most_to_read_are_closed_and_nobody_else(self) -> None:
         slow = [self.online() for _ in range(8)]
         fast, fast_token = self.online()
         for client, _ in slow:
             client.stop_reading()
-        for _, token in slow:
-            self.deliver((1, bytes(9000), [token]))
-        self.assertEqual([bool(client.goodbye()) for client, _ in slow], [False] * 5 + [True] * 3)
+        for (_, token), size in zip(slow, (3000, 3000, 9000, 9500, 9000, 9000, 3000, 6000), strict=True):
+            self.deliver((1, bytes(size), [token]))
+        goodbyes = [client.goodbye().get("code") for client, _ in slow]
+        self.assertEqual(goodbyes, [None, None, None, CloseCode.SLOW_CONSUMER, None, None, None, None])
         self.deliver((2, b"x", [fast_token]))
         self.assertEqual(fast.pushes(), [b"x"])
+
+    def test_while_closing_frees_nothing_not_everybody_is_closed(self) -> None:
+        clients = [self.online() for _ in range(8)]
+        for client, token in clients:
+            write = client.transport.write
+
+            def write_and_be_full(data: bytes, client: Client = client, write: Any = write) -> None:
+                write(data)
+                client.stop_reading()
+
+            self.patch(client.transport, "write", write_and_be_full)
+            self.deliver((1, bytes(9000), [token]))
+        self.clock.advance(0)
+        ended = sum(client.is_ended for client, _ in clients)
+        self.assertEqual(ended, 0, "what the transports hold cannot be dropped, and waits for nobody")
 
     def test_what_waits_is_counted_until_it_is_written_or_dropped(self) -> None:
         reads, token = self.online()

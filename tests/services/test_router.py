@@ -11,8 +11,10 @@ from zope.interface.verify import verifyObject
 from push.errors import NotFound, PushError, Unavailable, Unregistered
 from push.ipush import IMeasured, IRouter
 from push.model import (
+    Options,
     PushRequest,
     PushResult,
+    Store,
     TagQuery,
     Target,
     ToAll,
@@ -25,6 +27,7 @@ from push.services import router as router_module
 from push.services.ids import MessageIds
 from push.services.nodes import LocalNodes
 from push.services.router import Router
+from tests.fakes_cache import MemoryCache, MemoryReceipts
 from tests.services.clients import ADDRESS, Client, make_connector
 
 
@@ -33,10 +36,18 @@ class RouterCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.connector, self.subscribe, self.store = make_connector(self.clock)
+        self.cache = MemoryCache()
+        self.receipts = MemoryReceipts()
+        self.connector, self.subscribe, self.store = make_connector(self.clock, self.cache)
         self.ids = MessageIds(node=0, now_ms=lambda: 1_800_000_000_000)
         self.ids.is_ready = True
-        self.router = Router(subscribe=self.subscribe, nodes=LocalNodes(self.connector), ids=self.ids)
+        self.router = Router(
+            subscribe=self.subscribe,
+            nodes=LocalNodes(self.connector),
+            cache=self.cache,
+            receipts=self.receipts,
+            ids=self.ids,
+        )
 
     def online(self, **fields: Any) -> tuple[Client, str]:
         """A client with a session, and its token."""
@@ -82,8 +93,16 @@ class Targets(RouterCase):
         self.assertEqual(self.counts(self.push(ToTokens((token,)), b"hi")), (1, 1, 0))
         self.assertEqual((client.pushes(), other.pushes()), ([b"hi"], []))
 
-    def test_a_token_that_is_away_is_a_target_but_not_sent_to(self) -> None:
-        self.assertEqual(self.counts(self.push(ToTokens((self.offline(),), single=True))), (1, 0, 0))
+    def test_for_a_token_that_is_away_a_message_is_kept(self) -> None:
+        token = self.offline()
+        self.assertEqual(self.counts(self.push(ToTokens((token,), single=True), b"later")), (1, 0, 1))
+        self.assertEqual(self.cache.of(token), [b"later"])
+
+    def test_what_is_not_worth_keeping_is_a_target_but_not_sent(self) -> None:
+        token = self.offline()
+        self.assertEqual(self.counts(self.push(ToTokens((token,), single=True), ttl_s=0)), (1, 0, 0))
+        self.assertEqual(self.counts(self.push(ToTokens((token,)), options=Options(store=Store.NEVER))), (1, 0, 0))
+        self.assertEqual(self.cache.entries, [])
 
     def test_a_single_unknown_token_is_an_error(self) -> None:
         (error,) = self.push_all(PushRequest(ToTokens(("nobody",), single=True), b"x"))
@@ -100,7 +119,7 @@ class Targets(RouterCase):
         tablet, _ = self.online(uid="alice")
         self.offline(uid="alice")
         stranger, _ = self.online(uid="bob")
-        self.assertEqual(self.counts(self.push(ToUids(("alice",)))), (3, 2, 0))
+        self.assertEqual(self.counts(self.push(ToUids(("alice",)))), (3, 2, 1))
         self.assertEqual([client.pushes() for client in (phone, tablet, stranger)], [[b"x"], [b"x"], []])
 
     def test_a_token_that_becomes_another_users_while_the_store_is_asked_gets_nothing(self) -> None:
@@ -241,5 +260,5 @@ class Batches(RouterCase):
         counted = {(s.name, s.labels): s.value for s in self.router.samples()}
         total = "push_messages_total"
         self.assertEqual(counted[total, (("target", "tokens"), ("outcome", "sent"))], 1)
-        self.assertEqual(counted[total, (("target", "tokens"), ("outcome", "offline"))], 1)
+        self.assertEqual(counted[total, (("target", "tokens"), ("outcome", "cached"))], 1)
         self.assertEqual(counted[total, (("target", "all"), ("outcome", "sent"))], 1)

@@ -89,7 +89,11 @@ class FakeConnector:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")
 
-    def broadcast(self, message_id: int, payload: bytes) -> Awaitable[int]:
+    def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> Awaitable[int]:
+        """Not called by the API."""
+        raise AssertionError("the API delivers nothing itself")
+
+    def refill(self, tokens: Sequence[str]) -> Awaitable[None]:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")
 

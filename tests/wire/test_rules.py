@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.protocols.wire.backoff import Backoff
 from push.protocols.wire.liveness import held_interval_ms, idle_deadline_s
 from push.protocols.wire.messages import Disconnect, default_retry, parse_disconnect, write_disconnect
-from push.protocols.wire.outbox import BeyondWindow, Outbox
+from push.protocols.wire.outbox import Backlog, Outbox
 
 
 class OutboxTests(SynchronousTestCase):
@@ -27,7 +27,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual((len(outbox), outbox.messages, outbox.joined()), (3, 2, b"abc"))
 
     def test_what_is_beyond_the_window_comes_out_in_order(self) -> None:
-        beyond = BeyondWindow()
+        beyond = Backlog(is_behind=False)
         beyond.append(7, b"abc")
         beyond.append(8, b"d")
         self.assertEqual((len(beyond), beyond.size_bytes, beyond.next_id), (2, 4, 7))

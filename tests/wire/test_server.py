@@ -289,7 +289,7 @@ class WhileOpen(SessionCase):
         self.assertEqual([session.may_push(number, 2) for number in (1, 2, 3)], [True, True, False])
         ids = b"\0\0\0\0\0\0\0\2" + b"\0\0\0\0\0\0\0\x63"
         events = session.receive(Frame(Signal.PUB_ACK, SubSignal.MN, 0, ids))
-        self.assertEqual(events, (Acknowledged((2,)),))
+        self.assertEqual(events, (Acknowledged((2, 99), 1),))
         self.assertEqual([session.may_push(number, 2) for number in (3, 4)], [True, False])
 
     def test_half_an_id_ends_the_session(self) -> None:

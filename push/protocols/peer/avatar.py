@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 
-from push.ipush import ISubscribe
+from push.ipush import IPulling, ISubscribe
 from push.protocols.peer.asking import Answering
 from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, Reader, Welcome, encode
 from push.protocols.peer.errors import Incompatible, NotWelcome
@@ -42,6 +42,7 @@ class ConnectorAvatar(pb.Avatar):
         name: under which it has logged in: its unique address.
         mind: what can be called on it.
         subscribe: keeps the tokens.
+        pulling: the cache.
         clock: for the limits.
         max_waiting_bytes: of messages that wait for it.
         arrived: called when it has greeted.
@@ -54,6 +55,7 @@ class ConnectorAvatar(pb.Avatar):
         mind: pb.RemoteReference,
         *,
         subscribe: ISubscribe,
+        pulling: IPulling,
         clock: IReactorTime,
         max_waiting_bytes: int,
         arrived: Callable[[Arrival], None],
@@ -62,6 +64,7 @@ class ConnectorAvatar(pb.Avatar):
         self._name = name
         self._mind = mind
         self._subscribe = subscribe
+        self._pulling = pulling
         self._clock = clock
         self._max_waiting_bytes = max_waiting_bytes
         self._arrived = arrived
@@ -82,7 +85,7 @@ class ConnectorAvatar(pb.Avatar):
         if self._link is not None:
             raise NotWelcome("a node greets once")
         link = self._link = Link(self._mind, name=self._name, clock=self._clock)
-        sessions = Sessions(self._name, self._subscribe)
+        sessions = Sessions(self._name, self._subscribe, self._pulling)
         self._answering = Answering(sessions.answer, link=link, clock=self._clock)
         # First of all that its end causes: whoever looks from then on finds none of its sessions.
         link.when_lost(sessions.lost)

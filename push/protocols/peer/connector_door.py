@@ -15,7 +15,7 @@ from push.errors import PushError, Unavailable
 from push.ipush import IConnector, IMeasured, IProbe
 from push.model import Delivery, DeliveryReport, Outcome
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, encode
+from push.protocols.peer.envelopes import Kick, Passed, Reader, Refill, Replaced, encode
 from push.protocols.peer.errors import CallMalformed, trouble_of
 from push.protocols.peer.link import answering, as_bytes
 from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, write_reports
@@ -29,6 +29,7 @@ _log = Logger()
 
 _KICK: Reader[Kick] = Reader(Kick)
 _REPLACED: Reader[Replaced] = Reader(Replaced)
+_REFILL: Reader[Refill] = Reader(Refill)
 
 
 class ConnectorDoor(pb.Referenceable):
@@ -108,6 +109,10 @@ class ConnectorDoor(pb.Referenceable):
         reason = Disconnect(kick.code, kick.reason, kick.retry, kick.retry_after_s)
         return answering(_encoded(self._connector.kick(kick.token, reason)))
 
+    def remote_refill(self, data: object) -> "Deferred[bytes]":
+        """See IConnector.refill."""
+        return answering(_encoded(self._connector.refill(_REFILL.read(data).tokens)))
+
     def remote_replaced(self, data: object) -> "Deferred[bytes]":
         """See IConnector.replaced."""
         registrations = [session.at(self._name) for session in _REPLACED.read(data).sessions]
@@ -140,7 +145,9 @@ class ConnectorDoor(pb.Referenceable):
     def _broadcast(self, message: ToEverybody) -> None:
         self._broadcasts += 1
         number = self._broadcasts
-        done = Deferred.fromCoroutine(_awaited(self._connector.broadcast(message.message_id, message.payload)))
+        done = Deferred.fromCoroutine(
+            _awaited(self._connector.broadcast(message.message_id, message.payload, message.is_logged))
+        )
         done.addCallbacks(
             lambda sent: self._through(Passed(number, sent)),
             lambda failure: self._through(Passed(number, 0, trouble_of(self._expected(failure)))),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from push.model import Registration, TagQuery
+from push.model import Cursor, Registration, TagQuery
 from push.protocols.peer.errors import CallMalformed, Trouble
 from push.protocols.wire.messages import (
     MAX_AUTH_CHARS,
@@ -24,7 +24,8 @@ MAJOR = 1
 MINOR = 0
 
 # Of one envelope. One that is longer travels in pieces, as a frame.
-MAX_ENVELOPE_BYTES = 16_777_216
+# The largest payload there can be, and what a page out of the cache may have besides.
+MAX_ENVELOPE_BYTES = 16_777_216 + 1_048_576
 MAX_TOKENS = 1_000_000
 
 Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}\Z")]
@@ -149,7 +150,55 @@ class Revoke(msgspec.Struct, frozen=True, array_like=True, tag="revoke"):
     token: Token
 
 
-Wish = Open | Lend | Reopened | Closed | Locate | Online | TokensOf | Tagged | Describe | Revoke
+# And of the cache, each for the method of IPulling of the same name.
+
+
+class Pull(msgspec.Struct, frozen=True, array_like=True, tag="pull", gc=False):
+    """See IPulling.pull."""
+
+    session: Session
+    cursor: Cursor
+    max_messages: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+    max_bytes: Number
+
+
+MessageIds = tuple[tuple[Token, tuple[Number, ...]], ...]
+
+
+class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledged", gc=False):
+    """See IPulling.acknowledged."""
+
+    batch: Annotated[MessageIds, Meta(max_length=MAX_TOKENS)]
+
+
+class Handed(msgspec.Struct, frozen=True, array_like=True, tag="handed", gc=False):
+    """See IPulling.handed."""
+
+    batch: Annotated[MessageIds, Meta(max_length=MAX_TOKENS)]
+
+
+class Moved(msgspec.Struct, frozen=True, array_like=True, tag="moved"):
+    """See IPulling.moved."""
+
+    positions: Annotated[tuple[tuple[Token, Number], ...], Meta(max_length=MAX_TOKENS)]
+
+
+Wish = (
+    Open
+    | Lend
+    | Reopened
+    | Closed
+    | Locate
+    | Online
+    | TokensOf
+    | Tagged
+    | Describe
+    | Revoke
+    | Pull
+    | Acknowledged
+    | Handed
+    | Moved
+)
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -178,6 +227,12 @@ class Kick(msgspec.Struct, frozen=True):
     reason: Sentence
     retry: Annotated[str, Meta(pattern="^(no|now|backoff)$")]
     retry_after_s: Seconds | None = None
+
+
+class Refill(msgspec.Struct, frozen=True):
+    """See IConnector.refill."""
+
+    tokens: Tokens
 
 
 class Replaced(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from push.errors import PushError, Unavailable
 from push.ipush import ILinkedConnector, IProbe
 from push.model import Delivery, DeliveryReport, Node, Outcome, Registration, Sample
-from push.protocols.peer.envelopes import Kick, Passed, Reader, Replaced, Session, encode
+from push.protocols.peer.envelopes import Kick, Passed, Reader, Refill, Replaced, Session, encode
 from push.protocols.peer.errors import error_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import Pieces
@@ -27,6 +27,7 @@ from push.protocols.wire.batches import (
     KEPT,
     LOGGED,
     MAX_TOKENS,
+    PULLED,
     AllSent,
     read_reports,
     write_lone,
@@ -105,14 +106,14 @@ class RemoteConnector:
             self._pieces.put(some)
         return await done
 
-    async def broadcast(self, message_id: int, payload: bytes) -> int:
+    async def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> int:
         """See IConnector."""
         self._check_room()
         if len(self._broadcasts) >= MAX_BROADCASTS:
             raise Unavailable("too many broadcasts are on their way to this connector", retry_after_s=1.0)
         self._last_broadcast += 1
         done = self._broadcasts[self._last_broadcast] = Deferred()
-        self._pieces.put(write_to_everybody(message_id, payload))
+        self._pieces.put(write_to_everybody(message_id, payload, LOGGED if is_logged else 0))
         self._ask_passed()
         return await done
 
@@ -120,6 +121,11 @@ class RemoteConnector:
         """See IConnector."""
         envelope = Kick(token, int(reason.code), reason.reason, reason.retry, reason.retry_after_s)
         return _YES_NO.read(await self._link.call("kick", encode(envelope)))
+
+    async def refill(self, tokens: Sequence[str]) -> None:
+        """See IConnector."""
+        for start in range(0, len(tokens), MAX_TOKENS):
+            await self._link.call("refill", encode(Refill(tuple(tokens[start : start + MAX_TOKENS]))))
 
     async def replaced(self, registrations: Sequence[Registration]) -> None:
         """See IConnector."""
@@ -202,10 +208,13 @@ def _frames(batch: Sequence[Delivery]) -> list[bytes]:
     try:
         for each in batch:
             flags = (KEPT if each.is_kept else 0) | (LOGGED if each.is_logged else 0)
+            payload = each.payload
+            if payload is None:
+                payload, flags = b"", flags | PULLED
             if len(each.tokens) == 1:
-                frames.append(write_lone(each.message_id, each.tokens[0], each.payload, flags))
+                frames.append(write_lone(each.message_id, each.tokens[0], payload, flags))
             else:
-                frames += write_many(each.message_id, each.tokens, each.payload, flags)
+                frames += write_many(each.message_id, each.tokens, payload, flags)
     except ValueError as error:
         raise PushError(f"a delivery cannot be written: {type(error).__name__}") from None
     return frames

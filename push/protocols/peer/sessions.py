@@ -11,15 +11,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from push.errors import Unavailable
-from push.ipush import ISubscribe
+from push.ipush import IPulling, ISubscribe
 from push.model import Registration
 from push.protocols.peer.envelopes import (
+    Acknowledged,
     Closed,
     Describe,
+    Handed,
     Lend,
     Locate,
+    Moved,
     Online,
     Open,
+    Pull,
     Reopened,
     Revoke,
     Session,
@@ -36,13 +40,15 @@ class Sessions:
     Args:
         connector: the name under which it has logged in; what it opens is registered there and nowhere else.
         subscribe: keeps the tokens.
+        pulling: the cache.
     """
 
     _log = Logger()
 
-    def __init__(self, connector: str, subscribe: ISubscribe) -> None:
+    def __init__(self, connector: str, subscribe: ISubscribe, pulling: IPulling) -> None:
         self._connector = connector
         self._subscribe = subscribe
+        self._pulling = pulling
         self._open: dict[str, Registration] = {}
         self._is_over = False
         self._answers: dict[type, Callable[[Any], Awaitable[object]]] = {
@@ -56,6 +62,12 @@ class Sessions:
             Tagged: lambda wish: self._subscribe.tagged(wish.query, wish.after, wish.limit),
             Describe: lambda wish: self._subscribe.describe(wish.token),
             Revoke: lambda wish: self._subscribe.revoke(wish.token),
+            Pull: lambda wish: self._pulling.pull(
+                wish.session.at(self._connector), wish.cursor, wish.max_messages, wish.max_bytes
+            ),
+            Acknowledged: lambda wish: self._pulling.acknowledged(wish.batch),
+            Handed: lambda wish: self._pulling.handed(wish.batch),
+            Moved: lambda wish: self._pulling.moved(wish.positions),
         }
 
     def __len__(self) -> int:

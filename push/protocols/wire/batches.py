@@ -24,6 +24,7 @@ KEPT = 1  # the cache has it
 LOGGED = 2  # it is in the log of broadcasts
 LENDS = 4  # the next frame has the same payload
 BORROWS = 8  # this frame has the payload of the one before, and none of its own
+PULLED = 16  # it has no payload: it is pulled from the cache, in its turn
 
 # The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
 FAILED = 255
@@ -45,7 +46,7 @@ class ToTokens(NamedTuple):
     """A message for some tokens."""
 
     message_id: int
-    payload: bytes
+    payload: bytes | None
     tokens: tuple[str, ...]
     is_kept: bool
     is_logged: bool
@@ -123,7 +124,7 @@ class BatchReader(Generic[D]):
     """
 
     def __init__(
-        self, max_payload_bytes: int, delivery: Callable[[int, bytes, tuple[str, ...], bool, bool], D]
+        self, max_payload_bytes: int, delivery: Callable[[int, bytes | None, tuple[str, ...], bool, bool], D]
     ) -> None:
         self._decoder = FrameDecoder(_HEAD.size + _MAX_TOKENS_BYTES + max_payload_bytes)
         self._max_payload_bytes = max_payload_bytes
@@ -210,8 +211,9 @@ class BatchReader(Generic[D]):
                 raise ValueError("a token is empty, too long or cut off")
             tokens.append(_ascii(body[position + 1 : end]))
             position = end
-        payload = self._payload(body, position, flags)
-        return self._delivery(message_id, payload, tuple(tokens), bool(flags & KEPT), bool(flags & LOGGED))
+        carried = self._payload(body, position, flags)
+        given = None if flags & PULLED else carried
+        return self._delivery(message_id, given, tuple(tokens), bool(flags & KEPT), bool(flags & LOGGED))
 
     def _payload(self, body: bytes, start: int, flags: int) -> bytes:
         if flags & BORROWS:

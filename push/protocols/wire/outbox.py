@@ -36,21 +36,26 @@ class Outbox:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class BeyondWindow:
-    """Messages that may not be sent before earlier ones have been acknowledged.
+class Backlog:
+    """Messages of one connection that may not be queued yet, in order: kept nowhere else.
+
+    Args:
+        is_behind: whether others, which somebody else keeps, have to come first.
 
     Attributes:
-        size_bytes: bytes queued.
+        is_behind: the same, as it is now.
+        size_bytes: bytes that wait.
     """
 
-    __slots__ = ("_frames", "size_bytes")
+    __slots__ = ("_frames", "is_behind", "size_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_behind: bool) -> None:
         self._frames: deque[tuple[int, bytes]] = deque()
+        self.is_behind = is_behind
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        """How many messages are queued."""
+        """How many messages wait."""
         return len(self._frames)
 
     @property
@@ -59,7 +64,7 @@ class BeyondWindow:
         return self._frames[0][0]
 
     def append(self, message_id: int, frame: bytes) -> None:
-        """Queue a message behind the others."""
+        """Have a message wait behind the others."""
         self._frames.append((message_id, frame))
         self.size_bytes += len(frame)
 

@@ -58,9 +58,13 @@ class OpenRequested(NamedTuple):
 
 
 class Acknowledged(NamedTuple):
-    """The client has these messages, which were sent to it and not acknowledged before."""
+    """The client has these messages.
+
+    `awaited` of them were on their way on this connection; others may have been sent on an earlier one.
+    """
 
     message_ids: tuple[int, ...]
+    awaited: int
 
 
 class Closed(NamedTuple):
@@ -286,12 +290,19 @@ class ServerSession:
             return ()
         if len(frame.body) % ID_BYTES:
             raise BodyError(f"the body must be a list of {ID_BYTES}-byte ids")
-        message_ids = tuple(message_id for (message_id,) in ID.iter_unpack(frame.body))
-        if self.unacknowledged is None:
+        pending = self.unacknowledged
+        if pending is None:
             return ()
-        awaited = tuple(each for each in dict.fromkeys(message_ids) if each in self.unacknowledged)
-        self.unacknowledged.difference_update(awaited)
-        return (Acknowledged(awaited),) if awaited else ()
+        if len(frame.body) == ID_BYTES:  # one at a time is what most clients send
+            (message_id,) = ID.unpack(frame.body)
+            if message_id not in pending:
+                return (Acknowledged((message_id,), 0),)
+            pending.remove(message_id)
+            return (Acknowledged((message_id,), 1),)
+        message_ids = tuple(dict.fromkeys(message_id for (message_id,) in ID.iter_unpack(frame.body)))
+        before = len(pending)
+        pending.difference_update(message_ids)
+        return (Acknowledged(message_ids, before - len(pending)),) if message_ids else ()
 
     def _on_disconnect(self, frame: Frame) -> Sequence[Event]:
         self.state = State.CLOSED

@@ -1,0 +1,171 @@
+"""Part of the composition root: the cache role, and what stands before the router because of it."""
+
+import os
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.application.service import IService
+
+from push import __version__
+from push.config import Config
+from push.ipush import IMeasured, IMessages, IRouter, ISubscribe
+from push.model import CacheLimits, Event
+from push.services.acceptance import Acceptance
+from push.services.cache.cache import Cache
+from push.services.ids import MessageIds
+from push.services.messages import Messages
+from push.services.ordered import OrderedServices
+from push.services.receipts import Receipts
+from push.services.router import Router
+from push.services.schedule import Schedule
+from push.services.steady_clock import SteadyClock
+from push.services.tasks import Tasks
+from push.services.webhook import Webhook
+from push.services.webhook_post import Poster
+from push.services.webhook_signature import load_secrets
+from push.settings import SettingError
+from push.stores.sqlite.cache import CacheStore
+from push.stores.sqlite.database import Database
+from push.stores.sqlite.receipts import ReceiptStore
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What the cache role is.
+
+    Attributes:
+        cache: the cache.
+        receipts: the lives of messages.
+        service: all of it, in order.
+        measured: whose numbers are shown.
+    """
+
+    cache: Cache
+    receipts: Receipts
+    service: IService
+    measured: Sequence[IMeasured]
+
+
+def build_cache(
+    config: Config, *, database: Database, subscribe: ISubscribe, reactor: Any, clock: SteadyClock
+) -> Keeping:
+    """Build the cache and the receipts, in SQLite, and the webhook if there is one.
+
+    Args:
+        config: all settings.
+        database: where both are.
+        subscribe: knows tokens.
+        reactor: time and turns.
+        clock: milliseconds since 1970 that never run back.
+
+    Raises:
+        SettingError: the webhook's secret cannot be read.
+    """
+    webhook = _webhook(config, reactor=reactor, clock=clock) if config.webhook_url else None
+    receipts = Receipts(
+        store=ReceiptStore(database),
+        clock=reactor,
+        now_ms=clock.now_ms,
+        max_in_memory=config.max_receipts_in_memory,
+        max_on_disk=config.max_receipts,
+        keep_s=config.receipts_s,
+        observers=() if webhook is None else (webhook,),
+    )
+    cache = Cache(
+        store=CacheStore(database),
+        receipts=receipts,
+        subscribe=subscribe,
+        clock=reactor,
+        now_ms=clock.now_ms,
+        limits=CacheLimits(
+            max_cached_messages=config.max_cached_messages,
+            max_cached_bytes=config.max_cached_bytes,
+            max_cached_messages_per_token=config.max_cached_messages_per_token,
+            max_cached_bytes_per_token=config.max_cached_bytes_per_token,
+            max_logged_broadcasts=config.max_logged_broadcasts,
+            idempotency_s=config.idempotency_s,
+        ),
+    )
+    service = OrderedServices()
+    measured: list[IMeasured] = [cache, receipts]
+    if webhook is not None:
+        webhook.setServiceParent(service)
+        measured.append(webhook)
+    receipts.setServiceParent(service)
+    cache.setServiceParent(service)
+    return Keeping(cache, receipts, service, measured)
+
+
+def _webhook(config: Config, *, reactor: Any, clock: SteadyClock) -> Webhook:
+    try:
+        keys = load_secrets(config.webhook_secret_file, os.environ)
+    except ValueError as error:
+        raise SettingError(f"--webhook-url: {error}") from None
+    return Webhook(
+        poster=Poster(config.webhook_url, reactor=reactor, timeout_s=config.webhook_timeout_s),
+        host=urlsplit(config.webhook_url).hostname or "",
+        secrets=keys,
+        events=[Event[name.upper()] for name in config.webhook_events],
+        max_batch=config.webhook_batch,
+        max_waiting=config.webhook_queue,
+        version=__version__,
+        clock=reactor,
+        now_ms=clock.now_ms,
+        fraction=random.SystemRandom().random,
+        run_id=secrets.token_hex(8),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What stands before the router.
+
+    Attributes:
+        router: takes requests, also those that are repeated, delayed, or answered later.
+        messages: what can be asked of messages.
+        service: sends what is due.
+    """
+
+    router: IRouter
+    messages: IMessages
+    service: IService
+
+
+def build_front(
+    config: Config,
+    *,
+    router: Router,
+    keeping: Keeping,
+    subscribe: ISubscribe,
+    ids: MessageIds,
+    reactor: Any,
+    clock: SteadyClock,
+) -> Front:
+    """Build what stands before the router.
+
+    Args:
+        config: all settings.
+        router: sends messages.
+        keeping: remembers them.
+        subscribe: knows tokens.
+        ids: gives out message ids.
+        reactor: time and turns.
+        clock: milliseconds since 1970 that never run back.
+    """
+    acceptance = Acceptance(
+        router,
+        cache=keeping.cache,
+        subscribe=subscribe,
+        receipts=keeping.receipts,
+        ids=ids,
+        now_ms=clock.now_ms,
+        idempotency_s=config.idempotency_s,
+        max_scheduled=config.max_scheduled,
+    )
+    messages = Messages(receipts=keeping.receipts, cache=keeping.cache, subscribe=subscribe, now_ms=clock.now_ms)
+    schedule = Schedule(cache=keeping.cache, router=router, now_ms=clock.now_ms, clock=reactor, tasks=Tasks())
+    return Front(acceptance, messages, schedule)

@@ -1,0 +1,69 @@
+"""The connector's side of ICache over a link: pulling, and telling what clients have.
+
+A connector keeps nothing, cancels nothing and schedules nothing: those are the router's calls, made where the cache
+is. Must not import services or stores.
+"""
+
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+
+from zope.interface import implementer
+
+from push.ipush import IPulling
+from push.model import Cursor, Page, Registration
+from push.protocols.peer.asking import Asking
+from push.protocols.peer.envelopes import MAX_TOKENS, Acknowledged, Handed, Moved, Pull, Reader, Session
+from push.protocols.peer.errors import LinkLost
+
+# What clients acknowledge is a number of theirs; ids that were given out are below this.
+_MAX_ID = (1 << 63) - 1
+
+_PAGE: Reader[Page] = Reader(Page)
+_NOTHING: Reader[None] = Reader(None)
+
+
+@implementer(IPulling)
+class RemoteCache:
+    """The cache, kept elsewhere.
+
+    Args:
+        asking: the questions of this node.
+    """
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    def has(self, token: str) -> bool:
+        """See IPulling. It cannot be known here without asking, so a pull has to find out."""
+        return True
+
+    async def pull(self, registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Page:
+        """See IPulling."""
+        wish = Pull(Session.of(registration), cursor, max_messages, max_bytes)
+        return await self._asking.ask(wish, _PAGE)
+
+    async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """See IPulling."""
+        for some in _split(batch):
+            await _told(self._asking.ask(Acknowledged(some), _NOTHING))
+
+    async def handed(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """See IPulling."""
+        for some in _split(batch):
+            await _told(self._asking.ask(Handed(some), _NOTHING))
+
+    async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
+        """See IPulling."""
+        for start in range(0, len(positions), MAX_TOKENS):
+            await _told(self._asking.ask(Moved(tuple(positions[start : start + MAX_TOKENS])), _NOTHING))
+
+
+def _split(batch: Sequence[tuple[str, Sequence[int]]]) -> list[tuple[tuple[str, tuple[int, ...]], ...]]:
+    """A batch with ids that can be, in parts that an envelope has room for."""
+    sane = tuple((token, tuple(each for each in ids if each <= _MAX_ID)) for token, ids in batch)
+    return [sane[start : start + MAX_TOKENS] for start in range(0, len(sane), MAX_TOKENS)]
+
+
+async def _told(telling: Awaitable[None]) -> None:
+    with suppress(LinkLost):  # what the cache was not told comes again, to the next sessions of these tokens
+        await telling

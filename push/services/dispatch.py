@@ -1,0 +1,367 @@
+"""What one push comes to: messages for the cache, calls to connectors, and what both say to them.
+
+Collected request by request without awaiting anything, then made in order: the cache first, so that whoever
+comes online meanwhile finds it there. Must not import adapters, stores or web.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from push.errors import PushError
+from push.ipush import ICache, IConnector, IReceipts, ISubscribe
+from push.model import (
+    Delivery,
+    DeliveryReport,
+    Event,
+    Everybody,
+    Keep,
+    Outcome,
+    PushRequest,
+    PushResult,
+    Registration,
+    TagQuery,
+    ToTags,
+    ToTokens,
+)
+from push.services.keeps import Keeps, Refused, by_owner
+from push.services.progress import Progress, begins_ms, expires_ms
+from push.services.results import Owner, Results
+from push.services.routing_measures import RoutingMeasures
+
+
+class Dispatch:
+    """One push.
+
+    Args:
+        requests: all of it.
+        connectors: address → connector.
+        cache: keeps what is to survive.
+        subscribe: says who has come online meanwhile.
+        receipts: is told what becomes of messages.
+        measures: counts it.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[PushRequest],
+        *,
+        connectors: Mapping[str, IConnector],
+        cache: ICache,
+        subscribe: ISubscribe,
+        receipts: IReceipts,
+        measures: RoutingMeasures,
+    ) -> None:
+        self._requests = requests
+        self._connectors = connectors
+        self._subscribe = subscribe
+        self._receipts = receipts
+        self._measures = measures
+        self._results = Results(requests)
+        self._keeps = Keeps(cache=cache, receipts=receipts, results=self._results)
+        # For each connector what it is to deliver, and whose that is.
+        self._batches: dict[str, tuple[list[Delivery], list[Owner]]] = {}
+        self._late: list[tuple[Owner, Keep]] = []
+        self._made: list[Deferred[None]] = []
+        self._waits_for_disk = False
+        self._lone_cached = 0
+
+    def begin(self, position: int, message_id: int, from_ms: int) -> Progress:
+        """Start one request of any kind."""
+        return self._results.begin(position, message_id, from_ms)
+
+    def lone(self, position: int, message_id: int, token: str, session: Registration | None) -> None:
+        """Collect a plain message for one token that is registered."""
+        request = self._requests[position]
+        if session is None or session.acks:
+            expires = expires_ms(request, begins_ms(message_id))
+            if expires is not None:
+                tokens = request.target.tokens  # type: ignore[union-attr]
+                self._keeps.add(position, Keep(message_id, request.payload, tokens, expires))
+                if session is None:
+                    self._results.put(position, PushResult(message_id, 1, 0, 1))
+                    self._lone_cached += 1
+                else:
+                    self._add(session.connector, Delivery(message_id, request.payload, tokens, True), position)
+                return
+            if session is None:
+                self._results.put(position, PushResult(message_id, 1, 0))
+                self._measures.became(ToTokens, Outcome.OFFLINE, 1)
+                self._tell_missed(message_id, (token,))
+                return
+        self._add(session.connector, Delivery(message_id, request.payload, (token,)), position)
+
+    def add(self, progress: Progress, tokens: Sequence[str], online: Mapping[str, Registration]) -> None:
+        """Collect a message for tokens that are registered, online or not; only count it, for validate_only."""
+        progress.targets += len(tokens)
+        request = progress.request
+        if request.validate_only:
+            return
+        expires = progress.expires_ms
+        self._receipts.accepted(
+            progress.message_id,
+            targets=len(tokens),
+            tokens=tokens,
+            expires_ms=expires,
+            due_ms=None,
+            is_logged=progress.is_logged,
+        )
+        kept: list[str] = []
+        for token in tokens:
+            session = online.get(token)
+            if session is None or (expires is not None and (progress.is_ahead or session.acks or progress.is_logged)):
+                kept.append(token)
+        self._keep(progress, kept, sum(token not in online for token in kept), expires)
+        self._call(progress, tokens, frozenset(kept), online)
+
+    async def log(self, progress: Progress, audience: Everybody | TagQuery) -> None:
+        """Keep a message once, for all who are addressed, behind what has been collected; await it before it is sent.
+
+        Raises:
+            PushError: it cannot be kept.
+        """
+        expires = progress.expires_ms
+        request = progress.request
+        if request.validate_only or (expires is None and request.options.once is None):
+            return
+        keep = Keep(
+            progress.message_id,
+            request.payload,
+            (),
+            progress.from_ms if expires is None else expires,
+            request.options,
+            None if expires is None else audience,
+            progress.is_ahead,
+        )
+        await self._make()
+        await self._keeps.log(progress, keep)
+        progress.is_logged = expires is not None
+
+    async def broadcast(self, progress: Progress, connectors: Iterable[IConnector]) -> None:
+        """Start a broadcast behind what has been collected."""
+        await self._make()
+        self._tell_counted(progress, 0)
+        for connector in connectors:
+            self._made.append(Deferred.fromCoroutine(self._broadcast(progress, connector)))
+
+    async def done(self) -> None:
+        """Make the calls collected so far and wait for all; failures are told to the requests that they concern."""
+        await self._give()
+        if len(self._batches) == 1 and not self._made:  # the usual case, whose call need not become a Deferred
+            address, (deliveries, owners) = self._batches.popitem()
+            await self._deliver(address, deliveries, owners)
+        else:
+            self._call_all()
+            made, self._made = self._made, []
+            for call in made:
+                await call
+        if self._late:
+            late, self._late = self._late, []
+            await self._keeps.give_late(late)
+            await self._refill([token for _, keep in late for token in keep.tokens])
+        await self._keeps.on_disk()
+
+    async def results(self) -> list[PushResult | PushError]:
+        """What became of each request, in order, when all calls are done."""
+        await self.done()
+        self._measures.cached(ToTokens, self._lone_cached)
+        return self._results.all()
+
+    # Inside
+
+    def _add(self, address: str, delivery: Delivery, owner: Owner) -> None:
+        batch = self._batches.get(address)
+        if batch is None:
+            batch = self._batches[address] = ([], [])
+        batch[0].append(delivery)
+        batch[1].append(owner)
+
+    def _keep(self, progress: Progress, tokens: Sequence[str], away: int, expires: int | None) -> None:
+        target = progress.request.target
+        if expires is None:
+            self._measures.became(type(target), Outcome.OFFLINE, away)
+        elif not progress.is_logged:
+            self._measures.cached(type(target), away)
+            self._keeps.add_for(progress, tokens, expires)
+            if tokens:
+                return
+        if progress.request.options.once is not None and not isinstance(target, ToTags):
+            self._keeps.add_key(progress)
+            self._waits_for_disk = True
+
+    def _call(
+        self, progress: Progress, tokens: Sequence[str], kept: frozenset[str], online: Mapping[str, Registration]
+    ) -> None:
+        """Collect deliveries to those who are online."""
+        direct: dict[str, list[str]] = {}
+        besides: dict[str, list[str]] = {}
+        for token in tokens:
+            session = online.get(token)
+            if session is not None:
+                (besides if token in kept else direct).setdefault(session.connector, []).append(token)
+        message_id, payload = progress.message_id, progress.request.payload
+        for address, here in direct.items():
+            self._add(address, Delivery(message_id, payload, here), progress)
+        # What is ahead is pulled when it is on disk; what is logged and ahead is on disk by now.
+        pulled = progress.is_ahead and not progress.is_logged
+        for address, here in besides.items():
+            delivery = Delivery(message_id, None if pulled else payload, here, True, progress.is_logged)
+            self._add(address, delivery, progress)
+
+    async def _make(self) -> None:
+        """Start what has been collected so far: first the cache, then the connectors, each of which keeps its order."""
+        await self._give()
+        self._call_all()
+
+    async def _give(self) -> None:
+        """Give the cache what it is to keep; what it does not take is not delivered either."""
+        refused = await self._keeps.give()
+        if self._waits_for_disk:
+            self._waits_for_disk = False
+            error = await self._keeps.on_disk()
+            if error is not None:  # what comes behind what failed is not to overtake it
+                for _, owners in self._batches.values():
+                    self._results.fail(owners, error)
+                self._batches = {}
+        if refused:
+            self._withdraw(refused)
+
+    def _call_all(self) -> None:
+        batches, self._batches = self._batches, {}
+        for address, (deliveries, owners) in batches.items():
+            self._made.append(Deferred.fromCoroutine(self._deliver(address, deliveries, owners)))
+
+    def _withdraw(self, refused: Refused) -> None:
+        """Deliver nothing that the cache did not take, nor any of a request that failed."""
+        for address, (deliveries, owners) in self._batches.items():
+            left: tuple[list[Delivery], list[Owner]] = ([], [])
+            for delivery, owner in zip(deliveries, owners, strict=True):
+                tokens = delivery.tokens
+                if delivery.is_kept:
+                    tokens = [token for token in tokens if (delivery.message_id, token) not in refused]
+                if tokens and not self._results.has_failed(owner):
+                    left[0].append(msgspec.structs.replace(delivery, tokens=tokens))
+                    left[1].append(owner)
+            self._batches[address] = left
+
+    async def _deliver(self, address: str, deliveries: list[Delivery], owners: list[Owner]) -> None:
+        connector = self._connectors.get(address)
+        try:
+            if connector is None:  # it left between locating and delivering: its sessions count as offline
+                report = _nobody(deliveries)
+            else:
+                report = await connector.deliver(deliveries)
+        except PushError as error:
+            # What is kept will be pulled; of the rest nobody knows how much arrived.
+            for delivery, owner in zip(deliveries, owners, strict=True):
+                if not delivery.is_kept:
+                    self._results.fail((owner,), error)
+                elif isinstance(owner, int):
+                    self._results.put_first(owner, PushResult(delivery.message_id, 1, 0, 1))
+            return
+        self._take(report, deliveries, owners)
+
+    def _take(self, report: DeliveryReport, deliveries: list[Delivery], owners: list[Owner]) -> None:
+        results, receipts = self._results, self._receipts
+        lone_sent = 0
+        missed = report.missed
+        for position, (owner, delivery, sent) in enumerate(zip(owners, deliveries, report.sent, strict=True)):
+            message_id = delivery.message_id
+            if type(owner) is int:
+                if sent:
+                    lone_sent += 1
+                    results.put(owner, PushResult(message_id, 1, 1))
+                    if delivery.is_kept:
+                        receipts.happened(Event.SENT, message_id, delivery.tokens)
+                    else:
+                        receipts.lone(message_id, delivery.tokens[0], Event.SENT)
+                else:
+                    results.put_first(owner, PushResult(message_id, 1, 0, int(delivery.is_kept)))
+            else:
+                self._take_many(owner, delivery, sent, missed.get(position, ()))  # type: ignore[arg-type]
+        self._measures.became(ToTokens, Outcome.SENT, lone_sent)
+        for position, each in missed.items():
+            self._take_missed(owners[position], deliveries[position], each)
+
+    def _take_many(
+        self, progress: Progress, delivery: Delivery, sent: int, missed: Sequence[tuple[str, Outcome]]
+    ) -> None:
+        progress.sent += sent
+        if delivery.is_kept and not delivery.is_logged:
+            progress.kept_sent += sent
+        self._measures.became(type(progress.request.target), Outcome.SENT, sent)
+        if sent:
+            left_out = {token for token, _ in missed}
+            reached = [token for token in delivery.tokens if token not in left_out] if left_out else delivery.tokens
+            if delivery.is_kept:
+                self._receipts.happened(Event.SENT, delivery.message_id, reached)
+            else:  # nobody will acknowledge it
+                self._receipts.handed(delivery.message_id, reached)
+
+    def _take_missed(self, owner: Owner, delivery: Delivery, missed: Sequence[tuple[str, Outcome]]) -> None:
+        message_id = delivery.message_id
+        request = self._results.request(owner)
+        for _, outcome in missed:
+            self._measures.became(type(request.target), outcome, 1)
+        expires = expires_ms(request, self._results.from_ms(owner, message_id))
+        tokens = [token for token, outcome in missed if outcome is not Outcome.BEHIND]
+        if expires is None:
+            if isinstance(owner, int):
+                self._tell_missed(message_id, tokens)
+        elif tokens and (delivery.is_logged or not delivery.is_kept):
+            # What is in the log is kept for a lost session besides: it may have had something newer of it already.
+            options = msgspec.structs.replace(request.options, once=None)
+            for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
+                self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
+
+    async def _refill(self, tokens: Sequence[str]) -> None:
+        """Have it pulled, where the tokens are back already."""
+        by_connector: dict[str, list[str]] = {}
+        for token, session in (await self._subscribe.online(tokens)).items():
+            by_connector.setdefault(session.connector, []).append(token)
+        for address, here in by_connector.items():
+            connector = self._connectors.get(address)
+            if connector is None:
+                continue
+            try:
+                await connector.refill(here)
+            except PushError:
+                continue  # it is lost: its sessions end, and the next ones pull
+
+    async def _broadcast(self, progress: Progress, connector: IConnector) -> None:
+        try:
+            sent = await connector.broadcast(progress.message_id, progress.request.payload, progress.is_logged)
+        except PushError as error:
+            if not progress.is_logged:
+                progress.error = error
+            return
+        progress.sent += sent
+        progress.targets += sent
+        self._measures.became(type(progress.request.target), Outcome.SENT, sent)
+        self._tell_counted(progress, sent)
+        self._receipts.counted(Event.SENT, progress.message_id, sent)
+
+    def _tell_missed(self, message_id: int, tokens: Sequence[str]) -> None:
+        """It is not kept, and they were away."""
+        self._receipts.accepted(
+            message_id, targets=len(tokens), tokens=tokens, expires_ms=None, due_ms=None, is_logged=False
+        )
+
+    def _tell_counted(self, progress: Progress, targets: int) -> None:
+        self._receipts.accepted(
+            progress.message_id,
+            targets=targets,
+            tokens=None,
+            expires_ms=progress.expires_ms,
+            due_ms=None,
+            is_logged=progress.is_logged,
+        )
+
+
+def _nobody(deliveries: Sequence[Delivery]) -> DeliveryReport:
+    missed = {
+        position: [(token, Outcome.OFFLINE) for token in delivery.tokens]
+        for position, delivery in enumerate(deliveries)
+    }
+    return DeliveryReport([0] * len(deliveries), missed)

@@ -1,0 +1,148 @@
+"""Brings connections that are behind up to date: pulls what the cache has for them, as fast as they take it.
+
+One pull at a time for a connection; those that want more in a turn are looked at together when it ends. Must
+not import adapters, stores or web.
+"""
+
+from collections import deque
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from push.errors import PushError
+from push.ipush import IConnection, IPulling
+from push.model import Cursor, Kept
+from push.services.reports import Reports
+from push.services.tasks import Tasks
+
+# How much of the cache may be in memory for one connection.
+_PAGE_BYTES = 256 * 1024
+# A cache that cannot be read now is asked again after so long.
+_RETRY_S = 1.0
+
+
+class _Replay:
+    """How far one connection is."""
+
+    __slots__ = ("cursor", "has_more", "is_pulling", "page")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self.page: deque[Kept] = deque()
+        self.is_pulling = False
+        # Whether the cache has, or may have, what has not been pulled yet.
+        self.has_more = True
+
+
+class Replays:
+    """All connections of a connector that are behind.
+
+    Args:
+        cache: is pulled from.
+        reports: told what was handed over where nobody acknowledges; flushed before each pull, so that what
+            has arrived is not pulled again.
+        clock: turns, and waiting.
+        tasks: runs the pulls.
+    """
+
+    _log = Logger()
+
+    def __init__(self, *, cache: IPulling, reports: Reports, clock: IReactorTime, tasks: Tasks) -> None:
+        self._cache = cache
+        self._reports = reports
+        self._clock = clock
+        self._tasks = tasks
+        self._replays: dict[IConnection, _Replay] = {}
+        self._awake: dict[IConnection, None] = {}
+
+    def __len__(self) -> int:
+        """How many connections are behind."""
+        return len(self._replays)
+
+    def begin(self, connection: IConnection) -> None:
+        """A session begins, or is renewed: it gets what the cache has for it before anything newer."""
+        self._replays.pop(connection, None)
+        connection.fall_behind()
+
+    def wants_more(self, connection: IConnection) -> None:
+        """Something is kept for a connection that is behind, or it has room."""
+        replay = self._replays.get(connection)
+        if replay is None:
+            self._replays[connection] = _Replay(Cursor(log=connection.log_position))
+        else:
+            replay.has_more = True
+        self._wake(connection)
+
+    def forget(self, connection: IConnection) -> None:
+        """Its session is over."""
+        self._replays.pop(connection, None)
+        self._awake.pop(connection, None)
+
+    def _wake(self, connection: IConnection) -> None:
+        if not self._awake:
+            self._clock.callLater(0, self._turn)
+        self._awake[connection] = None
+
+    def _turn(self) -> None:
+        awake, self._awake = self._awake, {}
+        for connection in awake:
+            replay = self._replays.get(connection)
+            if replay is not None and not replay.is_pulling:
+                self._step(connection, replay)
+
+    def _step(self, connection: IConnection, replay: _Replay) -> None:
+        """Hand over what has been pulled, and then pull more, or let the connection go."""
+        if not self._hand_over(connection, replay):
+            return
+        if not replay.has_more:
+            self._finish(connection, replay)
+        elif connection.room():
+            replay.is_pulling = True
+            self._tasks.spawn("pulling from the cache", self._pull(connection, replay))
+
+    def _hand_over(self, connection: IConnection, replay: _Replay) -> bool:
+        """Queue what has been pulled; False where it was closed meanwhile, or takes no more for now."""
+        page = replay.page
+        handed: list[int] = []
+        while page and connection.push_pulled(page[0]):
+            handed.append(page.popleft().message_id)
+        registration = connection.registration
+        if handed and not connection.acks and registration is not None:
+            self._reports.handed(registration.token, handed)
+        return self._replays.get(connection) is replay and not page
+
+    def _finish(self, connection: IConnection, replay: _Replay) -> None:
+        if replay.cursor.log > connection.log_position:
+            connection.log_position = replay.cursor.log
+        del self._replays[connection]
+        connection.caught_up()
+
+    async def _pull(self, connection: IConnection, replay: _Replay) -> None:
+        registration = connection.registration
+        if registration is None:
+            return
+        self._reports.flush()
+        replay.has_more = False  # unless the page, or somebody meanwhile, says otherwise
+        try:
+            page = await self._cache.pull(registration, replay.cursor, connection.room(), _PAGE_BYTES)
+        except Exception as error:
+            if not isinstance(error, PushError):
+                self._log.failure("pulling from the cache failed")
+            replay.has_more = True
+            self._clock.callLater(_RETRY_S, self._again, connection, replay)
+            return
+        replay.is_pulling = False
+        if self._replays.get(connection) is not replay:
+            return
+        replay.page.extend(page.messages)
+        replay.cursor = page.cursor
+        replay.has_more = replay.has_more or page.has_more
+        if self._hand_over(connection, replay) and not replay.has_more:
+            self._finish(connection, replay)
+        elif self._replays.get(connection) is replay:
+            self._wake(connection)  # the next page in the next turn: others come first
+
+    def _again(self, connection: IConnection, replay: _Replay) -> None:
+        replay.is_pulling = False
+        if self._replays.get(connection) is replay:
+            self._step(connection, replay)

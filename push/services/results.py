@@ -1,0 +1,75 @@
+"""The results of one push while they come about. Must not import adapters, stores or web."""
+
+from collections.abc import Iterable, Sequence
+
+from push.errors import PushError
+from push.model import PushRequest, PushResult
+from push.services.progress import Progress, begins_ms, cache_is_full
+
+# Whose something is: a request's progress, or for a plain message to one token, the request's position.
+Owner = Progress | int
+
+
+class Results:
+    """One for each request.
+
+    Args:
+        requests: all of the push.
+    """
+
+    def __init__(self, requests: Sequence[PushRequest]) -> None:
+        self._requests = requests
+        self._results: list[PushResult | PushError | Progress | None] = [None] * len(requests)
+
+    def begin(self, position: int, message_id: int, from_ms: int) -> Progress:
+        """Start a request of any kind."""
+        progress = self._results[position] = Progress(self._requests[position], message_id, from_ms)
+        return progress
+
+    def request(self, owner: Owner) -> PushRequest:
+        """What was asked for."""
+        return self._requests[owner] if isinstance(owner, int) else owner.request
+
+    @staticmethod
+    def from_ms(owner: Owner, message_id: int) -> int:
+        """When the time to live begins, milliseconds since 1970."""
+        return begins_ms(message_id) if isinstance(owner, int) else owner.from_ms
+
+    def put(self, position: int, result: PushResult) -> None:
+        """What became of a plain message to one token."""
+        self._results[position] = result
+
+    def put_first(self, position: int, result: PushResult) -> None:
+        """What became of it, should nothing have been said before."""
+        if self._results[position] is None:
+            self._results[position] = result
+
+    def fail(self, owners: Iterable[Owner], error: PushError) -> None:
+        """These were not accepted."""
+        for owner in owners:
+            if isinstance(owner, int):
+                self._results[owner] = error
+            else:
+                owner.error = error
+
+    def refuse(self, owner: Owner, message_id: int, tokens: Sequence[str]) -> None:
+        """The caches of these tokens are full."""
+        if not isinstance(owner, int):
+            owner.refuse(tokens)
+        elif self._requests[owner].target.single:  # type: ignore[union-attr]
+            self._results[owner] = cache_is_full()
+        else:
+            self._results[owner] = PushResult(message_id, 1, 0, rejected=1)
+
+    def has_failed(self, owner: Owner) -> bool:
+        """Whether a request that is more than a plain message to one token was not accepted."""
+        return not isinstance(owner, int) and owner.error is not None
+
+    def all(self) -> list[PushResult | PushError]:
+        """All of them, in order."""
+        results: list[PushResult | PushError] = []
+        for each in self._results:
+            if each is None:
+                raise RuntimeError("a request was never begun")
+            results.append(each.result() if type(each) is Progress else each)  # type: ignore[arg-type]
+        return results

@@ -1,0 +1,267 @@
+"""The router and the cache: what is kept, what is delivered besides, and what the answer says of it."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from push.errors import CacheFull, PushError, Unavailable
+from push.model import (
+    DeliveryReport,
+    Everybody,
+    Once,
+    OnFull,
+    Options,
+    Outcome,
+    PushRequest,
+    PushResult,
+    Store,
+    TagQuery,
+    ToAll,
+    ToConnector,
+    ToTags,
+    ToTokens,
+    ToUids,
+)
+from push.protocols.wire.frames import ID
+from push.services.ids import accepted_ms
+from push.services.progress import DEFAULT_TTL_S
+from tests.services.clients import ADDRESS, Client
+from tests.services.test_router import RouterCase
+
+ONCE = Options(once=Once("key/1", b"f" * 32))
+
+
+class KeepingCase(RouterCase):
+    """With clients that acknowledge."""
+
+    def start(self, *requests: PushRequest) -> "Deferred[Any]":
+        """Push, and turn the reactor for a while."""
+        work = Deferred.fromCoroutine(self.router.push(requests))
+        self.turn()
+        return work
+
+    def turn(self) -> None:
+        """Let everything happen that waits for a turn."""
+        for _ in range(10):
+            self.clock.advance(0)
+
+    def payloads(self, client: Client) -> list[bytes]:
+        """What came to a client that acknowledges."""
+        self.turn()
+        return [body[ID.size :] for body in client.pushes()]
+
+
+class WhatIsKept(KeepingCase):
+    """Whose messages go to the cache."""
+
+    def test_of_a_client_that_acknowledges_what_it_is_sent_is_kept_as_well(self) -> None:
+        client, token = self.online(ack=True)
+        self.assertEqual(self.counts(self.push(ToTokens((token,)), b"hi")), (1, 1, 0))
+        self.assertEqual(self.payloads(client), [b"hi"])
+        self.assertEqual(self.cache.of(token), [b"hi"])
+
+    def test_of_a_client_that_does_not_nothing_is_kept_that_it_was_sent(self) -> None:
+        _, token = self.online()
+        self.push(ToTokens((token,)))
+        self.push(ToTokens((token, token)))
+        self.assertEqual(self.cache.entries, [])
+
+    def test_a_message_for_several_is_kept_for_those_who_need_it(self) -> None:
+        acks, plain, away = self.online(ack=True)[1], self.online()[1], self.offline()
+        result = self.push(ToTokens((acks, plain, away)))
+        self.assertEqual(self.counts(result), (3, 2, 1))
+        self.assertEqual([entry.tokens for entry in self.cache.entries], [[acks, away]])
+
+    def test_what_nobody_takes_after_all_is_kept_then(self) -> None:
+        client, token = self.online()
+        self.connector_misses(Outcome.OFFLINE)
+        client.hang_up()
+        self.assertEqual(self.counts(self.push(ToTokens((token,)), b"hi")), (1, 0, 1))
+        self.assertEqual(self.cache.of(token), [b"hi"])
+
+    def test_and_is_pulled_where_the_token_has_come_back_meanwhile(self) -> None:
+        client, token = self.online()
+        self.connector_misses(Outcome.OFFLINE)
+        self.assertEqual(self.counts(self.push(ToTokens((token,), single=True), b"hi")), (1, 0, 1))
+        self.turn()
+        self.assertEqual(client.pushes(), [b"hi"])
+        self.assertEqual(self.cache.entries, [])
+
+    def test_what_a_slow_consumer_did_not_take_is_kept(self) -> None:
+        _, token = self.online()
+        self.connector_misses(Outcome.OVERFLOW)
+        self.push(ToTokens((token, self.offline())), b"hi")
+        self.assertEqual(self.cache.of(token), [b"hi"])
+
+    def connector_misses(self, outcome: Outcome) -> None:
+        """Every delivery misses everybody."""
+
+        def deliver(batch: Any) -> Any:
+            missed = {at: [(token, outcome) for token in each.tokens] for at, each in enumerate(batch)}
+            return succeed(DeliveryReport([0] * len(batch), missed))
+
+        self.patch(self.connector, "deliver", deliver)
+
+    def test_what_is_for_a_user_is_kept_as_that_users(self) -> None:
+        self.offline(uid="alice")
+        self.offline(uid="bob")
+        self.push(ToUids(("alice", "bob")))
+        self.assertEqual([entry.keep.owner for entry in self.cache.entries], ["alice", "bob"])
+
+    def test_how_long_it_is_kept(self) -> None:
+        token = self.offline()
+        for ttl_s, kept_s in ((None, DEFAULT_TTL_S), (60, 60)):
+            result = self.push(ToTokens((token,)), ttl_s=ttl_s)
+            expires_ms = self.cache.entries[-1].keep.expires_ms
+            self.assertEqual(expires_ms, accepted_ms(result.message_id) + kept_s * 1000)
+
+    def test_options_go_to_the_cache(self) -> None:
+        options = Options(is_high=True, collapse_key="k", on_full=OnFull.DROP_OLDEST)
+        self.push(ToTokens((self.offline(),)), options=options)
+        self.assertEqual(self.cache.entries[0].keep.options, options)
+
+    def test_nothing_is_kept_for_who_is_on_a_connector(self) -> None:
+        self.online(ack=True)
+        self.push(ToConnector(ADDRESS), ttl_s=60)
+        self.assertEqual(self.cache.entries, [])
+
+    def test_validation_keeps_nothing(self) -> None:
+        for target in (ToTokens((self.offline(),)), ToAll(), ToTags(TagQuery(any=("a",)))):
+            result = self.push(target, ttl_s=60, validate_only=True, options=ONCE)
+            self.assertEqual(result.message_id, 0)
+        self.assertEqual(self.cache.entries, [])
+
+
+class Answers(KeepingCase):
+    """When it is answered, and what."""
+
+    def test_the_answer_waits_for_the_disk_but_the_delivery_does_not(self) -> None:
+        client, token = self.online(ack=True)
+        self.cache.holds = True
+        work = self.start(PushRequest(ToTokens((token,)), b"hi"))
+        self.assertEqual(self.payloads(client), [b"hi"])
+        self.assertNoResult(work)
+        self.cache.commit()
+        (result,) = self.successResultOf(work)
+        self.assertEqual(self.counts(result), (1, 1, 0))
+
+    def test_where_the_disk_fails_nothing_is_accepted(self) -> None:
+        token, other = self.offline(), self.offline()
+        self.cache.holds = True
+        work = self.start(PushRequest(ToTokens((token,)), b"a"), PushRequest(ToTokens((token, other)), b"b"))
+        self.cache.commit(Unavailable("the disk is full"))
+        self.assertEqual([str(error) for error in self.successResultOf(work)], ["the disk is full"] * 2)
+
+    def test_what_the_cache_does_not_take_is_delivered_to_nobody(self) -> None:
+        client, token = self.online(ack=True)
+        plain, plain_token = self.online()
+        self.cache.error = Unavailable("the cache is full")
+        results = self.push_all(
+            PushRequest(ToTokens((token,)), b"a"),
+            PushRequest(ToTokens((token, plain_token)), b"b"),
+            PushRequest(ToTokens((plain_token,)), b"c"),
+        )
+        self.assertEqual([isinstance(each, PushError) for each in results], [True, True, False])
+        self.assertEqual((self.payloads(client), plain.pushes()), ([], [b"c"]))
+
+    def test_a_full_cache_refuses_the_only_token_and_counts_others(self) -> None:
+        client, token = self.online(ack=True)
+        away = self.offline()
+        self.cache.max_per_token = 1
+        for each in (token, away):
+            self.push(ToTokens((each,), single=True), b"1")
+        for each in (token, away):
+            (error,) = self.push_all(PushRequest(ToTokens((each,), single=True), b"2"))
+            self.assertIsInstance(error, CacheFull)
+        result = self.push(ToTokens((token, away, self.offline())), b"3")
+        self.assertEqual((self.counts(result), result.rejected), ((3, 0, 1), 2))
+        self.assertEqual(self.payloads(client), [b"1"])
+
+    def test_messages_of_one_call_keep_their_order_whatever_they_ask_for(self) -> None:
+        client, token = self.online(ack=True)
+        self.start(
+            PushRequest(ToTokens((token,)), b"1"),
+            PushRequest(ToTokens((token,)), b"2", options=Options(store=Store.ALWAYS)),
+            PushRequest(ToTokens((token,)), b"3"),
+            PushRequest(ToTokens((token, self.offline())), b"4"),
+        )
+        self.assertEqual(self.payloads(client), [b"1", b"2", b"3", b"4"])
+
+
+class Ahead(KeepingCase):
+    """What has to be on disk before anybody sees it."""
+
+    def test_a_client_gets_it_out_of_the_cache(self) -> None:
+        client, token = self.online()
+        result = self.push(ToTokens((token,)), b"hi", options=Options(store=Store.ALWAYS))
+        self.assertEqual(self.counts(result), (1, 0, 1))
+        self.assertTrue(result.message_id)
+        self.turn()
+        self.assertEqual(client.pushes(), [b"hi"])
+        self.assertEqual(self.cache.entries, [])
+
+    def test_a_key_is_on_disk_before_what_is_kept_for_nobody_is_sent(self) -> None:
+        client, token = self.online()
+        self.cache.holds = True
+        for target in (ToTokens((token,)), ToAll(), ToConnector(ADDRESS), ToTags(TagQuery(none=("x",)))):
+            work = self.start(PushRequest(target, b"hi", 0, options=ONCE))
+            self.assertEqual(client.pushes(), [])
+            self.cache.commit()
+            self.turn()
+            self.assertEqual(client.pushes(), [b"hi"], target)
+            self.successResultOf(work)
+
+    def test_where_the_disk_fails_nobody_sees_it(self) -> None:
+        client, token = self.online()
+        self.cache.holds = True
+        for target, ttl_s in ((ToTokens((token,)), 0), (ToAll(), 60), (ToAll(), 0)):
+            work = self.start(PushRequest(target, b"hi", ttl_s, options=ONCE))
+            self.cache.commit(Unavailable("the disk is full"))
+            self.turn()
+            (error,) = self.successResultOf(work)
+            self.assertIsInstance(error, Unavailable)
+            self.assertEqual(client.pushes(), [])
+
+
+class Logged(KeepingCase):
+    """Messages for audiences that are kept once."""
+
+    def test_a_broadcast_with_a_time_to_live_reaches_who_comes_later(self) -> None:
+        client, _ = self.online()
+        away = self.offline()
+        result = self.push(ToAll(), b"hi", ttl_s=60)
+        self.assertEqual((self.counts(result), result.is_logged), ((1, 1, 0), True))
+        self.assertEqual([entry.keep.audience for entry in self.cache.entries], [Everybody()])
+        self.assertEqual(client.pushes(), [b"hi"])
+        late = Client(self.connector, self.clock)
+        late.sub(token=away)
+        self.turn()
+        self.assertEqual([each.keep.payload for each in self.cache.entries], [b"hi"])
+
+    def test_without_one_it_is_not_kept(self) -> None:
+        self.push(ToAll())
+        self.push(ToTags(TagQuery(any=("a",))))
+        self.assertEqual(self.cache.entries, [])
+
+    def test_one_for_tags_is_kept_once_and_sent_to_who_is_online(self) -> None:
+        client, _ = self.online(tags=["a"], ack=True)
+        self.offline(tags=["a"])
+        result = self.push(ToTags(TagQuery(any=("a",))), b"hi", ttl_s=60)
+        self.assertEqual((self.counts(result), result.is_logged), ((2, 1, 0), True))
+        self.assertEqual([entry.keep.audience for entry in self.cache.entries], [TagQuery(any=("a",))])
+        self.assertEqual(self.payloads(client), [b"hi"])
+        self.assertEqual(client.protocol.log_position, result.message_id)
+
+    def test_it_is_accepted_even_where_no_connector_is(self) -> None:
+        self.patch(self.router._nodes, "connectors", dict)
+        self.assertTrue(self.push(ToAll(), ttl_s=60).is_logged)
+        (error,) = self.push_all(PushRequest(ToAll(), b"x"))
+        self.assertIsInstance(error, Unavailable)
+
+    def test_sent_due_messages_keep_their_id_and_live_from_then_on(self) -> None:
+        token = self.offline()
+        work = self.router.send_due(77, 1_800_000_005_000, PushRequest(ToTokens((token,)), b"hi", 60))
+        result = self.successResultOf(Deferred.fromCoroutine(work))
+        assert isinstance(result, PushResult)
+        self.assertEqual(result.message_id, 77)
+        self.assertEqual(self.cache.entries[0].keep.expires_ms, 1_800_000_065_000)
