@@ -3,8 +3,9 @@
 No I/O and no waiting: a step is done when the call returns, in memory; what of it belongs on disk is left with
 Staging. Must not import adapters, stores or web.
 
-A message for one token that is acknowledged before it was written costs 1.3 µs to keep and 1.2 µs to acknowledge, half
-of it the dicts (2026-11-23, CPython 3.11): so that way is written out, and does without everything else.
+To keep a message for one token and to see it acknowledged before it was written costs 2 to 3 µs together, in calls with
+ten messages or more; in calls with one, 3 to 4 µs (2026-11-23, CPython 3.11). So that way is short: `lone`,
+`Index.add`, and in Endings what is not even on its way to disk.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,8 @@
 """Which messages each token is to get: all of it, in memory. Pure: no clock, no I/O.
 
-A token with one message has the record itself for a value, and no queue: 1,000,000 such tokens take a third of what
-they would with a queue each. The dict holds nothing that the collector knows, so it does not walk through it either.
+A token with one message has the record itself for a value, and no queue, which would be 350 bytes. 1,000,000 messages
+for as many tokens are 420 MB in all, for 10,000 tokens 340 (2026-11-23, CPython 3.11). The dict holds nothing that the
+collector knows, so a full collection does not walk through it either.
 Must not import adapters, stores or web.
 """
 
