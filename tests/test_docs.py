@@ -244,15 +244,19 @@ class Examples(SynchronousTestCase):
             self.assertLessEqual({hashed.strip(hashed[0]) for hashed in hashes}, {""}, page.name)
             self.assertNotRegex(page.read_text(), r"\bpk_[\w-]{20,}", page.name)
 
-    def test_the_first_push_of_the_readme_is_a_request_with_the_reply_shown(self) -> None:
-        (sent,) = (block for block in fenced(TOP / "README.md", "sh") if block.startswith("curl"))
-        found = re.search(r"--json '(.*)'", sent)
-        assert found is not None
-        request = MessageReader(ApiSettings("0", 0.0), now_ms=lambda: 0).one(found.group(1).encode(), Repeats("", None))
-        self.assertEqual(request, PushRequest(ToUids(("alice",), single=True), b"hello"))
-        (reply,) = (block for block in fenced(TOP / "README.md", "") if block.startswith("{"))
+    def test_the_pushes_of_the_readme_are_requests_with_the_replies_shown(self) -> None:
+        reader = MessageReader(ApiSettings("0", 0.0), now_ms=lambda: 0)
+        bodies = [
+            body for block in fenced(TOP / "README.md", "sh") for body in re.findall(r"curl .*--json '(.*)'", block)
+        ]
+        alice = ToUids(("alice",), single=True)
+        self.assertEqual(
+            [reader.one(body.encode(), Repeats("", None)) for body in bodies],
+            [PushRequest(alice, b"hello"), PushRequest(alice, b"welcome back")],
+        )
         always = [field.name for field in msgspec.structs.fields(message_schemas.SendReply) if field.required]
-        self.assertEqual(list(json.loads(reply)), always)
+        replies = [json.loads(block) for block in fenced(TOP / "README.md", "") if block.startswith("{")]
+        self.assertEqual([list(reply) for reply in replies], [always] * 2)
 
     def test_the_message_of_a_wrong_setting_is_the_one_shown(self) -> None:
         error = self.assertRaises(config.SettingError, config.load, {"max_subs_per_s": "x"}, {}, None)
