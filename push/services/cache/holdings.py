@@ -200,20 +200,22 @@ class Holdings:
 
     def load(self, rows: Sequence[StoredMessage]) -> None:
         """Take in what is on disk. In the order of positions."""
-        shelf, index = self._shelf, self.index
+        shelf, load, stored, expire = self._shelf, self.index.load, self._shelf.stored, self._shelf.buckets.add
+        size_bytes = 0
         for row in rows:
             record = loaded(row)
             position = record.position
             if position != record.message_id:
                 shelf.note(record.message_id, position)
-            shelf.last_position = position
-            shelf.size_bytes += record.size_bytes
-            shelf.stored[position] = record
-            shelf.buckets.add(position, record.expires_ms)
-            if not (index.load(record) if record.more is None else self._load_rare(record)):
+            size_bytes += record.size_bytes
+            stored[position] = record
+            expire(position, record.expires_ms)
+            if not (load(record) if record.more is None else self._load_rare(record)):
                 # Kept once more before its first row was removed, and then there was a crash.
                 shelf.forget(record)
                 self.staging.remove(position)
+        shelf.size_bytes += size_bytes
+        shelf.last_position = rows[-1].position
 
     def _load_rare(self, record: Record) -> bool:
         """Take in what is not as simple as most. Returns whether anybody needs it."""
