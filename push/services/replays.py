@@ -122,6 +122,8 @@ class Replays:
         if registration is None:
             return
         self._reports.flush()
+        # On its way in this session: by the time the page is here it may be acknowledged, and must not come again.
+        had = frozenset(connection.unacknowledged())
         replay.has_more = False  # unless the page, or somebody meanwhile, says otherwise
         try:
             page = await self._cache.pull(registration, replay.cursor, connection.room(), _PAGE_BYTES)
@@ -134,7 +136,7 @@ class Replays:
         replay.is_pulling = False
         if self._replays.get(connection) is not replay:
             return
-        replay.page.extend(page.messages)
+        replay.page.extend(kept for kept in page.messages if kept.message_id not in had)
         replay.cursor = page.cursor
         replay.has_more = replay.has_more or page.has_more
         if self._hand_over(connection, replay) and not replay.has_more:

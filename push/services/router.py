@@ -33,6 +33,7 @@ from push.services.routing_measures import RoutingMeasures
 TAG_PAGE = 5_000
 
 _NO_UIDS: Mapping[str, tuple[str, ...]] = {}
+_NOWHERE = Located({}, frozenset())
 
 
 @implementer(IRouter, IMeasured)
@@ -96,15 +97,7 @@ class Router:
         of_uids: Mapping[str, tuple[str, ...]],
         from_ms: int | None = None,
     ) -> Sequence[PushResult | PushError]:
-        dispatch = Dispatch(
-            requests,
-            connectors=self._nodes.connectors(),
-            cache=self._cache,
-            subscribe=self._subscribe,
-            receipts=self._receipts,
-            measures=self._measures,
-        )
-        online, unknown = located.online, located.unknown
+        dispatch = self._dispatch(requests)
         lone = 0
         for position, request in enumerate(requests):
             target = request.target
@@ -117,21 +110,30 @@ class Router:
                 and not request.validate_only
             ):
                 token = target.tokens[0]
-                session = online.get(token)
-                if session is not None or token not in unknown:
+                session = located.online.get(token)
+                if session is not None or token not in located.unknown:
                     lone += 1
                     dispatch.lone(position, ids[position], token, session)
                     continue
             begins = begins_ms(ids[position]) if from_ms is None else from_ms
             progress = dispatch.begin(position, ids[position], begins)
+            awaited: Awaitable[None] | None = None
             try:
                 awaited = self._accept(progress, dispatch, located, of_uids)
                 if awaited is not None:
                     await awaited
-                    # Others may have been accepted meanwhile: what comes now is later than they are.
-                    ids[position + 1 :] = self._ids.take(len(requests) - position - 1)
             except PushError as error:
                 progress.error = error
+            if awaited is not None:
+                # Tokens may have come or gone meanwhile: what is only kept for one that is online stays in the cache.
+                try:
+                    located = await self._located_again(requests[position + 1 :], of_uids)
+                except PushError as error:
+                    for later in range(position + 1, len(requests)):
+                        dispatch.begin(later, ids[later], begins).error = error
+                    break
+                # Others may have been accepted meanwhile: what comes now is later than they are.
+                ids[position + 1 :] = self._ids.take(len(requests) - position - 1)
         if lone:
             self._measures.requested(ToTokens, lone)
         return await dispatch.results()
@@ -156,6 +158,31 @@ class Router:
         for theirs in of_uids.values():
             tokens += theirs
         return tokens, of_uids
+
+    def _dispatch(self, requests: Sequence[PushRequest]) -> Dispatch:
+        return Dispatch(
+            requests,
+            connectors=self._nodes.connectors(),
+            cache=self._cache,
+            subscribe=self._subscribe,
+            receipts=self._receipts,
+            measures=self._measures,
+        )
+
+    async def _located_again(self, requests: Sequence[PushRequest], of_uids: Mapping[str, tuple[str, ...]]) -> Located:
+        """Where the tokens of these requests are now, up to the next one that must be awaited itself."""
+        tokens: list[str] = []
+        owners: dict[str, str] = {}
+        for request in requests:
+            target = request.target
+            if isinstance(target, ToTokens):
+                tokens += target.tokens
+            elif isinstance(target, ToUids):
+                owners.update({token: uid for uid in target.uids for token in of_uids.get(uid, ())})
+            else:
+                break
+        tokens += owners
+        return await self._subscribe.locate(tokens, owners) if tokens else _NOWHERE
 
     def _accept(
         self, progress: Progress, dispatch: Dispatch, located: Located, of_uids: Mapping[str, tuple[str, ...]]

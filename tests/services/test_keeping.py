@@ -238,6 +238,36 @@ class Logged(KeepingCase):
         self.turn()
         self.assertEqual([each.keep.payload for each in self.cache.entries], [b"hi"])
 
+    def test_who_comes_while_it_is_looked_up_gets_what_stands_behind_it(self) -> None:
+        for target in ("token", "uid"):
+            uid = f"user-{target}"
+            token = self.offline(uid=uid)
+            came: list[Client] = []
+
+            async def tagged(*_: object, token: str = token, came: list[Client] = came) -> list[str]:
+                came.append(self.online(token=token, ack=True)[0])
+                return []
+
+            self.patch(self.subscribe, "tagged", tagged)
+            behind = ToTokens((token,)) if target == "token" else ToUids((uid,))
+            self.push_all(PushRequest(ToTags(TagQuery(any=("a",))), b"tags"), PushRequest(behind, b"behind"))
+            self.assertEqual(self.payloads(came[0]), [b"behind"])
+
+    def test_where_tokens_cannot_be_located_behind_it_what_came_before_is_accepted(self) -> None:
+        token = self.offline()
+        locate, calls = self.subscribe.locate, []
+
+        async def failing(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) > 1:
+                raise Unavailable("the store is away")
+            return await locate(*arguments)
+
+        self.patch(self.subscribe, "locate", failing)
+        one = PushRequest(ToTokens((token,)), b"x")
+        results = self.push_all(one, PushRequest(ToTags(TagQuery(any=("a",))), b"tags"), one, one)
+        self.assertEqual([isinstance(result, PushResult) for result in results], [True, True, False, False])
+
     def test_without_one_it_is_not_kept(self) -> None:
         self.push(ToAll())
         self.push(ToTags(TagQuery(any=("a",))))

@@ -168,6 +168,26 @@ class InTheMiddle(ReplayCase):
             self.acknowledge(client, message_id)
         self.assertEqual(self.got(client), [5])
 
+    def test_what_is_acknowledged_while_a_pull_is_under_way_does_not_come_again(self) -> None:
+        client = self.client("t", ack=True)
+        self.deliver(1, 2, kept=True)
+        self.assertEqual(self.got(client), [1, 2])
+        pull, gate = self.cache.pull, Deferred[None]()
+
+        async def slowly(*arguments: Any) -> Any:
+            page = await pull(*arguments)
+            await gate
+            return page
+
+        self.patch(self.cache, "pull", slowly)
+        self.keep(3)
+        self.successResultOf(Deferred.fromCoroutine(self.connector.refill(["t"])))
+        self.turn()
+        self.acknowledge(client, 1, 2)
+        self.turn()
+        gate.callback(None)
+        self.assertEqual(self.got(client), [3])
+
     def test_messages_kept_nowhere_keep_their_place_between_kept_ones(self) -> None:
         client = self.client("t", ack=True)
         self.deliver(1, 2, 3, 4, 5, kept=True)
