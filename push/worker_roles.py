@@ -82,56 +82,67 @@ def build_team(config: Config, *, subscribe: ISubscribe, cache: IPulling, reacto
     """
     for listen in config.listen:  # what cannot be is said now, and not by every worker
         server_endpoint(reactor, "--listen", endpoint_text.shared(listen.partition("=")[2]))
-    public = advertised(config)
-    names = [f"{public}#{number}" for number in range(1, config.workers + 1)]
-    secrets = OneTimeSecrets()
-    nodes = WorkerNodes(config.workers, least=config.min_workers or config.workers, clock=reactor)
+    parent = _Parent(config, subscribe, cache, reactor)
+    services = _Team(config)
+    OpenClose(parent.place.open, parent.place.close).setServiceParent(services)
+    parent.nodes.setServiceParent(services)
+    parent.workers.setServiceParent(services)
+    return Team(services, parent.nodes, parent.workers)
 
-    def arrived(arrival: Arrival) -> None:
-        nodes.arrived(arrival.connector)
-        arrival.link.when_lost(lambda why: nodes.lost(arrival.connector.address))
-        arrival.link.when_lost(lambda why: workers.lost(arrival.connector.address))
 
-    def ready(name: str) -> None:
-        nodes.serves(name)
-        workers.serves(name)
+class _Parent:
+    """What a parent tells its workers, and who hears of them."""
 
-    def avatar(name: str, mind: Any) -> ConnectorAvatar:
-        return ConnectorAvatar(
-            name,
-            mind,
-            subscribe=subscribe,
-            pulling=cache,
-            clock=reactor,
-            max_waiting_bytes=config.max_node_outbox_bytes,
-            arrived=arrived,
-            ready=ready,
+    def __init__(self, config: Config, subscribe: ISubscribe, cache: IPulling, reactor: Any) -> None:
+        self._config = config
+        self._subscribe = subscribe
+        self._cache = cache
+        self._reactor = reactor
+        self._secrets = OneTimeSecrets()
+        public = advertised(config)
+        self.nodes = WorkerNodes(config.workers, least=config.min_workers or config.workers, clock=reactor)
+        factory = PeerServerFactory(Realm(self._avatar), self._secrets, clock=reactor)
+        self.place = MeetingPlace(Path(config.data_dir) / RUN_DIRECTORY, factory, reactor=reactor)
+        self.workers = Workers(
+            [f"{public}#{number}" for number in range(1, config.workers + 1)],
+            command=[sys.executable, "-P", "-m", _WORKER],
+            environment=_environment(),
+            task=self._task,
+            void=self._secrets.revoke,
+            reactor=reactor,
+            stop_timeout_s=config.stop_timeout_s,
+            fraction=random.SystemRandom().random,
         )
 
-    factory = PeerServerFactory(Realm(avatar), secrets, clock=reactor)
-    place = MeetingPlace(Path(config.data_dir) / RUN_DIRECTORY, factory, reactor=reactor)
-
-    def task(name: str) -> bytes:
+    def _task(self, name: str) -> bytes:
+        config = self._config
         listen = tuple(_shared(each) for each in config.listen)
         # A worker lets nobody in but clients, and asks its parent who they are.
         known = replace(config, listen=listen, workers=0, min_workers=0, api_keys=(), client_jwt_key_file="")
-        return msgspec.json.encode(Task(name, secrets.issue(name), str(place.path), type(reactor).__module__, known))
+        secret = self._secrets.issue(name)
+        return msgspec.json.encode(Task(name, secret, str(self.place.path), type(self._reactor).__module__, known))
 
-    workers = Workers(
-        names,
-        command=[sys.executable, "-P", "-m", _WORKER],
-        environment=_environment(),
-        task=task,
-        void=secrets.revoke,
-        reactor=reactor,
-        stop_timeout_s=config.stop_timeout_s,
-        fraction=random.SystemRandom().random,
-    )
-    services = _Team(config)
-    OpenClose(place.open, place.close).setServiceParent(services)
-    nodes.setServiceParent(services)
-    workers.setServiceParent(services)
-    return Team(services, nodes, workers)
+    def _avatar(self, name: str, mind: Any) -> ConnectorAvatar:
+        return ConnectorAvatar(
+            name,
+            mind,
+            subscribe=self._subscribe,
+            pulling=self._cache,
+            clock=self._reactor,
+            max_waiting_bytes=self._config.max_node_outbox_bytes,
+            arrived=self._arrived,
+            ready=self._ready,
+        )
+
+    def _arrived(self, arrival: Arrival) -> None:
+        name = arrival.connector.address
+        self.nodes.arrived(arrival.connector)
+        arrival.link.when_lost(lambda why: self.nodes.lost(name))
+        arrival.link.when_lost(lambda why: self.workers.lost(name))
+
+    def _ready(self, name: str) -> None:
+        self.nodes.serves(name)
+        self.workers.serves(name)
 
 
 class _Team(OrderedServices):
@@ -191,9 +202,10 @@ class WorkerService(Service):
         self._reactor = surroundings.reactor
         self._failed = failed
         self._asking = Asking()
-        subscribe = RemoteSubscribe(task.name, self._asking)
+        cache = RemoteCache(self._asking)
+        subscribe = RemoteSubscribe(task.name, self._asking, opened=cache.opened)
         self._connector, self._clients = build_connector(
-            task.config, surroundings, subscribe=subscribe, cache=RemoteCache(self._asking), address=task.name
+            task.config, surroundings, subscribe=subscribe, cache=cache, address=task.name
         )
         self._probe = Probe(
             connector=self._connector, subscribe=subscribe, protocol=FramedFactory, clock=surroundings.reactor

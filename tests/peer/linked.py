@@ -56,7 +56,7 @@ class House:
 
     Attributes:
         subscribe: its tokens.
-        cache: what it keeps for them.
+        cache: what clients have not got yet.
         arrived: the connectors that came, by name.
         ready: the names of those that said so.
     """
@@ -64,6 +64,7 @@ class House:
     def __init__(self, clock: Clock, store: MemoryTokenStore | None = None) -> None:
         self.clock = clock
         self.store = store or MemoryTokenStore()
+        self.cache = MemoryCache()
         count = iter(range(1_000_000))
         self.subscribe = Subscribe(
             store=self.store,
@@ -71,7 +72,6 @@ class House:
             now_ms=lambda: int(clock.seconds() * 1000),
             random_bytes=lambda size: next(count).to_bytes(size, "big"),
         )
-        self.cache = MemoryCache()
         self.secrets = OneTimeSecrets()
         self.arrived: dict[str, Arrival] = {}
         self.ready: list[str] = []
@@ -107,12 +107,13 @@ class Worker:
         self.name = name
         self.clock = house.clock
         self.asking = Asking()
-        self.subscribe = RemoteSubscribe(name, self.asking)
+        self.cache = RemoteCache(self.asking)
+        self.subscribe = RemoteSubscribe(name, self.asking, opened=self.cache.opened)
         self.connector = Connector(
             address=name,
             limits=limits,
             subscribe=self.subscribe,
-            cache=RemoteCache(self.asking),
+            cache=self.cache,
             clock=self.clock,
             now_ms=lambda: int(self.clock.seconds() * 1000),
             version="test",

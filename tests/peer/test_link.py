@@ -427,7 +427,7 @@ class ConnectorTests(LinkCase):
         self.assertEqual(list(report.sent), [0])
 
     def test_a_broadcast_that_is_refused_is_refused_here(self) -> None:
-        async def refuse(message_id: int, payload: bytes, is_logged: bool) -> int:
+        async def refuse(message_id: int, payload: bytes, is_logged: bool = False) -> int:
             raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=3.0)
 
         self.worker.connector.broadcast = refuse  # type: ignore[method-assign]

@@ -73,6 +73,16 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Registration(self.token, self.uid, connector, self.epoch, self.acks)
 
 
+class Opened(Session, frozen=True, array_like=True, gc=False):
+    """A session that was opened.
+
+    Attributes:
+        has_kept: whether the cache might have something for it; the cache is asked in the moment of opening.
+    """
+
+    has_kept: bool = True
+
+
 Sessions = Annotated[tuple[Session, ...], Meta(max_length=MAX_TOKENS)]
 
 

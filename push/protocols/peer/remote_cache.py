@@ -32,10 +32,16 @@ class RemoteCache:
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
+        self._empty: str | None = None
+
+    def opened(self, token: str, has_kept: bool) -> None:
+        """A session of this token begins now: whether the cache had anything for it was told with that."""
+        self._empty = None if has_kept else token
 
     def has(self, token: str) -> bool:
-        """See IPulling. It cannot be known here without asking, so a pull has to find out."""
-        return True
+        """See IPulling. Known only right after `opened`, and once; else a pull has to find out."""
+        empty, self._empty = self._empty, None
+        return empty != token
 
     async def pull(self, registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Page:
         """See IPulling."""

@@ -1,6 +1,6 @@
 """ISubscribe over a link: for a connector whose tokens are kept by another node. Must not import services or stores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from push.protocols.peer.envelopes import (
     Locate,
     Online,
     Open,
+    Opened,
     Reader,
     Reopened,
     Revoke,
@@ -25,7 +26,7 @@ from push.protocols.peer.envelopes import (
 from push.protocols.peer.errors import LinkLost
 from push.protocols.wire.messages import SubRequest
 
-_SESSION: Reader[Session] = Reader(Session)
+_OPENED: Reader[Opened] = Reader(Opened)
 _NOTHING: Reader[None] = Reader(None)
 _LOCATED: Reader[Located] = Reader(Located)
 _ONLINE: Reader[dict[str, Registration]] = Reader(dict[str, Registration])
@@ -42,20 +43,24 @@ class RemoteSubscribe:
     Args:
         connector: the name of this node, under which it has logged in.
         asking: the questions of this node.
+        opened: called with a token whose session is about to begin, and whether the cache might have something for it.
     """
 
-    def __init__(self, connector: str, asking: Asking) -> None:
+    def __init__(
+        self, connector: str, asking: Asking, *, opened: Callable[[str, bool], None] = lambda token, has_kept: None
+    ) -> None:
         self._connector = connector
         self._asking = asking
+        self._opened = opened
 
     async def open(self, request: SubRequest, connector: str) -> Registration:
         """See ISubscribe."""
         wish = Open(request.token, request.uid, request.auth, request.ack, request.device, request.tags)
-        return (await self._asking.ask(wish, _SESSION)).at(self._connector)
+        return self._begin(await self._asking.ask(wish, _OPENED))
 
     async def lend(self, connector: str) -> Registration:
         """See ISubscribe."""
-        return (await self._asking.ask(Lend(), _SESSION)).at(self._connector)
+        return self._begin(await self._asking.ask(Lend(), _OPENED))
 
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
@@ -90,3 +95,7 @@ class RemoteSubscribe:
     async def revoke(self, token: str) -> bool:
         """See ISubscribe."""
         return await self._asking.ask(Revoke(token), _YES_NO)
+
+    def _begin(self, opened: Opened) -> Registration:
+        self._opened(opened.token, opened.has_kept)
+        return opened.at(self._connector)

@@ -23,6 +23,7 @@ from push.protocols.peer.envelopes import (
     Moved,
     Online,
     Open,
+    Opened,
     Pull,
     Reopened,
     Revoke,
@@ -87,13 +88,15 @@ class Sessions:
     def _failed(self, failure: Failure) -> None:
         self._log.failure("closing sessions failed", failure)
 
-    async def _opened(self, opening: Awaitable[Registration]) -> Session:
+    async def _opened(self, opening: Awaitable[Registration]) -> Opened:
         registration = await opening
         if self._is_over:  # lost while it was being opened: nobody holds this session
             await self._subscribe.closed([registration])
             raise Unavailable("the connector is gone")
-        self._open[registration.token] = registration
-        return Session.of(registration)
+        token = registration.token
+        self._open[token] = registration
+        # Asked in the moment of opening: what is kept from now on is also delivered to the session.
+        return Opened(token, registration.uid, registration.epoch, registration.acks, self._pulling.has(token))
 
     async def _reopened(self, sessions: Sequence[Session]) -> None:
         registrations = [session.at(self._connector) for session in sessions]
