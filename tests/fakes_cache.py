@@ -117,6 +117,8 @@ class MemoryCache:
         log = self.log_positions.get(token, 0) if cursor.log < 0 else cursor.log
         found = []
         for entry in self.entries:
+            if entry.keep.owner not in (None, registration.uid):
+                continue
             if (token in entry.tokens and entry.position > cursor.normal) or (
                 isinstance(entry.keep.audience, Everybody) and entry.keep.message_id > log
             ):

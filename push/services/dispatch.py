@@ -63,6 +63,8 @@ class Dispatch:
         # For each connector what it is to deliver, and whose that is.
         self._batches: dict[str, tuple[list[Delivery], list[Owner]]] = {}
         self._late: list[tuple[Owner, Keep]] = []
+        # Tokens for which something is kept that was not brought to a session of theirs.
+        self._stray: list[str] = []
         self._made: list[Deferred[None]] = []
         self._waits_for_disk = False
         self._lone_cached = 0
@@ -82,6 +84,7 @@ class Dispatch:
                 if session is None:
                     self._results.put(position, PushResult(message_id, 1, 0, 1))
                     self._lone_cached += 1
+                    self._stray.append(token)
                 else:
                     self._add(session.connector, Delivery(message_id, request.payload, tokens, True), position)
                 return
@@ -112,7 +115,10 @@ class Dispatch:
             session = online.get(token)
             if session is None or (expires is not None and (progress.is_ahead or session.acks or progress.is_logged)):
                 kept.append(token)
-        self._keep(progress, kept, sum(token not in online for token in kept), expires)
+        away = [token for token in kept if token not in online]
+        if expires is not None:
+            self._stray += away
+        self._keep(progress, kept, len(away), expires)
         self._call(progress, tokens, frozenset(kept), online)
 
     async def log(self, progress: Progress, audience: Everybody | TagQuery) -> None:
@@ -159,7 +165,10 @@ class Dispatch:
         if self._late:
             late, self._late = self._late, []
             await self._keeps.give_late(late)
-            await self._refill([token for _, keep in late for token in keep.tokens])
+            self._stray += [token for _, keep in late for token in keep.tokens]
+        if self._stray:
+            stray, self._stray = self._stray, []
+            await self._refill(stray)
         await self._keeps.on_disk()
 
     async def results(self) -> list[PushResult | PushError]:
@@ -255,6 +264,8 @@ class Dispatch:
         except PushError as error:
             # What is kept will be pulled; of the rest nobody knows how much arrived.
             for delivery, owner in zip(deliveries, owners, strict=True):
+                if delivery.is_kept:
+                    self._stray += delivery.tokens
                 if not delivery.is_kept:
                     self._results.fail((owner,), error)
                 elif isinstance(owner, int):
@@ -309,14 +320,16 @@ class Dispatch:
         if expires is None:
             if isinstance(owner, int):
                 self._tell_missed(message_id, tokens)
-        elif tokens and (delivery.is_logged or not delivery.is_kept):
+        elif tokens and delivery.is_kept and not delivery.is_logged:
+            self._stray += tokens
+        elif tokens:
             # What is in the log is kept for a lost session besides: it may have had something newer of it already.
             options = msgspec.structs.replace(request.options, once=None)
             for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
                 self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
 
     async def _refill(self, tokens: Sequence[str]) -> None:
-        """Have it pulled, where the tokens are back already."""
+        """Have it pulled where the tokens are by now: they may have come, or moved, since they were located."""
         by_connector: dict[str, list[str]] = {}
         for token, session in (await self._subscribe.online(tokens)).items():
             by_connector.setdefault(session.connector, []).append(token)

@@ -112,13 +112,9 @@ class Subscribe:
             self._leave_out_strangers(found, owners)
             return Located(found, frozenset())
         known = await self._store.known(offline)
-        unknown: list[str] = []
-        for token in offline:
-            registration = online.get(token)  # it may have come while the store was asked
-            if registration is not None:
-                found[token] = registration
-            elif token not in known:
-                unknown.append(token)
+        # While the store was asked, some may have come, gone, or moved to another connector.
+        found = {token: online[token] for token in tokens if token in online}
+        unknown = [token for token in offline if token not in known and token not in online]
         # And it may be another user's by now: looked at last, as nothing is awaited from here to the delivery.
         self._leave_out_strangers(found, owners)
         return Located(found, frozenset(unknown))

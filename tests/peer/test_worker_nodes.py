@@ -138,6 +138,59 @@ class WorkerNodesTests(SynchronousTestCase):
         self.settle()
         self.assertEqual(self.house.cache.entries, [])
 
+    def push(self, *tokens: str) -> "Deferred[Any]":
+        """Push one message to each, in one call."""
+        requests = [PushRequest(ToTokens((token,)), token.encode()) for token in tokens]
+        return Deferred.fromCoroutine(self.router.push(requests))
+
+    def test_a_token_that_moves_while_the_store_is_asked_for_another_gets_its_message_where_it_is(self) -> None:
+        self.join()
+        self.workers[0].client(token="t", ack=True)
+        known = self.house.store.known
+        held: Deferred[Any] = Deferred()
+        self.house.store.known = lambda tokens: held  # type: ignore[method-assign]
+        pushing = self.push("t", "offline")
+        moved, _ = self.workers[1].client(token="t", ack=True)
+        self.settle()
+        self.house.store.known = known  # type: ignore[method-assign]
+        held.callback(frozenset({"offline"}))
+        self.settle()
+        self.assertEqual([result.targets for result in self.successResultOf(pushing)], [1, 1])
+        self.assertEqual([body[8:] for body in moved.pushes()], [b"t"])
+
+    def test_what_was_on_its_way_to_a_worker_that_dies_is_pulled_where_its_client_is_by_then(self) -> None:
+        self.join()
+        self.workers[0].client(token="t", ack=True)
+        pushing = self.push("t")  # written, but never read by the worker
+        self.workers[0].cable.server_transport.stream.clear()
+        moved = Client(self.workers[1].connector, self.clock)
+        moved.send(Signal.SUB, b'{"token": "t", "ack": true}')
+        self.settle()
+        self.house.arrived[NAMES[0]].link.lose("a test")
+        self.settle()
+        (result,) = self.successResultOf(pushing)
+        self.assertEqual((result.targets, result.cached), (1, 1))
+        self.assertEqual([frame.body[8:] for frame in moved.frames() if frame.signal == Signal.PUSH], [b"t"])
+
+    def test_what_is_kept_for_a_client_that_came_back_meanwhile_is_brought_to_it(self) -> None:
+        """Located at a worker, kept, and missed there, as the client has a session at the other by then."""
+        self.join()
+        self.workers[0].client(token="t", ack=True)
+        moved = Client(self.workers[1].connector, self.clock)
+        keep = self.house.cache.keep
+
+        async def move_first(batch: Any) -> Any:
+            moved.send(Signal.SUB, b'{"token": "t", "ack": true}')
+            self.workers[1].settle()
+            self.house.cache.keep = keep  # type: ignore[method-assign]
+            return await keep(batch)
+
+        self.house.cache.keep = move_first  # type: ignore[method-assign]
+        pushing = self.push("t")
+        self.settle()
+        self.assertEqual(len(self.successResultOf(pushing)), 1)
+        self.assertEqual([frame.body[8:] for frame in moved.frames() if frame.signal == Signal.PUSH], [b"t"])
+
     def test_numbers_are_fetched_and_named(self) -> None:
         self.nodes.startService()
         self.addCleanup(self.nodes.stopService)
