@@ -73,6 +73,28 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
         return self.epoch // 1000
 
 
+class Opening(msgspec.Struct, frozen=True, gc=False):
+    """A session that has been opened, and the one that it replaced, if there was one."""
+
+    session: Registration
+    replaced: Registration | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A name that one node has for a while.
+
+    Attributes:
+        name: what it has.
+        number: greater than that of every earlier lease, of whatever name: what carries a lesser one comes too late.
+        details: what the node wants others to know, any bytes.
+    """
+
+    name: str
+    number: int
+    details: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
     """All that is known of a token.

@@ -57,17 +57,20 @@ class Redis:
         self._prefix = check_prefix(prefix)
         self._timeout_s = timeout_s
         self._endpoint = endpoint_of(address, reactor, timeout_s)
+        self._is_running = False
         self._connections: list[Connection] = []
         self.writes = self._connection("writes", self._greet)
         self.reads = self._connection("reads", self._greet)
 
     def start(self) -> None:
         """Begin to connect."""
+        self._is_running = True
         for connection in self._connections:
             connection.start()
 
     def stop(self) -> "Deferred[None]":
         """End all connections; fires when they are closed."""
+        self._is_running = False
         closing = gatherResults([connection.stop() for connection in self._connections], consumeErrors=True)
         return closing.addCallback(lambda _: None)
 
@@ -108,4 +111,6 @@ class Redis:
             name, self._endpoint, greeting, clock=self._reactor, timeout_s=self._timeout_s, build=build
         )
         self._connections.append(connection)
+        if self._is_running:
+            connection.start()
         return connection
