@@ -146,10 +146,22 @@ def _shown(who: str, what: str, data: bytes) -> str:
 
 
 # Page and name of each generated part, and what writes it.
+def redis_keys() -> str:
+    """What the keys in Redis hold, out of the docstrings of the stores."""
+    parts = []
+    for path in sorted((DOCS.parent / "push" / "stores" / "redis").glob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        found = re.search(r"^Keys, behind (`[^`]*`).*?\n\n(\|.*?\n)(?=\n|\Z)", f"{text}\n", re.DOTALL | re.MULTILINE)
+        if found is not None:
+            parts.append(f"### {found[1]}\n\n{found[2]}")
+    return "\n".join(parts).rstrip()
+
+
 PARTS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("architecture.md", "rooms"): rooms,
     ("configuration.md", "settings"): settings_table,
     ("protocol.md", "conversation"): conversation,
+    ("redis.md", "redis-keys"): redis_keys,
 }
 
 

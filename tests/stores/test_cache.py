@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from push.errors import StartError, Unavailable
 from push.ipush import ICacheStore
 from push.model import CacheChanges, Everybody, PushRequest, PushResult, ToAll, ToConnector, ToTags, ToTokens, ToUids
-from push.stores.sqlite import cache, cache_changes, cache_rows, records, schema, space
+from push.stores import cache_rows
+from push.stores.sqlite import cache, cache_changes, records, schema, space
 from push.stores.sqlite.cache import CacheStore
 from push.stores.sqlite.schema import MIGRATIONS
 from push.stores.sqlite.tokens import TokenStore

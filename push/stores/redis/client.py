@@ -42,6 +42,7 @@ class Redis:
     Attributes:
         writes: calls that must keep their order.
         reads: look-ups, which do not wait behind writes.
+        clock: has the time.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Redis:
     ) -> None:
         self._address = address
         self._reactor = reactor
+        self.clock = reactor
         self._prefix = check_prefix(prefix)
         self._timeout_s = timeout_s
         self._endpoint = endpoint_of(address, reactor, timeout_s)

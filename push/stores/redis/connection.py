@@ -23,7 +23,7 @@ from push.ipush import IMeasured
 from push.model import Sample
 from push.stores.redis.calls import Call, CallMeasures, Calls
 from push.stores.redis.connecting import Connecting, Greeting
-from push.stores.redis.errors import RETRY_AFTER_S, AnswerLost, Refused, ScriptUnknown, refusal
+from push.stores.redis.errors import RETRY_AFTER_S, AnswerLost, Away, Refused, ScriptUnknown, refusal
 from push.stores.redis.protocol import Lost, PlainProtocol
 from push.stores.redis.scripts import Script
 
@@ -181,7 +181,7 @@ class Connection:
         if not self._is_running:
             return Unavailable("the store is closed")
         if self._trouble is not None and not is_patient:
-            return Unavailable(f"Redis is away: {self._trouble}", retry_after_s=RETRY_AFTER_S)
+            return Away(f"Redis is away: {self._trouble}", retry_after_s=RETRY_AFTER_S)
         if len(self._calls) >= MAX_CALLS or (self._calls and self._calls.size_bytes + size_bytes > MAX_BYTES):
             return Unavailable("too much waits for Redis", retry_after_s=RETRY_AFTER_S)
         return None
@@ -227,7 +227,7 @@ class Connection:
         self._is_away(trouble)
         for call in self._calls.take_waiting(impatient_only=True):
             self._measures.failures += 1
-            call.fail(Unavailable(f"Redis is away: {trouble}", retry_after_s=RETRY_AFTER_S))
+            call.fail(Away(f"Redis is away: {trouble}", retry_after_s=RETRY_AFTER_S))
 
     def _is_away(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -269,7 +269,7 @@ class Connection:
             call = calls.waiting.popleft()
             calls.size_bytes -= len(call.packed)
             self._measures.failures += 1
-            call.fail(Unavailable("Redis is away: it was waited for in vain", retry_after_s=RETRY_AFTER_S))
+            call.fail(Away("Redis is away: it was waited for in vain", retry_after_s=RETRY_AFTER_S))
         if calls.sent and calls.sent[0].deadline_s <= now_s and self._protocol is not None:
             self._is_away(f"it did not answer in {self._timeout_s:g} s")
             self._protocol.transport.abortConnection()

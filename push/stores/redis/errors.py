@@ -7,6 +7,7 @@ import re
 
 import txredisapi
 from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.internet.error import ConnectingCancelledError
 
 from push.errors import PushError, Unavailable
 
@@ -29,6 +30,10 @@ _MEANING = {
 # Whoever answers so is the wrong one, or does not know us any more: connecting again may find the right one.
 _WRONG_SERVER = frozenset({"LOADING", "MASTERDOWN", "READONLY", "NOAUTH", "UNBLOCKED"})
 _LINE_OF_SCRIPT = re.compile(r"user_script:(\d+)")
+
+
+class Away(Unavailable):
+    """Redis could not be reached, so nothing was done."""
 
 
 class AnswerLost(Unavailable):
@@ -72,7 +77,7 @@ def in_words(why: BaseException, timeout_s: float) -> str:
     """Why a connection could not be made."""
     if isinstance(why, PushError):
         return str(why)
-    if isinstance(why, (TimeoutError, CancelledError)):
+    if isinstance(why, (TimeoutError, CancelledError, ConnectingCancelledError)):
         return f"it did not answer in {timeout_s:g} s"
     # What Twisted and OpenSSL say of addresses and certificates; nothing that we sent is in it.
     return f"{type(why).__name__}: {why}"[:300]

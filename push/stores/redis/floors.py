@@ -1,7 +1,13 @@
 """Numbers that may only grow, in Redis.
 
-One hash, `floors`: name → number in decimal. Lua has doubles for numbers, exact up to 2^53 only: what may be more is
-compared as text, the longer one being the greater.
+Keys, behind `PREFIX:{floors}:`
+
+| key | type | holds |
+|---|---|---|
+| `all` | hash | name → number in decimal |
+
+Lua has doubles for numbers, exact up to 2^53 only: what may be more is compared as text, the longer one being the
+greater.
 """
 
 from twisted.internet.defer import Deferred

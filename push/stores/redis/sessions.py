@@ -7,6 +7,7 @@ Keys, behind `PREFIX:{sessions}:`
 | `at` | hash | token → MessagePack [epoch, connector, uid or false, acks] |
 | `on:CONNECTOR` | sorted set, score = epoch | the tokens that are online there |
 | `epoch` | string | the greatest epoch |
+| `writer:ID` | string, expires | the number of the last write of a process |
 
 An epoch is the time of Redis in microseconds, or one more than the last one where that clock stands behind it. So it
 grows though Redis may have lost everything; it stays below 2^53, exact in Lua, until the year 2255.
@@ -25,21 +26,27 @@ from push.model import Opening, Registration
 from push.stores.redis.client import Redis
 from push.stores.redis.ordered import Ordered, together
 from push.stores.redis.scripts import Script
+from push.stores.redis.writer import PRELUDE, Writer
 
 # What one look-up asks for: some 0.3 ms of Redis.
 _FIND_PART = 1_000
 
-# ARGV: the prefix, and MessagePack [what, token, connector, uid, acks, epoch]: one for each thing to be done.
+# KEYS: the writer's, at, epoch. ARGV: the writer's number, the prefix, and for each thing to be done MessagePack
+# [what, token, connector, uid, acks, epoch].
 # Answers for each: open {epoch, the session before}, reopen the loser (1: itself), close nothing, remove the session.
-_WRITE = Script("""
-local at, last, prefix = KEYS[1], KEYS[2], ARGV[1]
+_WRITE = Script(
+    PRELUDE
+    + """
+if late() then return redis.status_reply('LATE') end
+mark()
+local at, last, prefix = KEYS[2], KEYS[3], ARGV[2]
 
-local function number(value) return string.format('%.0f', value) end
+local function text(value) return string.format('%.0f', value) end
 
 local function put(token, old, new)
     if old and old[2] ~= new[2] then redis.call('ZREM', prefix .. 'on:' .. old[2], token) end
     redis.call('HSET', at, token, cmsgpack.pack(new))
-    redis.call('ZADD', prefix .. 'on:' .. new[2], number(new[1]), token)
+    redis.call('ZADD', prefix .. 'on:' .. new[2], text(new[1]), token)
 end
 
 local function drop(token, old)
@@ -50,7 +57,7 @@ end
 local function open(token, stored, old, new)
     local now = redis.call('TIME')
     local epoch = math.max(now[1] * 1000000 + now[2], (redis.call('GET', last) or 0) + 1)
-    redis.call('SET', last, number(epoch))
+    redis.call('SET', last, text(epoch))
     new[1] = epoch
     put(token, old, new)
     return {epoch, stored}
@@ -60,7 +67,7 @@ local function reopen(token, stored, old, new)
     if old and old[1] >= new[1] then
         return (old[1] ~= new[1] or old[2] ~= new[2]) and 1
     end
-    if (redis.call('GET', last) or 0) + 0 < new[1] then redis.call('SET', last, number(new[1])) end
+    if (redis.call('GET', last) or 0) + 0 < new[1] then redis.call('SET', last, text(new[1])) end
     put(token, old, new)
     return stored
 end
@@ -77,14 +84,15 @@ end
 
 local todo = {open = open, reopen = reopen, close = close, remove = remove}
 local answer = {}
-for index = 2, #ARGV do
+for index = 3, #ARGV do
     local what, token, connector, uid, acks, epoch = unpack(cmsgpack.unpack(ARGV[index]))
     local stored = redis.call('HGET', at, token)
     local old = stored and cmsgpack.unpack(stored)
-    answer[index - 1] = todo[what](token, stored, old, {epoch, connector, uid, acks})
+    answer[index - 2] = todo[what](token, stored, old, {epoch, connector, uid, acks})
 end
 return answer
-""")
+"""
+)
 
 # ARGV: the prefix, the connector, up to which epoch, how many. Answers how many.
 _LEAVE = Script("""
@@ -130,6 +138,7 @@ class SessionDirectory:
         self._redis = redis
         self._prefix = redis.keys("sessions")
         self._at = self._prefix + "at"
+        self._writer = Writer(redis, self._prefix)
         self._writes: Ordered[_Write, Any] = Ordered(self._write)
 
     def open(self, token: str, uid: str | None, connector: str, *, acks: bool) -> "Deferred[Opening]":
@@ -176,9 +185,7 @@ class SessionDirectory:
     async def _write(self, items: Sequence[_Write]) -> Sequence[Any]:
         packed: list[bytes | PushError] = [_packed(item) for item in items]
         arguments = [one for one in packed if isinstance(one, bytes)]
-        answers = iter(
-            await self._redis.writes.run(_WRITE, [self._at, self._prefix + "epoch"], [self._prefix, *arguments])
-        )
+        answers = iter(await self._writer.write(_WRITE, [self._at, self._prefix + "epoch"], [self._prefix, *arguments]))
         return [next(answers) if isinstance(one, bytes) else one for one in packed]
 
     async def _losers(self, registrations: Sequence[Registration], calls: Sequence["Deferred[Any]"]) -> Any:

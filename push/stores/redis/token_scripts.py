@@ -1,6 +1,7 @@
 """The scripts of tokens.py, which says what the keys hold."""
 
 from push.stores.redis.scripts import Script
+from push.stores.redis.writer import PRELUDE
 
 # What one call asks for: about a millisecond of Redis.
 KNOWN_PART = 2_000
@@ -8,11 +9,16 @@ UIDS_PART = 500
 # How many tokens one call of TAGGED looks at.
 SCANNED = 2_000
 
-# ARGV: the prefix, the limit on tokens, and what is to be written; tokens.py has its form.
+# KEYS: the writer's, info, order, last. ARGV: the writer's number, the prefix, the limit on tokens, and what is to be
+# written; tokens.py has its form.
 # Answers the number of tokens, and for each: what is stored now, or 1 deleted, 0 not there or denied, 2 over the limit.
-WRITE = Script("""
-local info, order, last = KEYS[1], KEYS[2], KEYS[3]
-local prefix, limit = ARGV[1], tonumber(ARGV[2])
+WRITE = Script(
+    PRELUDE
+    + """
+if late() then return redis.status_reply('LATE') end
+mark()
+local info, order, last = KEYS[2], KEYS[3], KEYS[4]
+local prefix, limit = ARGV[2], tonumber(ARGV[3])
 local count = redis.call('HLEN', info)
 
 local function tag(token, old_tags, new_tags)
@@ -58,17 +64,18 @@ local function register(token, stored, uid, device, tags, now_ms, owner_only)
 end
 
 local answer = {}
-for at = 3, #ARGV do
+for at = 4, #ARGV do
     local token, uid, device, tags, now_ms, owner_only = unpack(cmsgpack.unpack(ARGV[at]))
     local stored = redis.call('HGET', info, token)
     if now_ms < 0 then
-        answer[at - 2] = delete(token, stored)
+        answer[at - 3] = delete(token, stored)
     else
-        answer[at - 2] = register(token, stored, uid, device, tags, now_ms, owner_only)
+        answer[at - 3] = register(token, stored, uid, device, tags, now_ms, owner_only)
     end
 end
 return {count, unpack(answer)}
-""")
+"""
+)
 
 # ARGV: the prefix and uids. Answers {index, tokens} for those that have any.
 OF_UIDS = Script("""

@@ -9,6 +9,7 @@ Keys, behind `PREFIX:{tokens}:`
 | `last` | string | the number of the newest token |
 | `uid:UID` | sorted set, score = number | the tokens of a user, oldest first |
 | `tag:TAG` | sorted set, score 0 | the tokens with a tag, in the order of their bytes |
+| `writer:ID` | string, expires | the number of the last write of a process |
 
 Writes go through one script, many at a time. Lists of any length are asked for in parts, one behind the other on the
 same connection without waiting, so that no script keeps Redis for long.
@@ -27,6 +28,7 @@ from push.model import TagQuery, TokenInfo
 from push.stores.redis.client import Redis
 from push.stores.redis.ordered import Ordered, together
 from push.stores.redis.token_scripts import KNOWN_PART, OF_UIDS, SCANNED, TAGGED, UIDS_PART, WRITE
+from push.stores.redis.writer import Writer
 
 MAX_TOKENS = 10_000_000
 
@@ -60,6 +62,7 @@ class TokenStore:
         self._max_tokens = max_tokens
         self._prefix = redis.keys("tokens")
         self._count = 0
+        self._writer = Writer(redis, self._prefix)
         self._writes: Ordered[_Write, TokenInfo | bool] = Ordered(self._write)
 
     def register(
@@ -112,7 +115,7 @@ class TokenStore:
         keys = [self._prefix + name for name in ("info", "order", "last")]
         packed: list[bytes | PushError] = [_packed(item) for item in items]
         arguments = [one for one in packed if isinstance(one, bytes)]
-        self._count, *outcomes = await self._redis.writes.run(WRITE, keys, [self._prefix, self._max_tokens, *arguments])
+        self._count, *outcomes = await self._writer.write(WRITE, keys, [self._prefix, self._max_tokens, *arguments])
         told = iter(outcomes)
         return [
             one if isinstance(one, PushError) else self._outcome(item, next(told))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from push.model import CacheChanges, StoredMessage
-from push.stores.sqlite.cache_rows import encode_message, encode_reply, encode_request
+from push.stores.cache_rows import encode_message, encode_reply, encode_request
 from push.stores.sqlite.records import pack, with_records
 
 # So many numbers are given to one statement, as text.

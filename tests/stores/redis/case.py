@@ -48,6 +48,13 @@ class RedisCase(TestCase):
                 self.fail("it did not become so in time")
             await self.later(0.01)
 
+    async def lasting_keys(self) -> list[str]:
+        """The names of keys of this test that do not expire, without the prefix."""
+        reads = self.make_redis().reads
+        keys = await reads.call("KEYS", f"{self.prefix}:*")
+        lasting = [key.decode() for key in keys if await reads.call("PTTL", key) == -1]
+        return sorted(key.removeprefix(f"{self.prefix}:") for key in lasting)
+
     def _empty(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._delete_all())
 

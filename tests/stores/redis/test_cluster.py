@@ -6,8 +6,10 @@ from push.errors import Unavailable
 from push.ipush import IBroadcastBus, ILeases, ISessionDirectory
 from push.model import Registration
 from push.stores.redis.bus import BroadcastBus
+from push.stores.redis.errors import AnswerLost
 from push.stores.redis.leases import MAX_DETAILS_BYTES, Leases
 from push.stores.redis.sessions import SessionDirectory
+from push.stores.redis.tokens import TokenStore
 from tests.stores.contract_cluster import BroadcastBusContract, Heard, LeasesContract, SessionDirectoryContract
 from tests.stores.redis.case import RedisCase
 from tests.stores.redis.test_connection import TIMEOUT_S, ServerCase
@@ -29,8 +31,7 @@ class RedisSessionDirectoryTests(SessionDirectoryContract, RedisCase):
         await directory.remove("t2")
         await directory.reopen([Registration("t3", None, "c3", 5)])
         await directory.leave("c3", 5, 10)
-        keys = await self.make_redis().reads.call("KEYS", f"{self.prefix}:*")
-        self.assertEqual(keys, [f"{self.prefix}:{{sessions}}:epoch".encode()])
+        self.assertEqual(await self.lasting_keys(), ["{sessions}:epoch"])
 
 
 class RedisLeasesTests(LeasesContract, RedisCase):
@@ -54,8 +55,7 @@ class RedisLeasesTests(LeasesContract, RedisCase):
         await leases.acquire("c1", b"", 0.05)
         await self.later(0.1)
         await leases.held()
-        keys = await self.make_redis().reads.call("KEYS", f"{self.prefix}:*")
-        self.assertEqual(keys, [f"{self.prefix}:{{leases}}:number".encode()])
+        self.assertEqual(await self.lasting_keys(), ["{leases}:number"])
 
 
 class RedisBroadcastBusTests(RedisCase, BroadcastBusContract):
@@ -135,3 +135,20 @@ class LostTests(ServerCase):
             bus.publish(b""),
         ):
             self.assertIsInstance(await self.trouble(call), Unavailable)
+
+
+class LateTests(RedisCase):
+    """What was sent over a broken connection is read behind what was sent over the next one."""
+
+    async def test_write_that_comes_late_does_nothing(self) -> None:
+        redis = self.make_redis()
+        directory, tokens = SessionDirectory(redis), TokenStore(redis)
+        opening = await directory.open("t1", None, "c1", acks=False)
+        await tokens.register("t1", None, None, None, 1, owner_only=False)
+        for store in (directory, tokens):
+            store._writer._number -= 1
+        for late in (directory.remove("t1"), tokens.delete("t1")):
+            with self.assertRaises(AnswerLost):
+                await late
+        self.assertEqual(await directory.find(["t1"]), {"t1": opening.session})
+        self.assertEqual(await tokens.known(["t1"]), {"t1"})

@@ -66,9 +66,7 @@ class SharedTests(RedisCase):
         await here.register("t1", "alice", "{}", ("a", "b"), 5, owner_only=True)
         await there.register("t1", "bob", "{}", ("b", "c"), 5, owner_only=False)
         await there.delete("t1")
-        redis = self.make_redis()
-        keys = await redis.reads.call("KEYS", f"{self.prefix}:*")
-        self.assertEqual(keys, [f"{self.prefix}:{{tokens}}:last".encode()])
+        self.assertEqual(await self.lasting_keys(), ["{tokens}:last"])
 
 
 class TaggedTests(RedisCase):

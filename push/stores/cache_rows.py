@@ -1,9 +1,9 @@
-"""What the rows of the cache look like in the file: messages, answers and requests as msgpack, and back again.
+"""What the rows of the cache look like where they are stored: messages, answers and requests as msgpack, and back.
 
 Each begins with the number of its format. A new format is a new struct with the next number beside the old one, which
-stays for as long as files may hold it. What is in the file has names of its own here, so that to move something in
+stays for as long as files may hold it. What is stored has names of its own here, so that to move something in
 push.model cannot change it by the way; of Options, Once and PushResult, which are stored by the names of their
-fields, a field may be added with a default, and none renamed. Knows no SQL.
+fields, a field may be added with a default, and none renamed. Knows no SQL and no Redis.
 """
 
 from typing import Any, TypeVar

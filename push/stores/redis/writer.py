@@ -1,0 +1,100 @@
+"""Writes of one process to some keys, numbered, so that each is done once or not at all.
+
+What was sent before a connection broke may reach Redis long after: a frozen server reads it when it goes on, behind
+what was sent over a new connection. So every write carries the next number, the script keeps the greatest that
+was done, and one that comes late does nothing. The same lets a write be repeated until somebody says that it is done.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from push.errors import Unavailable
+from push.stores.redis.client import Redis
+from push.stores.redis.connection import Value
+from push.stores.redis.errors import AnswerLost, Away
+from push.stores.redis.scripts import Script
+
+# At the beginning of a script that a Writer runs: `late()` says whether it has nothing to do any more, `mark()` that it
+# is done. Until the first write Redis has done nothing. A day later nothing of a broken connection comes any more.
+PRELUDE = """
+local number = ARGV[1]
+local function late() return (redis.call('GET', KEYS[1]) or 0) + 0 >= number + 0 end
+local function mark() redis.call('SET', KEYS[1], number, 'EX', 86400) end
+"""
+LATE = b"LATE"
+
+_SETTLE = Script(
+    PRELUDE
+    + """
+if late() then return 1 end
+mark()
+return 0
+"""
+)
+
+
+class Writer:
+    """Runs scripts that begin with PRELUDE. At most one write may be under way.
+
+    Args:
+        redis: where.
+        prefix: of the keys.
+        name: of this process, in the name of the key with the number.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        prefix: str,
+        *,
+        name: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self._redis = redis
+        self._key = f"{prefix}writer:{name()}"
+        self._clock = redis.clock
+        self._number = 0
+
+    async def write(self, script: Script, keys: Sequence[Value], arguments: Sequence[Value]) -> Any:
+        """Run a script once. In it, KEYS and ARGV begin at 2.
+
+        Raises:
+            AnswerLost, Unavailable: as Connection.call.
+        """
+        self._number += 1
+        answer = await self._redis.writes.run(script, [self._key, *keys], [self._number, *arguments])
+        if answer == LATE:
+            raise AnswerLost("another process writes to Redis under this one's name")
+        return answer
+
+    async def insist(
+        self, script: Script, keys: Sequence[Value], arguments: Sequence[Value], *, patience_s: float
+    ) -> None:
+        """Run a script, again and again until it is known that it was done. It answers LATE where it was before.
+
+        Raises:
+            AnswerLost: it is not known after so many seconds; `settle` has to be asked before anything else is written.
+            Unavailable: it was not done, nor will be.
+        """
+        self._number += 1
+        until_s = self._clock.seconds() + patience_s
+        lost: AnswerLost | None = None
+        failed: Unavailable
+        while True:
+            try:
+                await self._redis.writes.run(script, [self._key, *keys], [self._number, *arguments], is_patient=True)
+            except AnswerLost as error:
+                failed = lost = error
+            except Away as error:
+                failed = lost or error
+            except Unavailable as error:
+                # Refused this time; but an earlier time it may have been done.
+                raise lost or error from None
+            else:
+                return
+            if self._clock.seconds() >= until_s:
+                raise failed
+
+    async def settle(self) -> bool:
+        """Whether the last write was done. If it was not, it will not be any more."""
+        return bool(await self._redis.writes.run(_SETTLE, [self._key], [self._number]))

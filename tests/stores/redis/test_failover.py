@@ -1,0 +1,220 @@
+"""Tests of connections to Redis over TLS and through Sentinel, with real servers."""
+
+import datetime
+import ipaddress
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+
+from push.errors import StartError
+from push.stores.redis.address import parse_address
+from push.stores.redis.bus import BroadcastBus
+from push.stores.redis.client import Redis
+from tests.redis_server import RedisServer, free_port, program
+from tests.stores.contract_cluster import Heard
+from tests.stores.redis.test_connection import ServerCase
+
+
+class Authority:
+    """Makes certificates in a directory.
+
+    Args:
+        directory: where.
+        name: of the authority, and of its file.
+    """
+
+    def __init__(self, directory: Path, name: str = "ca") -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.path = directory / f"{name}.pem"
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=None)))
+
+    def issue(self, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
+        """A certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        cert_path, key_path = self._directory / f"{name}.crt", self._directory / f"{name}.key"
+        cert_path.write_bytes(self._sign(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, names))
+        key_path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return cert_path, key_path
+
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+class TlsTests(ServerCase):
+    """Certificates are verified, on both sides."""
+
+    def setUp(self) -> None:
+        if b"tls" not in subprocess.run(["ldd", program()], capture_output=True, check=False).stdout.replace(
+            b"libssl", b"tls"
+        ):
+            raise SkipTest("this Redis is built without TLS")
+        self.authority = Authority(Path(self.mktemp()))
+
+    def serve(self, address: str = "127.0.0.1", clients: str = "no") -> str:
+        """A server with a certificate for an address; its URL."""
+        cert, key = (str(path.resolve()) for path in self.authority.issue("server", address))
+        port = free_port()
+        options = ["--tls-port", str(port), "--tls-cert-file", cert, "--tls-key-file", key]
+        options += ["--tls-ca-cert-file", str(self.authority.path.resolve()), "--tls-auth-clients", clients]
+        self.make_server(*options)
+        return f"rediss://127.0.0.1:{port}"
+
+    async def test_server_that_the_authority_vouches_for_is_used(self) -> None:
+        redis = self.connect(f"{self.serve()}?ca={self.authority.path}")
+        await redis.writes.call("SET", "k", bytes(1_000_000))
+        self.assertEqual(len(await redis.reads.call("GET", "k")), 1_000_000)
+
+    async def test_server_of_another_authority_or_another_name_is_refused_and_the_reason_said(self) -> None:
+        other = Authority(Path(self.mktemp()), "other")
+        for url in (
+            f"{self.serve()}?ca={other.path}",
+            self.serve(),
+            f"{self.serve(address='127.0.0.9')}?ca={self.authority.path}",
+        ):
+            error = await self.trouble(self.connect(url).writes.call("PING"))
+            self.assertRegex(str(error), "(?i)certificate|verif", url)
+
+    async def test_certificate_is_shown_to_a_server_that_asks_for_one(self) -> None:
+        url = f"{self.serve(clients='yes')}?ca={self.authority.path}"
+        cert, key = self.authority.issue("client")
+        redis = self.connect(f"{url}&cert={cert}&key={key}")
+        self.assertEqual(await redis.writes.call("PING"), b"PONG")
+        await self.trouble(self.connect(url).writes.call("PING"))
+
+    async def test_frozen_server_fails_in_time_and_stopping_does_not_wait_for_it(self) -> None:
+        url = self.serve()
+        redis = self.connect(f"{url}?ca={self.authority.path}")
+        await redis.writes.call("PING")
+        self.server.freeze()
+        await self.trouble(redis.writes.call("PING"))
+        await redis.stop()
+
+    def test_files_that_cannot_be_read_are_said(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "no.pem").write_text("nothing")
+        cert, key = self.authority.issue("client")
+        for options, reason in (
+            (f"ca={directory}/missing.pem", "missing.pem"),
+            (f"ca={directory}/no.pem", "PEM"),
+            (f"cert={cert}&key={directory}/no.pem", "PEM"),
+            (f"cert={key}", "PEM"),
+        ):
+            address = parse_address(f"rediss://127.0.0.1?{options}")
+            error = self.assertRaises(StartError, Redis, address, reactor=reactor)
+            self.assertIn(reason, str(error))
+
+    def make_server(self, *options: str, **more: object) -> RedisServer:
+        """As above, and remembered."""
+        self.server = super().make_server(*options, **more)
+        return self.server
+
+
+class SentinelTests(ServerCase):
+    """Two servers and three Sentinels."""
+
+    timeout = 90
+
+    async def watched(self) -> str:
+        """Start them; the URL."""
+        self.master = self.make_server("--requirepass", "pw", "--masterauth", "pw")
+        self.replica = self.make_server(
+            "--requirepass", "pw", "--masterauth", "pw", "--replicaof", f"127.0.0.1 {self.master.port}"
+        )
+        for _ in range(200):
+            answer = self.replica.command("AUTH pw\r\nINFO", "replication")
+            if b"master_link_status:up" in answer + self.replica.command("AUTH pw\r\nINFO", "replication"):
+                break
+            await self.later(0.05)
+        self.sentinels = [
+            self.make_server(
+                f"sentinel monitor main 127.0.0.1 {self.master.port} 2",
+                "sentinel auth-pass main pw",
+                "sentinel down-after-milliseconds main 500",
+                "sentinel failover-timeout main 3000",
+                is_sentinel=True,
+            )
+            for _ in range(3)
+        ]
+        for sentinel in self.sentinels:
+            await self.until(lambda: b"num-other-sentinels\r\n$1\r\n2" in sentinel.command("SENTINEL", "MASTERS"), 30.0)  # noqa: B023
+            await self.until(lambda: b"num-slaves\r\n$1\r\n1" in sentinel.command("SENTINEL", "MASTERS"), 30.0)  # noqa: B023
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://:pw@{hosts}/main"
+
+    async def moved(self, redis: Redis) -> None:
+        """Wait until the connection is to what was the replica."""
+        for _ in range(1_000):
+            if redis.writes.is_up:
+                info = await redis.writes.call("INFO", "server")
+                if b"tcp_port:%d\r" % self.replica.port in info:
+                    return
+            await self.later(0.03)
+        self.fail("there was no failover")
+
+    async def test_master_that_dies_is_replaced(self) -> None:
+        redis = self.connect(await self.watched())
+        bus, listener = BroadcastBus(redis), Heard()
+        bus.listen(listener)
+        await redis.writes.call("SET", "k", "v")
+        self.assertEqual(await redis.writes.call("WAIT", 1, 400), 1)
+        await self.until(lambda: bus.is_listening)
+        self.master.kill()
+        await self.until(lambda: not redis.writes.is_up)
+        self.sentinels[0].freeze()
+        await self.trouble(redis.writes.call("GET", "k"))
+        self.sentinels[0].thaw()
+        await self.moved(redis)
+        self.assertEqual(await redis.writes.call("GET", "k"), b"v")
+        await self.until(lambda: bus.is_listening)
+        await redis.writes.call("SET", "k", "w")
+        await bus.publish(b"heard")
+        await self.until(lambda: listener.told[-1] == b"heard")
+        self.assertEqual(listener.told, ["resumed", "interrupted", "resumed", b"heard"])
+
+    async def test_master_that_freezes_is_replaced_and_is_a_replica_when_it_goes_on(self) -> None:
+        redis = self.connect(await self.watched())
+        await redis.writes.call("SET", "k", "v")
+        self.master.freeze()
+        await self.trouble(redis.writes.call("GET", "k"))
+        # One of the Sentinels is gone for good: the others are enough.
+        self.sentinels[0].kill()
+        await self.moved(redis)
+        await redis.writes.call("SET", "k", "w")
+        self.master.thaw()
+        await self.later(1.0)
+        self.assertEqual(await redis.writes.call("GET", "k"), b"w")
+
+    async def test_no_sentinel_or_none_that_knows_the_name_is_said(self) -> None:
+        sentinel = self.make_server(is_sentinel=True)
+        for url in (
+            f"redis+sentinel://127.0.0.1:{sentinel.port}/main",
+            f"redis+sentinel://127.0.0.1:{free_port()}/main",
+        ):
+            error = await self.trouble(self.connect(url).writes.call("PING"))
+            self.assertIn("Sentinel", str(error))
