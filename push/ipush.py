@@ -430,7 +430,8 @@ class ICacheStore(Interface):
         `changes` may be changed as soon as this has returned.
 
         Raises:
-            Unavailable: the disk is full or fails: nothing was written.
+            Unavailable: the disk is full or fails: nothing was written. Or, in a store elsewhere, nothing that would
+                still be there after the next commit.
         """
 
     def messages(after: int, limit: int) -> Awaitable[Sequence[StoredMessage]]:
@@ -596,7 +597,8 @@ class ITokenStore(Interface):
 
         Raises:
             PermissionDenied: owner_only forbids it.
-            Unavailable: nothing was stored: the disk, or the limit on tokens.
+            Unavailable: nothing was stored: the disk, or the limit on tokens. From a store elsewhere, it may be stored
+                where no answer came.
         """
 
     def known(tokens: Sequence[str]) -> Awaitable[frozenset[str]]:

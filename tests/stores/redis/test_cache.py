@@ -182,6 +182,19 @@ class FrozenTests(ServerCase):
         await store.commit(CacheChanges(messages=[message(4, "a")]))
         self.assertEqual(await self.positions(store), [1, 4])
 
+    async def test_undoing_is_tried_again_where_it_is_refused(self) -> None:
+        store = self.make_store(0.0)
+        await store.commit(CacheChanges(messages=[message(1, "a")]))
+        swallow_next_answer(self.redis.writes)
+        await self.lost_commit(store)
+        await self.up()
+        self.server.command("CONFIG", "SET", "maxmemory", "1")
+        await self.trouble(deferred(store.commit(CacheChanges(messages=[message(3, "a")]))))
+        self.assertEqual(await self.positions(store), [1, 2])
+        self.server.command("CONFIG", "SET", "maxmemory", "0")
+        await store.commit(CacheChanges(messages=[message(4, "a")]))
+        self.assertEqual(await self.positions(store), [1, 4])
+
     async def test_refused_commit_is_not_repeated_and_spoils_nothing(self) -> None:
         store = self.make_store(30.0)
         await store.commit(CacheChanges(messages=[message(1, "a")]))

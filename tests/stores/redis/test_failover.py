@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import subprocess
+from functools import partial
 from pathlib import Path
 from unittest import SkipTest
 
@@ -11,11 +12,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from push.errors import StartError
-from push.stores.redis.address import parse_address
+from push.stores.redis.address import RedisAddress, parse_address
 from push.stores.redis.bus import BroadcastBus
 from push.stores.redis.client import Redis
+from push.stores.redis.connection import Connection
+from push.stores.redis.greeting import greet
 from tests.redis_server import RedisServer, free_port, program
 from tests.stores.contract_cluster import Heard
 from tests.stores.redis.test_connection import ServerCase
@@ -209,6 +213,31 @@ class SentinelTests(ServerCase):
         self.master.thaw()
         await self.later(1.0)
         self.assertEqual(await redis.writes.call("GET", "k"), b"w")
+
+    async def test_replica_that_is_named_as_the_master_is_not_used(self) -> None:
+        master = self.make_server()
+        replica = self.make_server("--replicaof", f"127.0.0.1 {master.port}")
+        address = RedisAddress((), master="main")
+        for server, is_used in ((master, True), (replica, False)):
+            endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", server.port)
+            connection = Connection("test", endpoint, partial(greet, address=address), clock=reactor)
+            self.addCleanup(connection.stop)
+            connection.start()
+            if is_used:
+                self.assertEqual(await connection.call("PING"), b"PONG")
+            else:
+                self.assertIn("replica", str(await self.trouble(connection.call("PING"))))
+
+    async def test_sentinel_that_names_a_server_that_is_gone_does_not_stand_in_the_way_of_the_others(self) -> None:
+        right = self.make_server()
+        sentinels = [
+            self.make_server(f"sentinel monitor main 127.0.0.1 {port} 1", is_sentinel=True)
+            for port in (free_port(), right.port)
+        ]
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+        redis = self.connect(f"redis+sentinel://{hosts}/main")
+        await self.until(lambda: redis.writes.is_up and redis.reads.is_up)
+        self.assertIn(b"tcp_port:%d\r" % right.port, await redis.writes.call("INFO", "server"))
 
     async def test_no_sentinel_or_none_that_knows_the_name_is_said(self) -> None:
         sentinel = self.make_server(is_sentinel=True)
