@@ -88,6 +88,7 @@ class IConnection(Interface):
     form: IPushForm = Attribute("How pushes to it are written.")
     broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
     log_position: int = Attribute("The id of the last logged broadcast that was queued to it; -1 for none yet.")
+    pulled: Sequence[int] = Attribute("The ids of the last few logged broadcasts that it got out of the cache.")
     is_behind: bool = Attribute("Whether what the cache has for it comes first: see fall_behind.")
     acks: bool = Attribute("Whether its client acknowledges.")
 

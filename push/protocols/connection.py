@@ -23,6 +23,8 @@ _RETRY_AFTER_S = 5.0
 _ACKNOWLEDGES_SLOWLY = "this client acknowledges more slowly than messages come"
 # How many messages are pulled at once for a client that does not acknowledge: it is given more when it has read them.
 _PULL_MESSAGES = 64
+# What is logged, and on its way to sessions page by page, while one of them pulls it first, is few at a time.
+_PULLED = 8
 # Looking a member up in its class costs more than a local name, once for each message.
 _SENT = Outcome.SENT
 
@@ -44,6 +46,7 @@ class SessionConnection(QueuedWrites):
         "form",
         "log_position",
         "peer_host",
+        "pulled",
         "registration",
     )
 
@@ -57,6 +60,7 @@ class SessionConnection(QueuedWrites):
         self.form = form
         self.broadcast_number = 0
         self.log_position = -1
+        self.pulled: tuple[int, ...] = ()
 
     # To be said by who inherits
 
@@ -174,8 +178,9 @@ class SessionConnection(QueuedWrites):
             session.may_push(kept.message_id, self._host.limits.ack_window)
             if not self._queue(self.form.encode_push(kept.message_id, kept.payload), 1):
                 return False
-        if kept.is_logged and kept.message_id > self.log_position:
-            self.log_position = kept.message_id
+        if kept.is_logged:
+            self.pulled = (*self.pulled[1 - _PULLED :], kept.message_id)
+            self.log_position = max(self.log_position, kept.message_id)
         return True
 
     def caught_up(self) -> None:

@@ -116,6 +116,8 @@ class Delivering:
             connection.fall_behind()
             return Outcome.BEHIND
         message_id = delivery.message_id
+        if delivery.is_logged and message_id in connection.pulled:
+            return Outcome.SENT
         outcome = connection.push(message_id, connection.form.encode_push(message_id, payload), delivery.is_kept)
         if delivery.is_logged and not outcome:
             connection.log_position = max(connection.log_position, message_id)
@@ -138,6 +140,8 @@ class Delivering:
             if delivery.payload is None:
                 connection.fall_behind()
                 outcome = Outcome.BEHIND
+            elif delivery.is_logged and delivery.message_id in connection.pulled:
+                outcome = Outcome.SENT  # it was in the log before it was here: who caught up meanwhile has it
             else:
                 frame = frames.get(connection.form)
                 if frame is None:

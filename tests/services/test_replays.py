@@ -288,6 +288,19 @@ class Logged(ReplayCase):
         self.assertEqual(self.got(client), [5, 6, 7])
         self.assertEqual(client.protocol.log_position, 6)
 
+    def test_one_that_was_pulled_already_is_not_delivered_besides(self) -> None:
+        for tokens in (["t"], ["t", "u"]):
+            message_id = len(tokens)
+            self.keep(message_id, logged=True)
+            client = self.client("t", ack=True)
+            self.assertEqual(self.got(client), [message_id])
+            self.acknowledge(client, message_id)
+            delivery = Delivery(message_id, b"%d" % message_id, tokens, is_kept=True, is_logged=True)
+            report = self.successResultOf(Deferred.fromCoroutine(self.connector.deliver([delivery])))
+            self.assertEqual((report.sent, self.got(client)), ([1], []))
+            client.hang_up()
+            self.turn()
+
     def test_one_that_was_pulled_already_is_left_out_of_the_broadcast(self) -> None:
         self.keep(1, logged=True)
         client = self.client("t")
