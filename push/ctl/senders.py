@@ -127,7 +127,7 @@ class Sender:
             await asyncio.sleep(PAUSE_S)
             left -= stop.is_set()
             if await self._connected():
-                pause_s = await self._ask(request)
+                pause_s = await self._ask(request, is_repeated=True)
         return PAUSE_S if pause_s is None else pause_s
 
     async def _connected(self) -> bool:
@@ -142,8 +142,12 @@ class Sender:
             self._connection = connection
         return True
 
-    async def _ask(self, request: _Request) -> float | None:
+    async def _ask(self, request: _Request, *, is_repeated: bool = False) -> float | None:
         """Ask once, and tell the ledger what was answered.
+
+        Args:
+            request: what to ask.
+            is_repeated: whether it was made before: then a refusal says nothing of what became of it the first time.
 
         Returns:
             How long the server wants to be left alone, in seconds; None where it did not answer.
@@ -157,8 +161,12 @@ class Sender:
             self._hang_up()
             return None
         except RefusedError as error:
+            if is_repeated and error.status >= 500:
+                return None
             pause_s = self._refused(request, error)
         else:
+            if is_repeated and _is_partly_refused(reply):
+                return None
             pause_s = self._answered(request, reply)
         if self._connection.sock is None:  # the server said that it was the last answer
             self._hang_up()
@@ -208,6 +216,13 @@ class Sender:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _is_partly_refused(reply: dict[str, Any]) -> bool:
+    """Whether some entry of a batch could not be looked at now."""
+    results = reply.get("results")
+    errors = [result.get("error") for result in results] if isinstance(results, list) else []
+    return any(error is not None and int(error["code"]) >= 500 for error in errors)
 
 
 def _is_refusal(status: int) -> bool:

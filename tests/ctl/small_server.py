@@ -52,6 +52,7 @@ class SmallServer:
         self.requests = 0
         self.headers: set[str] = set()
         self._answered: dict[str, tuple[int, Any]] = {}
+        self._turned_away: set[str] = set()
         self._message_id = 1_000
         self._held: tuple[Device, int] | None = None
         self._ready = threading.Event()
@@ -143,6 +144,10 @@ class SmallServer:
         """The answer to a request; 0 for none, and the end of the connection."""
         self.requests += 1
         if name in self._answered and self.fault != "forget names":
+            # A server that has just started may not know yet what it has been asked before.
+            if name not in self._turned_away:
+                self._turned_away.add(name)
+                return 503, {"error": {"code": 503, "reason": "UNAVAILABLE", "message": "starting"}}
             return self._answered[name]
         if self.requests % 11 == 0:
             error = {"code": 503, "reason": "UNAVAILABLE", "message": "not now", "retry": "backoff"}

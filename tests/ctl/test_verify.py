@@ -83,6 +83,7 @@ class JudgementTests(TestCase):
     def test_with_names_every_request_gets_its_answer_and_nothing_is_sent_twice(self) -> None:
         code, found = self.judged("", "--retry", *BUSY)
         self.assertEqual((code, found["unknown"], found["faults"]), (0, 0, {}), found)
+        self.assertEqual(found["refused_delivered"], 0)
         code, found = self.judged("forget names", "--retry", *BUSY)
         self.assertEqual((code, list(found["faults"])), (1, ["doubled"]), found)
 
