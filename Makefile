@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint bench clean
+.PHONY: help run test faults lint bench clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
@@ -16,6 +16,9 @@ run: $(VENV)/server.installed  ## run a server in the foreground (ARGS="--help" 
 
 test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some)
 	@$(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial $(or $(TESTS),tests)
+
+faults: $(VENV)/test.installed  ## kill the server 50 times (KILLS=…) under load, and look for what is lost
+	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial tests.integration.test_faults
 
 lint: $(VENV)/lint.installed  ## check style, types and the direction of imports
 	$(BIN)/ruff check .
