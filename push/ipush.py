@@ -70,14 +70,16 @@ class IPushRun(Interface):
 
     message_ids: tuple[int, ...] = Attribute("Their ids, in order.")
     are_kept: tuple[bool, ...] = Attribute("For each whether it is in the log of broadcasts.")
-    first_kept_id: int = Attribute("The least id of those that are in the log, NONE_KEPT for none.")
+    first_kept_id: int = Attribute(
+        "The least id of those that are in the log, NONE_KEPT for none; -1 where one is to be pulled."
+    )
     last_kept_id: int = Attribute("The greatest id of those that are in the log, -1 for none.")
 
     def joined(form: IPushForm) -> bytes:
         """All of them as the bytes that go to a transport."""
 
-    def frames(form: IPushForm) -> Sequence[bytes]:
-        """Each of them."""
+    def frames(form: IPushForm) -> Sequence[bytes | None]:
+        """Each of them; None where it is to be pulled."""
 
 
 class IConnection(Interface):
@@ -221,16 +223,19 @@ class IConnector(Interface):
     def deliver(batch: Sequence[Delivery]) -> Awaitable[DeliveryReport]:
         """Bring messages to tokens, in the order of the batch."""
 
-    def broadcast(message_id: int, payload: bytes, is_logged: bool = False) -> Awaitable[int]:
+    def broadcast(message_id: int, payload: bytes | None, is_logged: bool = False) -> Awaitable[int]:
         """Bring a message to every session open now.
+
+        Those in the log come in its order, and with growing ids, but for those without payload. What is in the log is
+        not refused for want of room: it is pulled.
 
         Args:
             message_id: its id.
-            payload: what clients get.
+            payload: what clients get; None: it is in the log, and each session pulls it from there, in its turn.
             is_logged: it is in the log of broadcasts: who cannot take it now pulls it later.
 
         Returns:
-            How many connections it was handed to, when it has been handed to all of them.
+            How many connections it was handed to, or will pull it, when that has been said to all of them.
         """
 
     def refill(tokens: Sequence[str]) -> Awaitable[None]:

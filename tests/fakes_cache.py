@@ -22,6 +22,7 @@ from push.model import (
     StoredDue,
     StoredMessage,
     StoredReply,
+    TagQuery,
 )
 
 
@@ -44,7 +45,7 @@ class MemoryCache:
         max_per_token: over that, tokens are full.
         holds: whether commits wait until `commit` is called.
         error: what the next calls of keep fail with.
-        log_positions: what `moved` said.
+        log_positions: what `moved` said, as positions in the log; it is for everybody, whatever its tags.
     """
 
     def __init__(self) -> None:
@@ -120,12 +121,12 @@ class MemoryCache:
             if entry.keep.owner not in (None, registration.uid):
                 continue
             if (token in entry.tokens and entry.position > cursor.normal) or (
-                isinstance(entry.keep.audience, Everybody) and entry.keep.message_id > log
+                isinstance(entry.keep.audience, Everybody | TagQuery) and entry.position > log
             ):
                 found.append(entry)
         page = found[:max_messages]
         normal = max((each.position for each in page if each.tokens), default=cursor.normal)
-        log = max((each.keep.message_id for each in page if not each.tokens), default=log)
+        log = max((each.position for each in page if not each.tokens), default=log)
         kept = [Kept(each.keep.message_id, each.keep.payload, not each.tokens) for each in page]
         return Page(kept, Cursor(0, normal, log), len(found) > len(page))
 
@@ -147,7 +148,8 @@ class MemoryCache:
 
     async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
         """See ICache."""
-        self.log_positions.update(positions)
+        places = {entry.keep.message_id: entry.position for entry in self.entries}
+        self.log_positions.update((token, places.get(message_id, message_id)) for token, message_id in positions)
 
     async def kept(self, message_id: int) -> StoredMessage | None:
         """See ICache."""

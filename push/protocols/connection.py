@@ -137,9 +137,13 @@ class SessionConnection(QueuedWrites):
                 return len(message_ids)
         frames = run.frames(self.form)
         for position, (message_id, is_kept) in enumerate(zip(message_ids, run.are_kept, strict=True)):
+            frame = frames[position]
+            if frame is None:  # older, perhaps, than what was queued: only the cache knows its place
+                self.fall_behind()
+                continue
             if is_kept and message_id <= self.log_position:
                 continue  # it was pulled before its turn in the broadcast came
-            outcome = self.push(message_id, frames[position], is_kept)
+            outcome = self.push(message_id, frame, is_kept)
             if outcome is _SENT:
                 if is_kept:
                     self.log_position = max(self.log_position, message_id)

@@ -23,15 +23,15 @@ _STRIDE = 32
 @dataclass(slots=True, eq=False)
 class _Broadcast:
     message_id: int
-    payload: bytes
+    payload: bytes | None
     is_logged: bool
     done: "Deferred[int]"
     sent: int = 0
     forms: dict[IPushForm, bytes] = field(default_factory=dict)
 
-    def frame(self, form: IPushForm) -> bytes:
+    def frame(self, form: IPushForm) -> bytes | None:
         frame = self.forms.get(form)
-        if frame is None:
+        if frame is None and self.payload is not None:
             frame = self.forms[form] = form.encode_push(self.message_id, self.payload)
         return frame
 
@@ -50,14 +50,16 @@ class _Run:
         self.are_kept = tuple(broadcast.is_logged for broadcast in broadcasts)
         kept = [broadcast.message_id for broadcast in broadcasts if broadcast.is_logged]
         self.first_kept_id, self.last_kept_id = (min(kept), max(kept)) if kept else (NONE_KEPT, -1)
+        if any(broadcast.payload is None for broadcast in broadcasts):
+            self.first_kept_id = -1
 
     def joined(self, form: IPushForm) -> bytes:
         data = self._joined.get(form)
         if data is None:
-            data = self._joined[form] = b"".join(self.frames(form))
+            data = self._joined[form] = b"".join(frame for frame in self.frames(form) if frame is not None)
         return data
 
-    def frames(self, form: IPushForm) -> Sequence[bytes]:
+    def frames(self, form: IPushForm) -> Sequence[bytes | None]:
         return [broadcast.frame(form) for broadcast in self._broadcasts]
 
     def count(self, sent: int) -> None:
@@ -108,13 +110,13 @@ class Broadcaster:
         self._is_running = False
         self.latest = 0
 
-    def publish(self, message_id: int, payload: bytes, is_logged: bool = False) -> "Deferred[int]":
+    def publish(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> "Deferred[int]":
         """Accept a broadcast: every session open now gets it, or is closed, or (if it is logged) pulls it.
 
         Args:
             message_id: its id.
-            payload: what clients get.
-            is_logged: it is in the log of broadcasts.
+            payload: what clients get; None: they pull it.
+            is_logged: it is in the log of broadcasts: where too much waits already, it is pulled.
 
         Returns:
             Fires with how many connections it was handed to, when the pass is over.
@@ -122,9 +124,11 @@ class Broadcaster:
         Raises:
             Unavailable: too much waits already.
         """
-        if self._waiting_bytes + len(payload) > self._max_waiting_bytes and self._waiting:
-            raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=1.0)
-        self._waiting_bytes += len(payload)
+        if payload and self._waiting_bytes + len(payload) > self._max_waiting_bytes and self._waiting:
+            if not is_logged:
+                raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=1.0)
+            payload = None  # refused, it would be taken to have come, with the next one
+        self._waiting_bytes += len(payload or b"")
         broadcast = _Broadcast(message_id, payload, is_logged, Deferred())
         self._waiting.append(broadcast)
         self.latest += 1
@@ -159,7 +163,7 @@ class Broadcaster:
                     run.settle()
                 self._runs.clear()
                 for broadcast in finished:
-                    self._waiting_bytes -= len(broadcast.payload)
+                    self._waiting_bytes -= len(broadcast.payload or b"")
                     broadcast.done.callback(broadcast.sent)
         finally:
             self._is_running = False

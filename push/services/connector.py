@@ -176,7 +176,7 @@ class Connector:
         self.measures.delivery.observe(self._clock.seconds() - began_s, len(batch))
         return report
 
-    async def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> int:
+    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
         """See IConnector."""
         began_s = self._clock.seconds()
         sent = await self._delivering.broadcast(message_id, payload, is_logged)

@@ -57,7 +57,7 @@ class Delivering:
         finally:
             order.release()
 
-    async def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> int:
+    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
         """Bring a message to every session, behind all that was begun before it.
 
         Returns:
@@ -119,9 +119,7 @@ class Delivering:
         if delivery.is_logged and message_id in connection.pulled:
             return Outcome.SENT
         outcome = connection.push(message_id, connection.form.encode_push(message_id, payload), delivery.is_kept)
-        if delivery.is_logged and not outcome:
-            connection.log_position = max(connection.log_position, message_id)
-        return outcome
+        return _of_log(connection, message_id, outcome) if delivery.is_logged else outcome
 
     async def _deliver_many(self, delivery: Delivery) -> list[tuple[str, Outcome]]:
         """One message for many tokens, encoded once for each form; who did not get it."""
@@ -148,12 +146,21 @@ class Delivering:
                     frame = connection.form.encode_push(delivery.message_id, delivery.payload)
                     frames[connection.form] = frame
                 outcome = connection.push(delivery.message_id, frame, delivery.is_kept)
+                if delivery.is_logged:
+                    outcome = _of_log(connection, delivery.message_id, outcome)
             if outcome:
                 not_sent.append((token, outcome))
-            elif delivery.is_logged:
-                connection.log_position = max(connection.log_position, delivery.message_id)
             if not steps % _STRIDE and self._slices.is_over(end_s):
                 self._flusher.flush()
                 await self._slices.turn()
                 end_s = self._slices.start()
         return not_sent
+
+
+def _of_log(connection: IConnection, message_id: int, outcome: Outcome) -> Outcome:
+    """What became of a message that is in the log of broadcasts besides."""
+    if not outcome:
+        connection.log_position = max(connection.log_position, message_id)
+    elif outcome is Outcome.BEHIND and connection.acks and connection.log_position >= message_id:
+        return Outcome.OFFLINE  # it has had something newer of the log: what it pulls from there is newer still
+    return outcome

@@ -122,7 +122,7 @@ class Dispatch:
         self._call(progress, tokens, frozenset(kept), online)
 
     async def log(self, progress: Progress, audience: Everybody | TagQuery) -> None:
-        """Keep a message once, for all who are addressed, behind what has been collected; await it before it is sent.
+        """Keep a message once, for all who are addressed, behind what has been begun; await it before it is sent.
 
         Raises:
             PushError: it cannot be kept.
@@ -140,16 +140,19 @@ class Dispatch:
             None if expires is None else audience,
             progress.is_ahead,
         )
-        await self._make()
         await self._keeps.log(progress, keep)
         progress.is_logged = expires is not None
 
     async def broadcast(self, progress: Progress, connectors: Iterable[IConnector]) -> None:
-        """Start a broadcast behind what has been collected."""
-        await self._make()
+        """Start a broadcast behind what has been begun."""
         self._tell_counted(progress, 0)
         for connector in connectors:
             self._made.append(Deferred.fromCoroutine(self._broadcast(progress, connector)))
+
+    async def begin_calls(self) -> None:
+        """Start what has been collected so far: first the cache, then the connectors, each of which keeps its order."""
+        await self._give()
+        self._call_all()
 
     async def done(self) -> None:
         """Make the calls collected so far and wait for all; failures are told to the requests that they concern."""
@@ -213,15 +216,11 @@ class Dispatch:
         for address, here in direct.items():
             self._add(address, Delivery(message_id, payload, here), progress)
         # What is ahead is pulled when it is on disk; what is logged and ahead is on disk by now.
-        pulled = progress.is_ahead and not progress.is_logged
+        # What was logged later than its id says has its place behind what a session may have had by now.
+        pulled = progress.is_due if progress.is_logged else progress.is_ahead
         for address, here in besides.items():
             delivery = Delivery(message_id, None if pulled else payload, here, True, progress.is_logged)
             self._add(address, delivery, progress)
-
-    async def _make(self) -> None:
-        """Start what has been collected so far: first the cache, then the connectors, each of which keeps its order."""
-        await self._give()
-        self._call_all()
 
     async def _give(self) -> None:
         """Give the cache what it is to keep; what it does not take is not delivered either."""
@@ -264,7 +263,9 @@ class Dispatch:
         except PushError as error:
             # What is kept will be pulled; of the rest nobody knows how much arrived.
             for delivery, owner in zip(deliveries, owners, strict=True):
-                if delivery.is_kept:
+                if delivery.is_logged:
+                    self._keep_late(owner, delivery, delivery.tokens)
+                elif delivery.is_kept:
                     self._stray += delivery.tokens
                 if not delivery.is_kept:
                     self._results.fail((owner,), error)
@@ -323,10 +324,16 @@ class Dispatch:
         elif tokens and delivery.is_kept and not delivery.is_logged:
             self._stray += tokens
         elif tokens:
-            # What is in the log is kept for a lost session besides: it may have had something newer of it already.
-            options = msgspec.structs.replace(request.options, once=None)
-            for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
-                self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
+            self._keep_late(owner, delivery, tokens)
+
+    def _keep_late(self, owner: Owner, delivery: Delivery, tokens: Sequence[str]) -> None:
+        """Have it kept for these tokens, though it may be in the log: they may have had something newer of that."""
+        request, message_id = self._results.request(owner), delivery.message_id
+        expires = expires_ms(request, self._results.from_ms(owner, message_id))
+        assert expires is not None, "what is not to be kept is neither kept late nor logged"
+        options = msgspec.structs.replace(request.options, once=None)
+        for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
+            self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
 
     async def _refill(self, tokens: Sequence[str]) -> None:
         """Have it pulled where the tokens are by now: they may have come, or moved, since they were located."""
@@ -343,8 +350,9 @@ class Dispatch:
                 continue  # it is lost: its sessions end, and the next ones pull
 
     async def _broadcast(self, progress: Progress, connector: IConnector) -> None:
+        payload = None if progress.is_due and progress.is_logged else progress.request.payload  # as in _call
         try:
-            sent = await connector.broadcast(progress.message_id, progress.request.payload, progress.is_logged)
+            sent = await connector.broadcast(progress.message_id, payload, progress.is_logged)
         except PushError as error:
             if not progress.is_logged:
                 progress.error = error

@@ -27,6 +27,7 @@ class Progress:
         unknown: tokens or uids that nobody has registered.
         owners: token → the user that it is meant for, where users are addressed.
         is_logged: it is in the log of broadcasts.
+        is_due: it was accepted earlier, to be sent now: its id is older than its place in the log.
         error: why it was not accepted.
     """
 
@@ -41,6 +42,7 @@ class Progress:
     unknown: list[str] = field(default_factory=list)
     owners: Mapping[str, str] = field(default_factory=dict)
     is_logged: bool = False
+    is_due: bool = False
     error: PushError | None = None
 
     @property

@@ -6,10 +6,11 @@ Must not import adapters, stores or web: it meets subscribe and the connectors t
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 import msgspec
+from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from push.errors import NotFound, PushError, Unavailable, Unregistered
-from push.ipush import ICache, IMeasured, INodes, IReceipts, IRouter, ISubscribe
+from push.ipush import ICache, IConnector, IMeasured, INodes, IReceipts, IRouter, ISubscribe
 from push.model import (
     PLAIN,
     Everybody,
@@ -57,6 +58,9 @@ class Router:
         self._receipts = receipts
         self._ids = ids
         self._measures = RoutingMeasures()
+        # Held from where a message to an audience gets its id until it is on its way behind all that are older in the
+        # log: a connection takes what it has been sent of the log for all there is up to that id.
+        self._log_order = DeferredLock()
 
     async def push(self, requests: Sequence[PushRequest]) -> Sequence[PushResult | PushError]:
         """See IRouter. What requests say of repetition, delay and waiting is not looked at here."""
@@ -117,6 +121,7 @@ class Router:
                     continue
             begins = begins_ms(ids[position]) if from_ms is None else from_ms
             progress = dispatch.begin(position, ids[position], begins)
+            progress.is_due = from_ms is not None
             awaited: Awaitable[None] | None = None
             try:
                 awaited = self._accept(progress, dispatch, located, of_uids)
@@ -211,7 +216,7 @@ class Router:
         return None
 
     async def _send_to_tags(self, progress: Progress, dispatch: Dispatch, query: TagQuery) -> None:
-        await dispatch.log(progress, query)
+        await self._log(progress, dispatch, query)
         after = ""
         while True:
             page = await self._subscribe.tagged(query, after, TAG_PAGE)
@@ -237,8 +242,30 @@ class Router:
             for connector in chosen:
                 progress.targets += (await connector.node()).sessions
             return
-        await dispatch.log(progress, Everybody())
-        await dispatch.broadcast(progress, chosen)
+        await self._log(progress, dispatch, Everybody(), chosen)
+
+    async def _log(
+        self,
+        progress: Progress,
+        dispatch: Dispatch,
+        audience: Everybody | TagQuery,
+        connectors: Sequence[IConnector] = (),
+    ) -> None:
+        """Have a message to an audience kept if it is to be, then broadcast to these connectors."""
+        is_ordered = progress.expires_ms is not None and not progress.request.validate_only
+        await dispatch.begin_calls()
+        if is_ordered:
+            await self._log_order.acquire()
+        try:
+            if is_ordered and not progress.is_due:  # others may have been logged meanwhile, with greater ids
+                progress.message_id = self._ids.next()
+                progress.from_ms = begins_ms(progress.message_id)
+            await dispatch.log(progress, audience)
+            if connectors:
+                await dispatch.broadcast(progress, connectors)
+        finally:
+            if is_ordered:
+                self._log_order.release()
 
 
 def _is_at(address: str, wanted: str) -> bool:

@@ -556,6 +556,16 @@ class CacheTests(LinkCase):
         self.worker.settle()
         self.assertEqual(client.pushes(), [b"two"])
 
+    def test_a_logged_broadcast_is_pulled_where_it_has_no_payload_or_too_much_waits(self) -> None:
+        client = self.session(b'{"token":"t"}')
+        self.worker.settle()
+        for number, payload in ((1, None), (2, b"two")):
+            self.keep(number, b"one" if payload is None else payload, "", audience=Everybody())
+            self.patch(self.worker.remote, "_max_waiting_bytes", 1 << 30 if payload is None else -1)
+            self.assertEqual(self.run_call(self.worker.remote.broadcast(number, payload, True)), 1)
+            self.worker.settle()
+        self.assertEqual(client.pushes(), [b"one", b"two"])
+
     def test_places_in_the_log_are_told_at_the_end_of_a_session(self) -> None:
         client = self.session(b'{"token":"t"}')
         self.worker.settle()

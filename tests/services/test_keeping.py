@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from push.errors import CacheFull, PushError, Unavailable
 from push.model import (
+    Delivery,
     DeliveryReport,
     Everybody,
     Once,
@@ -16,6 +17,7 @@ from push.model import (
     PushResult,
     Store,
     TagQuery,
+    Target,
     ToAll,
     ToConnector,
     ToTags,
@@ -295,3 +297,81 @@ class Logged(KeepingCase):
         assert isinstance(result, PushResult)
         self.assertEqual(result.message_id, 77)
         self.assertEqual(self.cache.entries[0].keep.expires_ms, 1_800_000_065_000)
+
+
+class OrderOfTheLog(KeepingCase):
+    """Logged broadcasts reach who is online, in the order in which they are logged, whatever holds one of them up."""
+
+    def test_one_that_waits_for_the_disk_is_not_taken_for_one_that_came(self) -> None:
+        client, token = self.online()
+        self.cache.holds = True
+        first = self.start(PushRequest(ToAll(), b"1", 60, options=Options(store=Store.ALWAYS)))
+        second = self.start(PushRequest(ToAll(), b"2", 60))
+        for _ in range(3):
+            self.cache.commit()
+            self.turn()
+        self.assertEqual(client.pushes(), [b"1", b"2"])
+        ids = [self.successResultOf(work)[0].message_id for work in (first, second)]
+        self.assertEqual(ids, sorted(ids))
+        client.hang_up()
+        self.turn()
+        self.assertEqual(self.cache.log_positions, {token: ids[1]})
+
+    def test_one_that_waits_behind_others_of_its_call_is_newer_than_what_overtakes_it(self) -> None:
+        client, token = self.online()
+        self.cache.holds = True
+        first = self.start(PushRequest(ToTokens((token,)), b"1", 0, options=ONCE), PushRequest(ToAll(), b"2", 60))
+        self.start(PushRequest(ToAll(), b"3", 60))
+        for _ in range(3):
+            self.cache.commit()
+            self.turn()
+        self.assertEqual(client.pushes(), [b"3", b"1", b"2"])
+        self.assertEqual(self.successResultOf(first)[1].sent, 1)
+
+    def test_one_that_was_scheduled_long_ago_comes_to_who_has_newer_ones(self) -> None:
+        self.send_due(ToAll())
+
+    def test_also_one_for_tags(self) -> None:
+        self.send_due(ToTags(TagQuery(none=("x",))))
+
+    def send_due(self, target: Target) -> None:
+        """Send a message whose id is older than what is sent before it; look who gets what, and once."""
+        client, token = self.online()
+        acks, _ = self.online(ack=True)
+        old_id = self.ids.next()
+        self.push(ToAll(), b"new", ttl_s=60)
+        due_ms = accepted_ms(old_id) + 5_000
+        work = Deferred.fromCoroutine(self.router.send_due(old_id, due_ms, PushRequest(target, b"due", 60)))
+        self.turn()
+        self.successResultOf(work)
+        self.push(ToAll(), b"newer", ttl_s=60)
+        self.turn()
+        self.assertEqual(client.pushes(), [b"new", b"due", b"newer"])
+        self.assertEqual(self.payloads(acks), [b"new", b"due", b"newer"])
+        client.hang_up()
+        self.turn()
+        late = Client(self.connector, self.clock)
+        late.sub(token=token)
+        self.turn()
+        self.assertEqual(late.pushes(), [])
+
+    def test_one_whose_connector_fails_is_kept_for_its_tokens_besides(self) -> None:
+        _, token = self.online()
+
+        async def fail(batch: Any) -> Any:
+            raise Unavailable("the link is lost")
+
+        self.patch(self.connector, "deliver", fail)
+        self.assertTrue(self.push(ToTags(TagQuery(none=("x",))), b"hi", ttl_s=60).is_logged)
+        self.assertEqual(self.cache.of(token), [b"hi"])
+
+    def test_one_that_comes_behind_a_newer_one_to_a_full_window_is_not_lost(self) -> None:
+        client, token = self.online(ack=True)
+        for number in range(3):
+            self.push(ToTokens((token,)), b"%d" % number)
+        old_id = self.ids.next()
+        self.push(ToAll(), b"all", ttl_s=60)
+        logged = Delivery(old_id, b"tags", [token], is_kept=True, is_logged=True)
+        report = self.successResultOf(Deferred.fromCoroutine(self.connector.deliver([logged])))
+        self.assertEqual(report.missed, {0: [(token, Outcome.OFFLINE)]})
+        self.assertEqual(self.payloads(client), [b"0", b"1", b"2", b"all"])

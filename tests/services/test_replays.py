@@ -310,6 +310,19 @@ class Logged(ReplayCase):
         self.successResultOf(work)
         self.assertEqual(self.got(client), [])
 
+    def test_where_too_many_wait_they_are_pulled_and_not_refused(self) -> None:
+        client = self.client("t")
+        self.got(client)
+        payloads = [b"%d" % number * 30_000 for number in (1, 2, 3)]
+        work = []
+        for number, payload in enumerate(payloads, 1):
+            keep = Keep(number, payload, (), NEVER_MS, audience=Everybody())
+            self.successResultOf(Deferred.fromCoroutine(self.cache.keep([keep])))
+            work.append(Deferred.fromCoroutine(self.connector.broadcast(number, payload, True)))
+        self.turn()
+        self.assertEqual([self.successResultOf(each) for each in work], [1, 1, 1])
+        self.assertEqual(client.pushes(), payloads)
+
     def test_what_open_sessions_have_is_told_now_and_then(self) -> None:
         plain = self.client("t")
         acks = self.client("u", ack=True)

@@ -106,14 +106,20 @@ class RemoteConnector:
             self._pieces.put(some)
         return await done
 
-    async def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> int:
+    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
         """See IConnector."""
-        self._check_room()
-        if len(self._broadcasts) >= MAX_BROADCASTS:
-            raise Unavailable("too many broadcasts are on their way to this connector", retry_after_s=1.0)
+        try:
+            self._check_room()
+            if len(self._broadcasts) >= MAX_BROADCASTS:
+                raise Unavailable("too many broadcasts are on their way to this connector", retry_after_s=1.0)
+        except Unavailable:
+            if self._link.is_lost or not is_logged:
+                raise
+            payload = None
         self._last_broadcast += 1
         done = self._broadcasts[self._last_broadcast] = Deferred()
-        self._pieces.put(write_to_everybody(message_id, payload, LOGGED if is_logged else 0))
+        flags = (LOGGED if is_logged else 0) | (PULLED if payload is None else 0)
+        self._pieces.put(write_to_everybody(message_id, payload or b"", flags))
         self._ask_passed()
         return await done
 

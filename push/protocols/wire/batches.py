@@ -53,10 +53,10 @@ class ToTokens(NamedTuple):
 
 
 class ToEverybody(NamedTuple):
-    """A message for every session."""
+    """A message for every session. `payload` None: it is pulled."""
 
     message_id: int
-    payload: bytes
+    payload: bytes | None
     is_kept: bool
     is_logged: bool
 
@@ -195,7 +195,8 @@ class BatchReader(Generic[D]):
                 raise ValueError("a frame for everybody is too short")
             message_id, flags = _ALL_HEAD.unpack_from(body)
             payload = self._payload(body, _ALL_HEAD.size, flags)
-            return ToEverybody(message_id, payload, bool(flags & KEPT), bool(flags & LOGGED))
+            given = None if flags & PULLED else payload
+            return ToEverybody(message_id, given, bool(flags & KEPT), bool(flags & LOGGED))
         if signal != Signal.PUSH:
             raise ValueError(f"a frame between nodes has signal {signal}")
         if len(body) < _HEAD.size:
