@@ -179,8 +179,13 @@ class SessionConnection(QueuedWrites):
         session = self._session
         pending = session.unacknowledged
         if pending is None or kept.message_id not in pending:
+            frame = self.form.encode_push(kept.message_id, kept.payload)
+            if self._queued is not None and not self._has_room(len(frame), 1):
+                self.flush()
+                if self._paused or self._closing:
+                    return False  # nothing is lost by waiting: it stays with who pulled it
             session.may_push(kept.message_id, self._host.limits.ack_window)
-            if not self._queue(self.form.encode_push(kept.message_id, kept.payload), 1):
+            if not self._queue(frame, 1):
                 return False
         if kept.is_logged:
             self.pulled = (*self.pulled[1 - _PULLED :], kept.message_id)

@@ -224,6 +224,8 @@ class Connector:
     def attach(self, connection: IConnection, registration: Registration, interval_ms: int | None) -> None:
         """Give a connection the session that was opened for it, and close the one that had it before."""
         replaced = self.connections.bind(connection, registration.token)
+        if replaced is not None:  # before it is asked what the new session lacks
+            self._note_place(replaced, registration.token)
         if connection.registration is None:  # a session that is only renewed still lacks what it lacked
             connection.broadcast_number = self._broadcaster.latest
         connection.opened(registration, interval_ms, self._now_ms())
@@ -297,10 +299,14 @@ class Connector:
         registration = self.connections.unbind(connection)
         if registration is not None:
             self._reports.flush()
-            log_position = logged_up_to(connection)
-            if log_position >= 0:
-                self.tasks.spawn("noting what a session had", self._moved(registration.token, log_position))
+            self._note_place(connection, registration.token)
             self.tasks.spawn("closing a session", self._closed(registration))
+
+    def _note_place(self, connection: IConnection, token: str) -> None:
+        """A session is over: have its place in the log of broadcasts remembered."""
+        log_position = logged_up_to(connection)
+        if log_position >= 0:
+            self.tasks.spawn("noting what a session had", self._moved(token, log_position))
 
     async def _closed(self, registration: Registration) -> None:
         await self._subscribe.closed([registration])

@@ -233,6 +233,26 @@ class InTheMiddle(ReplayCase):
         client.read_on()
         self.assertEqual(self.got(client), list(range(1, 300)))
 
+    def test_a_page_that_is_larger_than_the_outbox_makes_nobody_a_slow_reader(self) -> None:
+        for number in range(1, 9):
+            keep = Keep(number, b"%d" % number * 3_000, ("t",), NEVER_MS)
+            self.successResultOf(Deferred.fromCoroutine(self.cache.keep([keep])))
+        client = self.client("t")
+
+        def write_and_fill_up(data: bytes) -> None:
+            write(data)
+            client.stop_reading()
+
+        write = client.transport.write
+        self.patch(client.transport, "write", write_and_fill_up)
+        got: list[bytes] = []
+        for _ in range(20):
+            self.turn()
+            got += client.pushes()
+            self.assertFalse(client.is_ended)
+            client.read_on()
+        self.assertEqual([int(each[:1]) for each in got], list(range(1, 9)))
+
     def test_a_client_that_stops_to_acknowledge_gets_on_as_one_that_does_not(self) -> None:
         client = self.client("t", ack=True)
         self.deliver(*range(1, 7), kept=True)
@@ -265,6 +285,11 @@ class Logged(ReplayCase):
         client.hang_up()
         self.turn()
         self.assertEqual(self.cache.log_positions, {"t": 2})
+        self.assertEqual(self.got(self.client("t")), [])
+
+    def test_nor_where_it_comes_again_before_its_old_connection_has_ended(self) -> None:
+        self.client("t")
+        self.broadcast(1, logged=True)
         self.assertEqual(self.got(self.client("t")), [])
 
     def test_what_was_not_acknowledged_comes_again(self) -> None:
