@@ -82,6 +82,9 @@ class Router:
             due_ms: when it was to be sent, milliseconds since 1970: from then on it lives.
             request: as it was accepted.
 
+        Returns:
+            What became of it; NotFound where it was taken back in the last moment.
+
         Raises:
             Unavailable: try again.
         """
@@ -90,6 +93,8 @@ class Router:
         tokens, of_uids = await self._resolve([request])
         owners = {token: uid for uid, theirs in of_uids.items() for token in theirs}
         located = await self._subscribe.locate(tokens, owners)
+        if not any(due.message_id == message_id for due in self._cache.scheduled()):
+            return NotFound("it was taken back")
         (result,) = await self._send([request], [message_id], located, of_uids, due_ms)
         return result
 

@@ -18,6 +18,8 @@ from push.services.tasks import Tasks
 LOOK_S = 0.25
 # How many are sent in a row before others are served, so that many that are due at once do not hold anybody up.
 _AT_ONCE = 100
+# After so many that cannot be sent now, it is the disk, or all connectors that are away.
+_FAILURES = 10
 
 
 class SendsDue(Protocol):
@@ -70,14 +72,17 @@ class Schedule(Service):
             self._tasks.spawn("sending what is due", self._send_due())
 
     async def _send_due(self) -> None:
+        failed: set[int] = set()
         try:
             for _ in range(_AT_ONCE):
                 # Asked for one at a time: others may be taken back while one is being sent.
-                scheduled = self._cache.scheduled()
-                if not self.running or not scheduled or scheduled[0].due_ms > self._now_ms():
+                due = next((each for each in self._cache.scheduled() if each.message_id not in failed), None)
+                if not self.running or due is None or due.due_ms > self._now_ms():
                     return
-                if not await self._send(scheduled[0]):
-                    return
+                if not await self._send(due):
+                    failed.add(due.message_id)  # it is tried again at the next look, and holds up no other
+                    if len(failed) == _FAILURES:
+                        return
         finally:
             self._is_busy = False
 

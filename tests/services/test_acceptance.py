@@ -34,6 +34,7 @@ class CountingRouter:
         self.due: list[tuple[int, int, bytes]] = []
         self.held: Deferred[None] | None = None
         self.error: PushError | None = None
+        self.failing: bytes | None = None
 
     async def push(self, requests: Sequence[PushRequest]) -> Sequence[PushResult | PushError]:
         """See IRouter."""
@@ -47,7 +48,7 @@ class CountingRouter:
 
     async def send_due(self, message_id: int, due_ms: int, request: PushRequest) -> PushResult | PushError:
         """See Router."""
-        if self.error is not None:
+        if self.error is not None and self.failing in (None, request.payload):
             raise self.error
         self.due.append((message_id, due_ms, request.payload))
         return PushResult(message_id, 1, 1)
@@ -199,6 +200,16 @@ class Delays(AcceptanceCase):
         self.router.error = None
         self.clock.advance(LOOK_S)
         self.assertEqual(len(self.router.due), 1)
+
+    def test_what_cannot_be_sent_holds_up_no_other(self) -> None:
+        self.schedule.startService()
+        self.push(self.request(b"1", deliver_at_ms=NOW_MS + 1_000), self.request(b"2", deliver_at_ms=NOW_MS + 1_001))
+        self.router.error, self.router.failing = Unavailable("the log of broadcasts is full"), b"1"
+        self.clock.pump([LOOK_S] * 8)
+        self.assertEqual([payload for _, _, payload in self.router.due], [b"2"])
+        self.router.error = None
+        self.clock.advance(LOOK_S)
+        self.assertEqual([payload for _, _, payload in self.router.due], [b"2", b"1"])
 
     def test_what_can_never_be_sent_is_given_up(self) -> None:
         self.schedule.startService()

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from push.errors import CacheFull, PushError, Unavailable
+from push.errors import CacheFull, NotFound, PushError, Unavailable
 from push.model import (
     Delivery,
     DeliveryReport,
@@ -16,6 +16,7 @@ from push.model import (
     PushRequest,
     PushResult,
     Store,
+    StoredDue,
     TagQuery,
     Target,
     ToAll,
@@ -46,6 +47,13 @@ class KeepingCase(RouterCase):
         """Let everything happen that waits for a turn."""
         for _ in range(10):
             self.clock.advance(0)
+
+    def due(self, message_id: int, due_ms: int, request: PushRequest) -> PushResult | PushError:
+        """Schedule a request, and send it."""
+        self.successResultOf(Deferred.fromCoroutine(self.cache.schedule(StoredDue(message_id, due_ms, request))))
+        work = Deferred.fromCoroutine(self.router.send_due(message_id, due_ms, request))
+        self.turn()
+        return self.successResultOf(work)
 
     def payloads(self, client: Client) -> list[bytes]:
         """What came to a client that acknowledges."""
@@ -292,11 +300,23 @@ class Logged(KeepingCase):
 
     def test_sent_due_messages_keep_their_id_and_live_from_then_on(self) -> None:
         token = self.offline()
-        work = self.router.send_due(77, 1_800_000_005_000, PushRequest(ToTokens((token,)), b"hi", 60))
-        result = self.successResultOf(Deferred.fromCoroutine(work))
+        result = self.due(77, 1_800_000_005_000, PushRequest(ToTokens((token,)), b"hi", 60))
         assert isinstance(result, PushResult)
         self.assertEqual(result.message_id, 77)
         self.assertEqual(self.cache.entries[0].keep.expires_ms, 1_800_000_065_000)
+
+    def test_what_is_taken_back_while_its_tokens_are_looked_for_is_not_sent(self) -> None:
+        client, token = self.online()
+        request = PushRequest(ToTokens((token, "unknown")), b"hi", 60)
+        self.successResultOf(Deferred.fromCoroutine(self.cache.schedule(StoredDue(7, 1, request))))
+        read: Deferred[frozenset[str]] = Deferred()
+        self.patch(self.store, "known", lambda tokens: read)
+        work = Deferred.fromCoroutine(self.router.send_due(7, 1, request))
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.cache.unschedule(7))))
+        read.callback(frozenset())
+        self.assertIsInstance(self.successResultOf(work), NotFound)
+        self.turn()
+        self.assertEqual((client.pushes(), self.cache.entries), ([], []))
 
 
 class OrderOfTheLog(KeepingCase):
@@ -341,9 +361,7 @@ class OrderOfTheLog(KeepingCase):
         old_id = self.ids.next()
         self.push(ToAll(), b"new", ttl_s=60)
         due_ms = accepted_ms(old_id) + 5_000
-        work = Deferred.fromCoroutine(self.router.send_due(old_id, due_ms, PushRequest(target, b"due", 60)))
-        self.turn()
-        self.successResultOf(work)
+        self.assertIsInstance(self.due(old_id, due_ms, PushRequest(target, b"due", 60)), PushResult)
         self.push(ToAll(), b"newer", ttl_s=60)
         self.turn()
         self.assertEqual(client.pushes(), [b"new", b"due", b"newer"])
