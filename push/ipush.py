@@ -578,6 +578,13 @@ class IMessages(Interface):
             NotFound: as above.
         """
 
+    def forget(token: str) -> Awaitable[None]:
+        """A token is revoked: take back what waits for it.
+
+        Raises:
+            Unavailable: that is not on disk yet.
+        """
+
     def explain(message_id: int, token: str) -> Awaitable[Sequence[str]]:
         """Why a message has or has not arrived at a token, in sentences, the most telling first."""
 

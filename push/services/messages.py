@@ -56,6 +56,10 @@ class Messages:
             raise NotFound(_UNKNOWN)
         return count
 
+    async def forget(self, token: str) -> None:
+        """See IMessages."""
+        await self._cache.forget(token)
+
     async def explain(self, message_id: int, token: str) -> Sequence[str]:
         """See IMessages."""
         receipt = await self._receipts.find(message_id)

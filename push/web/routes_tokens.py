@@ -3,8 +3,8 @@
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from push.errors import InvalidRequest, Unavailable, Unregistered
-from push.ipush import INodes, ISubscribe
+from push.errors import InvalidRequest, PushError, Unavailable, Unregistered
+from push.ipush import IMessages, INodes, ISubscribe
 from push.protocols.wire.messages import MAX_UID_CHARS, BodyError, Disconnect, check_text, is_token
 from push.protocols.wire.signals import CloseCode
 from push.web import schemas
@@ -37,12 +37,14 @@ class TokenRoutes:
     Args:
         subscribe: knows them.
         nodes: where their sessions are.
+        messages: knows what waits for them.
         clock: bounds the waiting for nodes.
     """
 
-    def __init__(self, *, subscribe: ISubscribe, nodes: INodes, clock: IReactorTime) -> None:
+    def __init__(self, *, subscribe: ISubscribe, nodes: INodes, messages: IMessages, clock: IReactorTime) -> None:
         self._subscribe = subscribe
         self._nodes = nodes
+        self._messages = messages
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
@@ -65,7 +67,7 @@ class TokenRoutes:
                 methods=("DELETE",),
                 path="/v1/tokens/{token}",
                 call=self.revoke,
-                summary="Forget a token for good, and close its session (3504).",
+                summary="Forget a token for good and what waits for it, and close its session (3504).",
                 right=RIGHT_MANAGE,
                 tag="tokens",
                 reply=schemas.RevokeReply,
@@ -120,14 +122,22 @@ class TokenRoutes:
 
         Forgotten first, so that a client that comes back at once is a new one; and its session is looked for on
         every node, so that a session opened meanwhile does not survive, nor one that an earlier call, which
-        forgot the token, could not reach.
+        forgot the token, could not reach. What waits for it goes before that: whoever registers
+        the token again, perhaps as soon as it is kicked, is not to get it.
         """
         _checked(token)
         revoked = await self._subscribe.revoke(token)
+        unforgotten: PushError | None = None
+        try:
+            await self._messages.forget(token)
+        except PushError as error:  # its session is closed all the same
+            unforgotten = error
         connectors = self._nodes.connectors().values()
         kicks = await answers(self._clock, [connector.kick(token, _REVOKED) for connector in connectors])
         failed = [kicked for kicked in kicks if isinstance(kicked, Exception)]
         kicked = any(kicked is True for kicked in kicks)
+        if unforgotten is not None:
+            raise unforgotten
         if failed and not kicked:
             raise Unavailable("The token is forgotten, but not every node could be asked to close its session. Retry.")
         if not revoked and not kicked:

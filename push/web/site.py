@@ -63,7 +63,7 @@ def build_site(
     routes: tuple[Route, ...] = (
         *MessageRoutes(router=router, reader=reader, clock=clock, settings=settings).routes(),
         *ReceiptRoutes(messages).routes(),
-        *TokenRoutes(subscribe=subscribe, nodes=nodes, clock=clock).routes(),
+        *TokenRoutes(subscribe=subscribe, nodes=nodes, messages=messages, clock=clock).routes(),
         *NodeRoutes(nodes=nodes, clock=clock).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
         *HealthRoutes(readiness=readiness, clock=clock).routes(),

@@ -115,6 +115,17 @@ class AwayTests(SynchronousTestCase):
             self.send(server, "last")
             self.assertEqual(returned(server, token, 2), ["once", "last"])
 
+    def test_what_waits_for_a_revoked_token_is_not_for_who_has_it_next(self) -> None:
+        with started(self.mktemp()) as server:
+            token = left(server)
+            taken_back = self.send(server, "secret")["id"]
+            self.assertEqual(server.api.request("DELETE", f"/v1/tokens/{token}").status, 200)
+            self.assertEqual(counts(server.api, taken_back)["cancelled"], 1)
+            with WireClient(server.port) as client:
+                client.open(token=token, uid="mallory", ack=True)
+                self.send(server, "hello", {"token": token})
+                self.assertEqual(client.message(), b"hello")
+
     def test_an_answer_may_wait_until_it_is_delivered(self) -> None:
         with started(self.mktemp()) as server:
             token = left(server)

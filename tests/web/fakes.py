@@ -208,6 +208,15 @@ class FakeMessages:
         self.receipts: dict[int, Receipt] = {}
         self.undelivered: dict[int, int] = {}
         self.asked: list[tuple[int, str]] = []
+        self.forgotten: list[str] = []
+        self.error: PushError | None = None
+
+    def forget(self, token: str) -> Awaitable[None]:
+        """Take back what waits for a token."""
+        if self.error is not None:
+            return fail(self.error)
+        self.forgotten.append(token)
+        return succeed(None)
 
     def receipt(self, message_id: int) -> Awaitable[Receipt]:
         """The life of a message."""

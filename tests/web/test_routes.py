@@ -82,6 +82,15 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(other.kicks[0][1].code, 3504)
         self.assertEqual(self.world.call("GET", "/v1/tokens/a").status, 404)
 
+    def test_revoking_takes_back_what_waits_for_the_token_also_when_it_has_to_be_asked_again(self) -> None:
+        self.online("a")
+        self.world.messages.error = Unavailable("the disk is full")
+        self.assertEqual(self.world.call("DELETE", "/v1/tokens/a").status, 503)
+        self.assertEqual([token for token, _ in self.world.connector.kicks], ["a"])
+        self.world.messages.error = None
+        self.assertEqual(self.world.call("DELETE", "/v1/tokens/a").status, 404)
+        self.assertEqual(self.world.messages.forgotten, ["a"])
+
     def test_revoking_again_closes_what_the_first_time_could_not_reach(self) -> None:
         self.online("a")
         self.world.connector.error = Unavailable("away")
