@@ -372,8 +372,8 @@ class Walk:
     def check_order(self, device: Device) -> None:
         """What was answered before something else was sent came before it.
 
-        Where nobody acknowledges, what was handed over, and lost in a connection, comes once more after a crash that took
-        the note of it: too late, but better than never.
+        Where nobody acknowledges, what was handed over and lost in a connection comes once more after a crash that
+        took the note of it: too late, but better than never.
         """
         if self.crashes and not device.acks:
             return
