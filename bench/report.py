@@ -125,6 +125,8 @@ def table(summary: Summary, machine: Mapping[str, Any], settings: Mapping[str, A
     """The measurements and the ratios as Markdown."""
     lines = [f"- {name}: {value}" for name, value in machine.items()]
     lines.append(f"- settings: {', '.join(f'{name} {_plain(value)}' for name, value in settings.items())}")
+    if not names:  # trials alone
+        return "\n".join(lines)
     rows = [[title, *(_cell(row.get(name)) for name in names)] for title, row in summary.items()]
     lines += _table(["median (least … greatest)", *names], rows)
     first, peers = names[0], names[1:]

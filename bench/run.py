@@ -110,8 +110,7 @@ def show(plan: Plan, rounds: int, names: Sequence[str], everything: dict[str, ob
         print(sweep_table(swept))  # type: ignore[arg-type]
     for name, found in trials.items():  # type: ignore[attr-defined]
         print(f"\n{name}: {json.dumps(found)}")
-    if names:
-        print(targets_table(summary, trials, swept, names[0]))  # type: ignore[arg-type]
+    print(targets_table(summary, trials, swept, names[0] if names else ""))  # type: ignore[arg-type]
 
 
 def main() -> int:

@@ -47,6 +47,14 @@ class SummaryTests(SynchronousTestCase):
         lines = table(summary, {}, {}, ["push", "echo"]).splitlines()
         self.assertIn(f"| {_SERIAL} | 100.0 (100.0 … 100.0) | – |", lines)
 
+    def test_trials_alone_have_no_table_but_their_targets(self) -> None:
+        """`--modes none`."""
+        self.assertEqual(
+            table({}, {"CPU": "fast"}, {"rounds": 1}, []).splitlines(), ["- CPU: fast", "- settings: rounds 1"]
+        )
+        text = targets_table({}, {"cache": {"cached_per_s": 31_000, "acknowledged_per_s": 29_000}}, [], "")
+        self.assertEqual([line.split(" | ")[-1] for line in text.splitlines()[-2:]], ["met |", "not met |"])
+
     def test_a_target_is_met_by_the_median_ratio_to_its_peer(self) -> None:
         """1.15 is the limit for serial broadcast against the C server."""
         for p50_ms, verdict in ((115, "met"), (116, "not met")):
