@@ -243,6 +243,16 @@ class SessionConnection(QueuedWrites):
             if self._closing:
                 return
 
+    def _acknowledged(self, message_id: int) -> bool:
+        """Act on a PUB_ACK of one message. Returns False where it is to be judged as any other frame."""
+        awaited = self._session.acknowledge(message_id)
+        if awaited is None:
+            return False
+        self._host.acknowledged(self, (message_id,), awaited)
+        if self._backlog is not None:
+            self._go_on()
+        return True
+
     def _go_on(self) -> None:
         """There is room for what waits."""
         backlog = self._backlog

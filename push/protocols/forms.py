@@ -3,8 +3,12 @@
 from zope.interface import implementer
 
 from push.ipush import IPushForm
-from push.protocols.wire.frames import HEADER, ID
+from push.protocols.wire.frames import HEADER, HEADER_AND_ID, ID_BYTES
 from push.protocols.wire.signals import MAGIC, VERSION, Signal, SubSignal
+
+# Looking a member up in its class, and packing it, costs more than a number: once for each message.
+_PUSH = int(Signal.PUSH)
+_MN = int(SubSignal.MN)
 
 
 @implementer(IPushForm)
@@ -13,7 +17,7 @@ class PlainForm:
 
     def encode_push(self, message_id: int, payload: bytes) -> bytes:
         """Encode one PUSH; the id is not sent."""
-        return HEADER.pack(MAGIC, VERSION, Signal.PUSH, len(payload), 0, 0) + payload
+        return HEADER.pack(MAGIC, VERSION, _PUSH, len(payload), 0, 0) + payload
 
 
 @implementer(IPushForm)
@@ -22,8 +26,7 @@ class AckForm:
 
     def encode_push(self, message_id: int, payload: bytes) -> bytes:
         """Encode one PUSH/MN."""
-        header = HEADER.pack(MAGIC, VERSION, Signal.PUSH, len(payload) + ID.size, SubSignal.MN, 0)
-        return header + ID.pack(message_id) + payload
+        return HEADER_AND_ID.pack(MAGIC, VERSION, _PUSH, len(payload) + ID_BYTES, _MN, 0, message_id) + payload
 
 
 # One of each, so that connections of a kind share what is encoded for them.

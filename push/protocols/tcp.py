@@ -52,11 +52,12 @@ class FramedProtocol(SessionConnection):
         if self._closing:
             return
         self._session.heard(self._host.now_s())
-        frames = self._decoder.feed(data)
         if self._waiting is None:
-            self._serve(frames)
+            message_id = self._decoder.lone_ack(data)
+            if message_id is None or not self._acknowledged(message_id):
+                self._serve(self._decoder.feed(data))
         else:
-            self._waiting += frames
+            self._waiting += self._decoder.feed(data)
 
     def connectionLost(self, reason: Failure) -> None:
         """Free everything."""

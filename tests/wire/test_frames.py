@@ -99,6 +99,51 @@ class Streams(SynchronousTestCase):
         self.assertEqual(decode(FrameDecoder(), [stream[i : i + 1] for i in range(len(stream))])[0].body, body)
 
 
+ACK = bytes.fromhex(VECTORS["a PUB_ACK/MN of id 1"][0])
+
+
+class LoneAcks(SynchronousTestCase):
+    """The short way says what the long one would."""
+
+    def test_one_whole_acknowledgement_of_either_version(self) -> None:
+        for version in (b"\1", b"\2"):
+            self.assertEqual(FrameDecoder().lone_ack(ACK[:1] + version + ACK[2:]), 1)
+
+    def test_anything_else_is_left_to_feed(self) -> None:
+        others = {
+            "half": ACK[:-1],
+            "two": ACK + ACK,
+            "of two messages": encode(10, ACK[-8:] * 2, subsignal=17),
+            "empty": b"",
+            "chat": encode(10, ACK[-8:]),
+            "with a message id": encode(10, ACK[-8:], subsignal=17, message_id=3),
+            "version 3": ACK[:1] + b"\3" + ACK[2:],
+            "another signal": encode(4, ACK[-8:], subsignal=17),
+            "another length": ACK[:6] + b"\7" + ACK[7:],
+        }
+        for name, data in others.items():
+            self.assertIsNone(FrameDecoder().lone_ack(data), name)
+
+    def test_what_comes_behind_half_a_frame_is_the_rest_of_it(self) -> None:
+        decoder = FrameDecoder()
+        decoder.feed(encode(4, bytes(20))[:12])
+        self.assertIsNone(decoder.lone_ack(ACK))
+
+    def test_a_dead_decoder_reads_nothing(self) -> None:
+        decoder = FrameDecoder()
+        decoder.feed(b"?")
+        self.assertIsNone(decoder.lone_ack(ACK))
+
+    @given(st.integers(0, 17), st.integers(0, 255), st.integers(0, 2**64 - 1))
+    def test_it_never_says_anything_else_than_feed(self, at: int, byte: int, message_id: int) -> None:
+        data = bytearray(ACK[:10] + message_id.to_bytes(8, "big"))
+        data[at] = byte
+        found = FrameDecoder().lone_ack(bytes(data))
+        if found is not None:
+            frame = Frame(Signal.PUB_ACK, SubSignal.MN, 0, found.to_bytes(8, "big"))
+            self.assertEqual(FrameDecoder().feed(bytes(data)), [frame])
+
+
 class Violations(SynchronousTestCase):
     """After a violation the decoder is dead, and says whether the peer deserves to be told."""
 

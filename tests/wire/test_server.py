@@ -292,6 +292,27 @@ class WhileOpen(SessionCase):
         self.assertEqual(events, (Acknowledged((2, 99), 1),))
         self.assertEqual([session.may_push(number, 2) for number in (3, 4)], [True, False])
 
+    def test_lone_acknowledgements_make_room_as_others_do(self) -> None:
+        session = opened(b'{"ack":true}')
+        session.may_push(1, 1)
+        self.assertEqual(session.acknowledge(99), 0)
+        self.assertFalse(session.may_push(2, 1))
+        self.assertEqual(session.acknowledge(1), 1)
+        self.assertEqual(session.acknowledge(1), 0)
+        self.assertTrue(session.may_push(2, 1))
+
+    def test_lone_acknowledgement_at_another_time_is_a_frame_as_any_other(self) -> None:
+        self.assertIsNone(opened().acknowledge(1))
+        self.assertIsNone(ServerSession(0.0).acknowledge(1))
+        renewing = opened(b'{"ack":true}')
+        renewing.may_push(1, 1)
+        renewing.receive(Frame(Signal.SUB, 0, 0, b""))
+        self.assertIsNone(renewing.acknowledge(1))
+        self.assertEqual(renewing.unacknowledged, {1})
+        closed = opened(b'{"ack":true}')
+        closed.close()
+        self.assertIsNone(closed.acknowledge(1))
+
     def test_half_an_id_ends_the_session(self) -> None:
         self.assertFails(opened(b'{"ack":true}').receive(Frame(Signal.PUB_ACK, SubSignal.MN, 0, b"1234567")))
 

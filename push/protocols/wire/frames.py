@@ -9,12 +9,14 @@ Source: docs/protocol.md, section "Frame".
 import struct
 from typing import NamedTuple
 
-from push.protocols.wire.signals import ACCEPTED_VERSIONS, MAGIC, VERSION, CloseCode, Signal
+from push.protocols.wire.signals import ACCEPTED_VERSIONS, MAGIC, VERSION, CloseCode, Signal, SubSignal
 
 HEADER = struct.Struct(">BBBIBH")
 HEADER_BYTES = HEADER.size
 ID = struct.Struct(">Q")
 ID_BYTES = ID.size
+# A header and the id that its body begins with.
+HEADER_AND_ID = struct.Struct(">BBBIBHQ")
 
 MAX_BODY_BYTES = 65_536
 MAX_BODY_BEFORE_OPEN_BYTES = 4_096
@@ -22,6 +24,11 @@ MAX_MESSAGE_ID = 0xFFFF
 
 _LOW_7_BITS = 0x7F
 _LAST_SIGNAL = max(Signal)
+# A frame that acknowledges one message, which is what a server of acknowledging clients reads most.
+_LONE_ACK_BYTES = HEADER_BYTES + ID_BYTES
+_LONE_ACK_HEADS = tuple(
+    HEADER.pack(MAGIC, version, Signal.PUB_ACK, ID_BYTES, SubSignal.MN, 0) for version in sorted(ACCEPTED_VERSIONS)
+)
 
 
 class Frame(NamedTuple):
@@ -94,6 +101,28 @@ class FrameDecoder:
     def buffered_bytes(self) -> int:
         """How many bytes of an unfinished frame are held."""
         return 0 if self._unfinished is None else len(self._unfinished.data)
+
+    def lone_ack(self, data: bytes) -> int | None:
+        """What `feed` would find, where that is one PUB_ACK of one message, written as it usually is, and nothing else.
+
+        Nothing has been fed where this returns an id; else nothing is said, and the data is to be fed. For a
+        decoder that has had a frame before.
+
+        Args:
+            data: what the transport received.
+
+        Returns:
+            The id that is acknowledged.
+        """
+        if (
+            len(data) == _LONE_ACK_BYTES
+            and data.startswith(_LONE_ACK_HEADS)
+            and self._unfinished is None
+            and self.error is None
+        ):
+            (message_id,) = ID.unpack_from(data, HEADER_BYTES)
+            return message_id  # type: ignore[no-any-return]
+        return None
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take what the transport received.
