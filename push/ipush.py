@@ -475,13 +475,19 @@ class IReceipts(Interface):
     """
 
     def lone(message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
-        """A message for one token was accepted, and this became of it at once. Called for nearly every message.
+        """A message for one token was accepted, and this became of it at once.
 
         Args:
             message_id: its id.
             token: whose.
             event: what became of it.
             expires_ms: until when it is kept; None where it is not.
+        """
+
+    def sent_each(messages: Sequence[tuple[int, str]]) -> None:
+        """Messages, each for one token, were accepted, SENT at once, and are not kept: (message id, token).
+
+        Told of nearly every message.
         """
 
     def accepted(
@@ -506,6 +512,9 @@ class IReceipts(Interface):
 
     def happened(event: Event, message_id: int, tokens: Sequence[str]) -> None:
         """Something happened to a message for these tokens. Unknown messages are taken in."""
+
+    def happened_each(event: Event, messages: Sequence[tuple[int, str]]) -> None:
+        """The same happened to many messages, each for one token: (message id, token)."""
 
     def handed(message_id: int, tokens: Sequence[str]) -> None:
         """SENT to clients that do not acknowledge, out of the cache or at once: nothing more will be known of it."""

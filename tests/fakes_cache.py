@@ -219,7 +219,14 @@ class MemoryReceipts:
 
     def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
         """See IReceipts."""
-        self.lives[message_id] = Life(1, expires_ms, [(event, token)])
+        life = self.lives.setdefault(message_id, Life())
+        life.targets, life.expires_ms = 1, expires_ms
+        life.events.append((event, token))
+
+    def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
+        """See IReceipts."""
+        for message_id, token in messages:
+            self.lone(message_id, token, Event.SENT)
 
     def accepted(
         self,
@@ -239,6 +246,11 @@ class MemoryReceipts:
     def happened(self, event: Event, message_id: int, tokens: Sequence[str]) -> None:
         """See IReceipts."""
         self.lives.setdefault(message_id, Life()).events += [(event, token) for token in tokens]
+
+    def happened_each(self, event: Event, messages: Sequence[tuple[int, str]]) -> None:
+        """See IReceipts."""
+        for message_id, token in messages:
+            self.happened(event, message_id, (token,))
 
     def handed(self, message_id: int, tokens: Sequence[str]) -> None:
         """See IReceipts."""

@@ -68,6 +68,8 @@ class Dispatch:
         self._made: list[Deferred[None]] = []
         self._waits_for_disk = False
         self._lone_cached = 0
+        # Until when plain messages for one token are kept, by their requests' positions.
+        self._expires_ms: dict[int, int] = {}
 
     def begin(self, position: int, message_id: int, from_ms: int) -> Progress:
         """Start one request of any kind."""
@@ -80,6 +82,7 @@ class Dispatch:
             expires = expires_ms(request, begins_ms(message_id))
             if expires is not None:
                 tokens = request.target.tokens  # type: ignore[union-attr]
+                self._expires_ms[position] = expires
                 self._keeps.add(position, Keep(message_id, request.payload, tokens, expires))
                 if session is None:
                     self._results.put(position, PushResult(message_id, 1, 0, 1))
@@ -93,7 +96,8 @@ class Dispatch:
                 self._measures.became(ToTokens, Outcome.OFFLINE, 1)
                 self._tell_missed(message_id, (token,))
                 return
-        self._add(session.connector, Delivery(message_id, request.payload, (token,)), position)
+        # The session's own text of the token: the one in the request need not be kept for the receipt.
+        self._add(session.connector, Delivery(message_id, request.payload, (session.token,)), position)
 
     def add(self, progress: Progress, tokens: Sequence[str], online: Mapping[str, Registration]) -> None:
         """Collect a message for tokens that are registered, online or not; only count it, for validate_only."""
@@ -271,12 +275,14 @@ class Dispatch:
                     self._results.fail((owner,), error)
                 elif isinstance(owner, int):
                     self._results.put_first(owner, PushResult(delivery.message_id, 1, 0, 1))
+                    self._tell_kept(owner, delivery)
             return
         self._take(report, deliveries, owners)
 
     def _take(self, report: DeliveryReport, deliveries: list[Delivery], owners: list[Owner]) -> None:
         results, receipts = self._results, self._receipts
         lone_sent = 0
+        plain: list[tuple[int, str]] = []
         missed = report.missed
         for position, (owner, delivery, sent) in enumerate(zip(owners, deliveries, report.sent, strict=True)):
             message_id = delivery.message_id
@@ -285,13 +291,17 @@ class Dispatch:
                     lone_sent += 1
                     results.put(owner, PushResult(message_id, 1, 1))
                     if delivery.is_kept:
-                        receipts.happened(Event.SENT, message_id, delivery.tokens)
+                        receipts.lone(message_id, delivery.tokens[0], Event.SENT, self._expires_ms[owner])
                     else:
-                        receipts.lone(message_id, delivery.tokens[0], Event.SENT)
+                        plain.append((message_id, delivery.tokens[0]))
                 else:
                     results.put_first(owner, PushResult(message_id, 1, 0, int(delivery.is_kept)))
+                    if delivery.is_kept:
+                        self._tell_kept(owner, delivery)
             else:
                 self._take_many(owner, delivery, sent, missed.get(position, ()))  # type: ignore[arg-type]
+        if plain:
+            receipts.sent_each(plain)
         self._measures.became(ToTokens, Outcome.SENT, lone_sent)
         for position, each in missed.items():
             self._take_missed(owners[position], deliveries[position], each)
@@ -362,6 +372,17 @@ class Dispatch:
         self._measures.became(type(progress.request.target), Outcome.SENT, sent)
         self._tell_counted(progress, sent)
         self._receipts.counted(Event.SENT, progress.message_id, sent)
+
+    def _tell_kept(self, position: int, delivery: Delivery) -> None:
+        """A message for one token was not sent, but is kept."""
+        self._receipts.accepted(
+            delivery.message_id,
+            targets=1,
+            tokens=delivery.tokens,
+            expires_ms=self._expires_ms[position],
+            due_ms=None,
+            is_logged=False,
+        )
 
     def _tell_missed(self, message_id: int, tokens: Sequence[str]) -> None:
         """It is not kept, and they were away."""

@@ -115,9 +115,10 @@ class Keeps:
         return last
 
     def _tell(self, keeps: Sequence[Keep], owners: Sequence[Owner], refused: Mapping[int, Sequence[str]]) -> None:
-        accepted = self._receipts.accepted
+        """Of messages for one token that are delivered besides, is told with what becomes of them."""
+        accepted, is_known = self._receipts.accepted, self._results.is_known
         for at, (keep, owner) in enumerate(zip(keeps, owners, strict=True)):
-            if type(owner) is int and at not in refused:
+            if type(owner) is int and at not in refused and is_known(owner):
                 accepted(
                     keep.message_id,
                     targets=1,

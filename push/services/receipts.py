@@ -1,8 +1,8 @@
 """What became of the latest messages: in memory at once, on disk a little later.
 
-Nearly every message is told once, as sent to one token at once, and then never asked for: `lone`, and `happened` for
-one token, are as short as they can be. What changed goes to disk in chunks, so a crash loses what was told in its
-last two seconds. Must not import adapters, stores or web.
+Nearly every message is told once, as sent to one token at once, and then never asked for: so `sent_each` does next to
+nothing for each of them, and `lone` and what happens for one token are as short as they can be. What changed goes to
+disk in chunks, so a crash loses what was told in its last two seconds. Must not import adapters, stores or web.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -91,17 +91,25 @@ class Receipts(Service):
     def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
         """See IReceipts."""
         fresh, known = self._fresh, self._known
-        if event or expires_ms is not None or known.setdefault(message_id, token) is not token:
-            life = known.get(message_id)
-            if life is not None:
-                self._accept(message_id, 1, (token,), expires_ms)
-                self.happened(event, message_id, (token,))
-                return
-            known[message_id] = LoneLife(token, FOLLOWING[NOTHING << 4 | event], 0, expires_ms)
+        if message_id in known:  # what happens then was faster
+            self._accept(message_id, 1, (token,), expires_ms)
+            self.happened(event, message_id, (token,))
+            return
+        known[message_id] = LoneLife(token, FOLLOWING[NOTHING << 4 | event], 0, expires_ms)
         fresh[message_id] = None
         if self._observed >> event & 1:
             self._tell(event, message_id, (token,), accepted_ms(message_id))
         if len(fresh) >= CHUNK:
+            self._fold()
+
+    def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
+        """See IReceipts."""
+        memory = self._memory
+        memory.sent.update(messages)
+        if self._observed >> Event.SENT & 1:
+            for message_id, token in messages:
+                self._tell(Event.SENT, message_id, (token,), accepted_ms(message_id))
+        if memory.is_full:
             self._fold()
 
     def accepted(
@@ -138,6 +146,29 @@ class Receipts(Service):
             self._fresh[message_id] = None
             if self._observed or self._waiters or len(self._fresh) >= CHUNK:
                 self._attend(event, message_id, tokens)
+
+    def happened_each(self, event: Event, messages: Sequence[tuple[int, str]]) -> None:
+        """See IReceipts."""
+        if self._observed >> event & 1 or self._waiters:
+            for message_id, token in messages:
+                self.happened(event, message_id, (token,))
+            return
+        known, fresh, now_ms = self._known, self._fresh, self._now_ms()
+        for message_id, token in messages:
+            life = known.get(message_id)
+            if type(life) is not LoneLife or life.token != token:
+                self._happened(event, event, message_id, (token,))
+                continue
+            before = life.bits
+            bits = FOLLOWING[before << 4 | event]
+            if bits == before:
+                continue
+            life.bits = bits
+            if (before ^ bits) & IS_ANOTHER:
+                life.at_ms = now_ms
+            fresh[message_id] = None
+            if len(fresh) >= CHUNK:
+                self._fold()
 
     def handed(self, message_id: int, tokens: Sequence[str]) -> None:
         """See IReceipts."""
@@ -180,7 +211,7 @@ class Receipts(Service):
 
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
-        remembered = self._memory.weight + len(self._fresh)
+        remembered = self._memory.weight + len(self._fresh) + len(self._memory.sent)
         yield Sample("push_receipts", "gauge", "Receipts in memory, one for each message and token.", remembered)
         yield Sample("push_receipt_waiters", "gauge", "Requests that wait until a message is delivered.", self._waiting)
         yield Sample("push_receipts_lost_total", "counter", "Receipts that the store did not take.", self._disk.lost)
@@ -207,7 +238,8 @@ class Receipts(Service):
     def _happened(self, code: int, event: Event, message_id: int, tokens: Sequence[str]) -> None:
         now_ms = self._now_ms()
         memory = self._memory
-        if len(tokens) == 1 and message_id not in self._known:  # forgotten, or of an earlier run: added to that
+        if len(tokens) == 1 and message_id not in self._known and memory.sent_to(message_id) is None:
+            # Forgotten, or of an earlier run: added to that.
             bits = FOLLOWING[NOTHING << 4 | code]
             self._known[message_id] = LoneLife(tokens[0], bits, now_ms, None, memory.birth(now_ms))
             self._fresh[message_id] = None

@@ -31,12 +31,14 @@ class Reports:
     def acknowledged(self, token: str, message_ids: Sequence[int]) -> None:
         """A token's client has acknowledged messages."""
         self._acknowledged.append((token, message_ids))
-        self._wait()
+        if not self._is_due:
+            self._wait()
 
     def handed(self, token: str, message_ids: Sequence[int]) -> None:
         """Messages out of the cache were handed to a client that does not acknowledge."""
         self._handed.append((token, message_ids))
-        self._wait()
+        if not self._is_due:
+            self._wait()
 
     def flush(self) -> None:
         """Tell what there is now: before anything is asked of the cache that depends on it."""
@@ -48,9 +50,8 @@ class Reports:
             self._tasks.spawn("reporting deliveries", _done(self._cache.handed(batch)))
 
     def _wait(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            self._clock.callLater(0, self._turn)
+        self._is_due = True
+        self._clock.callLater(0, self._turn)
 
     def _turn(self) -> None:
         self._is_due = False

@@ -44,6 +44,10 @@ class Results:
         if self._results[position] is None:
             self._results[position] = result
 
+    def is_known(self, position: int) -> bool:
+        """Whether anything has been said of it."""
+        return self._results[position] is not None
+
     def fail(self, owners: Iterable[Owner], error: PushError) -> None:
         """These were not accepted."""
         for owner in owners:

@@ -118,6 +118,54 @@ class Told(Case):
         self.assertEqual(receipt.counts, {Event.SENT: 1, Event.DELIVERED: 1, Event.CACHED: 1})
         self.assertEqual((receipt.targets, receipt.expires_ms), (1, 99))
 
+    def test_many_that_were_sent_at_once_are_found_wherever_they_are_by_now(self) -> None:
+        self.receipts = self.make(max_in_memory=2 * CHUNK)
+        expected = self.now_ms()
+        for first in range(0, 4 * CHUNK, 1_000):  # not in the order of their ids
+            ids = range(FIRST + first + 999, FIRST + first - 1, -1)
+            self.receipts.sent_each([(message_id, f"t{message_id % 7}") for message_id in ids])
+        for number in (3 * CHUNK + 7, 0):  # in memory; on disk alone
+            receipt = self.find(FIRST + number)
+            self.assertEqual(receipt.tokens, [TokenReceipt(f"t{(FIRST + number) % 7}", Event.SENT, expected)])
+            self.assertEqual((receipt.targets, receipt.counts), (1, {Event.SENT: 1}))
+        self.assertEqual(self.store.looked, 1)
+        (remembered, *_) = self.receipts.samples()
+        self.assertLess(remembered.value, 4 * CHUNK)
+
+    def test_what_happens_to_one_that_was_sent_at_once_is_added(self) -> None:
+        self.receipts.sent_each([(FIRST, "a"), (FIRST + 1, "b")])
+        self.receipts.happened(Event.EXPIRED, FIRST, ["a"])
+        self.fill(CHUNK)
+        self.receipts.happened(Event.DELIVERED, FIRST + 1, ["b"])
+        for _ in range(2):
+            self.assertEqual(self.find(FIRST).counts, {Event.SENT: 1, Event.EXPIRED: 1})
+            self.assertEqual(self.find(FIRST + 1).counts, {Event.SENT: 1, Event.DELIVERED: 1})
+            self.assertEqual(self.find(FIRST + 1).targets, 1)
+            self.restart()
+
+    def test_what_happens_to_each_of_many_is_as_if_it_were_told_one_by_one(self) -> None:
+        def tell(receipts: Receipts, *, one_by_one: bool) -> None:
+            receipts.lone(FIRST, "a", Event.SENT, 99)
+            receipts.lone(FIRST + 1, "b", Event.EXPIRED, 99)  # too late for it
+            receipts.accepted(FIRST + 2, targets=2, tokens=["c", "d"], expires_ms=99, due_ms=None, is_logged=False)
+            receipts.sent_each([(FIRST + 3, "e")])
+            self.clock.advance(1)
+            had = [(FIRST, "a"), (FIRST + 1, "b"), (FIRST + 2, "d"), (FIRST + 3, "e"), (FIRST + 4, "unknown")]
+            if one_by_one:
+                for message_id, token in had:
+                    receipts.happened(Event.DELIVERED, message_id, (token,))
+            else:
+                receipts.happened_each(Event.DELIVERED, had)
+            self.clock.advance(-1)
+
+        found = []
+        for one_by_one in (True, False):
+            self.receipts = self.make()
+            tell(self.receipts, one_by_one=one_by_one)
+            found.append([self.find(FIRST + number) for number in range(5)])
+        self.assertEqual(found[0], found[1])
+        self.assertEqual([receipt.counts.get(Event.DELIVERED) for receipt in found[1]], [1, None, 1, 1, 1])
+
     def test_the_cache_may_tell_before_the_router(self) -> None:
         self.receipts.happened(Event.CACHED, FIRST, ["a"])
         self.receipts.lone(FIRST, "a", Event.SENT, 99)
@@ -263,7 +311,7 @@ class Kept(Case):
         tokens = [f"t{number}" for number in range(1_000)]
         for number in range(50):
             self.accept(FIRST + number, *tokens)
-        self.assertLess(len(self.receipts._memory.known), 9)
+        self.assertLess(len(self.receipts._memory.known), (5_000 + CHUNK) // 1_000 + 2)
         self.assertEqual(len(self.find(FIRST).tokens), 1_000)
 
     def test_event_of_a_forgotten_message_is_added_to_what_is_on_disk(self) -> None:
@@ -379,6 +427,12 @@ class Waiting(Case):
             self.assertEqual(self.successResultOf(each).counts[Event.DELIVERED], 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_answers_when_it_is_acknowledged_among_many(self) -> None:
+        self.receipts.lone(FIRST, "a", Event.SENT, 99)
+        waiting = self.wait(FIRST)
+        self.receipts.happened_each(Event.DELIVERED, [(FIRST + 1, "b"), (FIRST, "a")])
+        self.assertEqual(self.successResultOf(waiting).counts[Event.DELIVERED], 1)
+
     def test_answers_at_once_where_everything_is_over(self) -> None:
         self.receipts.lone(FIRST, "a", Event.SENT)
         self.assertEqual(self.successResultOf(self.wait(FIRST)).counts, {Event.SENT: 1})
@@ -471,6 +525,23 @@ class Observers(Case):
             ],
         )
         self.assertEqual(sent.told, [(Event.SENT, FIRST + 1, ["b"], accepted_ms)])
+
+    def test_observer_hears_of_each_of_many(self) -> None:
+        heard = Heard(Event.SENT, Event.DELIVERED)
+        self.receipts = self.make(observers=[heard])
+        accepted_ms = self.now_ms()
+        self.receipts.sent_each([(FIRST, "a"), (FIRST + 1, "b")])
+        self.receipts.lone(FIRST + 2, "c", Event.CACHED, 99)
+        self.clock.advance(1)
+        self.receipts.happened_each(Event.DELIVERED, [(FIRST + 2, "c")])
+        self.assertEqual(
+            heard.told,
+            [
+                (Event.SENT, FIRST, ["a"], accepted_ms),
+                (Event.SENT, FIRST + 1, ["b"], accepted_ms),
+                (Event.DELIVERED, FIRST + 2, ["c"], self.now_ms()),
+            ],
+        )
 
     def test_observer_hears_of_what_is_counted_and_of_messages_of_earlier_lives(self) -> None:
         heard = Heard(Event.SENT, Event.DELIVERED)

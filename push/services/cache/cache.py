@@ -72,7 +72,9 @@ class Cache(Service):
         self._now_ms = now_ms
         self._limits = limits
         self._tasks = Tasks()
-        self._commits = Commits(store=store, clock=clock, tasks=self._tasks, close=self._close, ended=self._ended)
+        self._commits = Commits(
+            store=store, clock=clock, tasks=self._tasks, close=self._close, ended=self._ended, spared=self._spared
+        )
         self._dues = Dues()
         self._replies = Replies(store, now_ms=now_ms, commit_end=self._commits.end)
         self._places = Places(store)
@@ -246,6 +248,10 @@ class Cache(Service):
         error = await self.committed(ticket)
         if error is not None:  # not that one: others are raised it too, and it would gather all their tracebacks
             raise type(error)(str(error), retry_after_s=error.retry_after_s)
+
+    def _spared(self) -> int:
+        """How many messages have needed no disk."""
+        return self._held.staging.spared
 
     def _close(self) -> CacheChanges | None:
         """The next transaction, None where there is nothing to write."""

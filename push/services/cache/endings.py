@@ -4,7 +4,6 @@ What is long is done in steps, so that others are served in its middle. No I/O. 
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from push.ipush import IReceipts
 from push.model import Event, Registration
@@ -43,23 +42,24 @@ class Endings:
     def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]], event: Event) -> None:
         """Tokens have messages: DELIVERED or, where nobody acknowledges, SENT."""
         take, end, logged, shelf = self._index.take, self._end, self._log.by_id, self._shelf
-        told = self._receipts.handed if event is Event.SENT else partial(self._receipts.happened, event)
-        wait = self._staging.rows.pop
+        # As nearly all: for one token, without options, and not even on their way to disk.
+        early: list[tuple[int, str]] = []
+        wait, settled = self._staging.rows.pop, self._staging.settled
         for token, message_ids in batch:
             for message_id in message_ids:
                 record = take(token, message_id)
                 if record is not None and record.more is None and wait(record.position, None) is not None:
-                    # As nearly all: for one token, without options, and not even on its way to disk.
-                    self.events[event] += 1
-                    told(message_id, (token,))
+                    early.append((message_id, token))
                     shelf.leave_early(record)
-                    self._staging.settled(record)
+                    settled(record)
                 elif record is not None:
                     end(record, token, event)
                     if record.more is not None and record.more.collapse_key:
                         self._replace_older(record, token)
                 if logged and message_id in logged:
                     self._had(message_id, token, event, was_kept=record is not None)
+        self._staging.spared += len(early)
+        self._tell(early, event)
 
     def cancel(self, message_id: int) -> Iterator[int]:
         """Forget a message, in steps. Yields of each for how many tokens it was kept."""
@@ -119,6 +119,15 @@ class Endings:
         tokens = (record.token,) if record.token else self._index.needed_by(record)
         self.events[Event.CACHED] += len(tokens)
         self._receipts.happened(Event.CACHED, record.message_id, tokens)
+
+    def _tell(self, ended: Sequence[tuple[int, str]], event: Event) -> None:
+        """Messages are over for these tokens: (message id, token)."""
+        self.events[event] += len(ended)
+        if event is not Event.SENT:
+            self._receipts.happened_each(event, ended)
+            return
+        for message_id, token in ended:
+            self._receipts.handed(message_id, (token,))
 
     def _end(self, record: Record, token: str, event: Event, *, is_urgent: bool = False) -> None:
         """A message that was taken out of the index is over for this token."""

@@ -22,6 +22,8 @@ def samples(held: Holdings, commits: Commits, dues: Dues) -> Iterable[Sample]:
             labels = (("event", event.name.lower()),)
             yield Sample("push_cache_events_total", "counter", "What happened to messages kept.", times, labels)
     yield Sample("push_cache_written_total", "counter", "Messages written to disk.", commits.messages)
+    spared = held.staging.spared
+    yield Sample("push_cache_spared_total", "counter", "Messages that were over before they were written.", spared)
     yield Sample("push_cache_failures_total", "counter", "Transactions of the cache that failed.", commits.failures)
     durations = commits.durations.histogram()
     yield Sample("push_cache_commit_seconds", "histogram", "How long transactions of the cache took.", durations)

@@ -59,6 +59,7 @@ class Staging:
         rows: position → message that waits for the next transaction, in order.
         flight: what is being written, if anything is.
         removals: how often something on disk had to be removed.
+        spared: how many messages were over before they were on disk, or on their way there.
     """
 
     def __init__(self, *, index: Index, log: BroadcastLog, tickets: Tickets) -> None:
@@ -68,6 +69,7 @@ class Staging:
         self.rows: dict[int, Record] = {}
         self.flight: Flight | None = None
         self.removals = 0
+        self.spared = 0
         self._finished: list[int] = []
         self._urgent: list[int] = []
         self._done: list[tuple[int, str]] = []
@@ -98,7 +100,9 @@ class Staging:
     def settle(self, record: Record, *, is_urgent: bool = False) -> None:
         """A message that is not on disk yet need not be: it is over for all of its tokens."""
         position = record.position
-        if self.rows.pop(position, None) is None and self.flight is not None:
+        if self.rows.pop(position, None) is not None:
+            self.spared += 1
+        elif self.flight is not None:
             if self.flight.rows.pop(position, None) is not None:
                 self.remove(position, is_urgent=is_urgent)
             else:
@@ -106,7 +110,7 @@ class Staging:
         self.settled(record)
 
     def settled(self, record: Record) -> None:
-        """A message that was taken out of `rows` need not be on disk."""
+        """A message that was taken out of `rows` need not be on disk; whoever took it has counted it as spared."""
         self._tickets.settle(record.ticket)
         if self._twins:
             self._settle_twins(record.position)

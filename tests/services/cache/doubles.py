@@ -128,6 +128,10 @@ class Told:
         """The router's."""
         raise AssertionError("the cache does not say that")
 
+    def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
+        """The router's."""
+        raise AssertionError("the cache does not say that")
+
     def accepted(
         self,
         message_id: int,
@@ -145,6 +149,11 @@ class Told:
         """Remember."""
         assert event is not Event.SENT, "that is `handed`"
         self.events += [(event, message_id, token) for token in tokens]
+
+    def happened_each(self, event: Event, messages: Sequence[tuple[int, str]]) -> None:
+        """Remember."""
+        for message_id, token in messages:
+            self.happened(event, message_id, (token,))
 
     def handed(self, message_id: int, tokens: Sequence[str]) -> None:
         """Remember."""
