@@ -53,9 +53,12 @@ class Delivering:
         else:
             order.acquire()
         try:
-            return await self._deliver(batch)
+            report = await self._deliver(batch)
         finally:
             order.release()
+        if len(batch) == 1:  # a lone message leaves before its answer is made
+            self._flusher.flush_early()
+        return report
 
     async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
         """Bring a message to every session, behind all that was begun before it.

@@ -58,13 +58,20 @@ class Flusher:
         self._clock = clock
         self._dirty: list[IConnection] = []
         self._scheduled = False
+        self._has_flushed_early = False
 
     def mark(self, connection: IConnection) -> None:
-        """Flush this connection before the next events are read. Mark it once only until then."""
+        """Flush this connection before the next events are read, or earlier. Mark it once only until then."""
         self._dirty.append(connection)
         if not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._turn)
+
+    def flush_early(self) -> None:
+        """Flush what is marked, now, if this is the first time in this turn: what comes later in it goes together."""
+        if self._scheduled and not self._has_flushed_early:
+            self._has_flushed_early = True
+            self.flush()
 
     def flush(self) -> None:
         """Flush all that are marked, now."""
@@ -78,4 +85,5 @@ class Flusher:
 
     def _turn(self) -> None:
         self._scheduled = False
+        self._has_flushed_early = False
         self.flush()

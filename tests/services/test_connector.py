@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured
 from push.model import Delivery, DeliveryReport, Outcome
+from push.protocols.forms import PLAIN_FORM
 from push.protocols.tcp import MAX_FRAMES_A_TURN
 from push.protocols.wire.frames import ID, encode
 from push.protocols.wire.messages import Disconnect
@@ -468,16 +469,27 @@ class SlowConsumers(ConnectorCase):
         client, token = self.online()
         self.deliver_without_turn(token)
         client.stop_reading()
-        self.assertEqual(self.outbox_bytes(), 11)
+        self.assertEqual(self.outbox_bytes(), 22)
         client.stop_reading()  # saying so twice changes nothing
         client.read_on()
         client.read_on()
         self.assertEqual(self.outbox_bytes(), 0)
-        self.assertEqual(client.pushes(), [b"x"])
+        self.assertEqual(client.pushes(), [b"x", b"x"])
 
     def deliver_without_turn(self, token: str) -> None:
-        """Queue one message; the turn does not end."""
-        Deferred.fromCoroutine(self.connector.deliver([Delivery(1, b"x", [token])]))
+        """Queue two messages; the turn does not end."""
+        Deferred.fromCoroutine(self.connector.deliver([Delivery(each, b"x", [token]) for each in (1, 2)]))
+
+    def test_lone_message_leaves_in_its_own_turn_and_what_follows_in_the_next(self) -> None:
+        (first, one), (second, other) = self.online(), self.online()
+        pushed = [PLAIN_FORM.encode_push(number, b"%d" % number) for number in range(4)]
+        for number, token in enumerate((one, other, one)):
+            Deferred.fromCoroutine(self.connector.deliver([Delivery(number, b"%d" % number, [token])]))
+        self.assertEqual([each.transport.value() for each in (first, second)], [pushed[0], b""])
+        self.clock.advance(0)
+        self.assertEqual([each.transport.value() for each in (first, second)], [pushed[0] + pushed[2], pushed[1]])
+        Deferred.fromCoroutine(self.connector.deliver([Delivery(3, b"3", [other])]))
+        self.assertEqual(second.transport.value(), pushed[1] + pushed[3])
 
     def outbox_bytes(self) -> object:
         """The gauge."""
