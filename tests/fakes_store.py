@@ -179,6 +179,11 @@ class MemoryCacheStore:
                 self._apply(changes)
                 answer.callback(None)
 
+    def cut_power(self) -> object:
+        """What is held never happened, nor is it ever answered. Returns what waits for that, not to be collected."""
+        held, self._held = self._held, []
+        return held
+
     def messages(self, after: int, limit: int) -> Deferred[Sequence[StoredMessage]]:
         """The next rows."""
         rows = [
