@@ -139,6 +139,11 @@ class Config:
         "When stopping: over how many seconds clients are asked to spread their return.",
         number(0, 3_600, whole=False),
     )
+    drain_timeout_s: float = setting(
+        0.0,
+        "When stopping: how long sessions may be moved to other connectors first, in seconds; 0: they are not.",
+        number(0, 3_600, whole=False),
+    )
 
     max_cached_messages: int = setting(
         1_000_000, "Most messages kept in the cache, one for each token.", number(1, 1_000_000_000)
@@ -171,6 +176,11 @@ class Config:
     api_requests_per_s: float = setting(
         10_000.0,
         "Most requests in a second with one key (or, without keys, from one address).",
+        number(0.001, 1e9, False),
+    )
+    allocate_per_s: float = setting(
+        100.0,
+        "How often one address may ask in a second where to connect (/v1/allocate, /manager/redirect).",
         number(0.001, 1e9, False),
     )
     api_timeout_s: float = setting(

@@ -4,7 +4,7 @@ Part of the composition root: names concrete classes of more than one room.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from twisted.plugin import getPlugins
 
 from push import __version__, endpoint_text
 from push.config import Config
-from push.ipush import IPulling, ISubscribe, IWireProtocol
+from push.ipush import IPlaces, IPulling, ISubscribe, IWireProtocol
 from push.model import ConnectionLimits
+from push.protocols.wire.answers import NodeAddress
+from push.services.allocation import draw
 from push.services.clients import Clients
 from push.services.connections import MAX_UNWELCOME
 from push.services.connector import Connector
@@ -44,7 +46,13 @@ class Surroundings:
 
 
 def build_connector(
-    config: Config, surroundings: Surroundings, *, subscribe: ISubscribe, cache: IPulling, address: str | None = None
+    config: Config,
+    surroundings: Surroundings,
+    *,
+    subscribe: ISubscribe,
+    cache: IPulling,
+    address: str | None = None,
+    places: IPlaces | None = None,
 ) -> tuple[Connector, Clients]:
     """Build a connector and the service that faces its clients.
 
@@ -54,11 +62,17 @@ def build_connector(
         subscribe: where sessions are opened.
         cache: keeps what clients have not got yet.
         address: its unique name; None: the address that it advertises.
+        places: knows the other connectors, where there are any at other addresses.
 
     Raises:
         SettingError: a setting turns out to be unusable.
     """
     reactor = surroundings.reactor
+    fraction = random.SystemRandom().random
+
+    def elsewhere() -> Sequence[NodeAddress]:
+        return () if places is None else draw(places.known(), fraction, besides=connector.address.partition("#")[0])
+
     connector = Connector(
         address=advertised(config) if address is None else address,
         limits=connection_limits(config, surroundings.open_files),
@@ -67,6 +81,8 @@ def build_connector(
         clock=reactor,
         now_ms=surroundings.now_ms,
         version=__version__,
+        elsewhere=elsewhere,
+        fraction=fraction,
     )
     protocols = {protocol.name: protocol for protocol in getPlugins(IWireProtocol)}
     clients = Clients(
@@ -75,7 +91,8 @@ def build_connector(
         clock=reactor,
         stop_timeout_s=config.stop_timeout_s,
         stop_spread_s=config.stop_spread_s,
-        fraction=random.SystemRandom().random,
+        fraction=fraction,
+        drain_timeout_s=config.drain_timeout_s,
     )
     return connector, clients
 

@@ -96,6 +96,14 @@ class Conflict(PushError):
     retry = RETRY_NO
 
 
+class NowhereElse(PushError):
+    """No other connector takes sessions."""
+
+    status = 409
+    reason = "NOWHERE_ELSE"
+    retry = RETRY_BACKOFF
+
+
 class TooLarge(PushError):
     """The request, or the message in it, is over a limit."""
 

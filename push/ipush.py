@@ -39,6 +39,7 @@ from push.model import (
     TagQuery,
     TokenInfo,
 )
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.messages import Disconnect, SubRequest
 
 # Greater than every message id.
@@ -105,6 +106,14 @@ class IConnection(Interface):
 
     def refused(status: int, reason: str, retry_after_s: float | None) -> None:
         """The session that was asked for is refused: answer so."""
+
+    def redirected(nodes: Sequence[NodeAddress], retry_after_s: float) -> None:
+        """The client is to connect elsewhere: answer so to what it asks for, or say it unasked where a session is open.
+
+        Args:
+            nodes: where, the best first; at least one.
+            retry_after_s: the least time to wait before that, in seconds.
+        """
 
     def push(message_id: int, frame: bytes, is_kept: bool) -> Outcome:
         """Queue one encoded push behind all earlier ones.
@@ -183,7 +192,10 @@ class IConnectionHost(Interface):
         """
 
     def open(connection: IConnection, request: SubRequest) -> None:
-        """A client asks for a session: `opened` or `refused` is called, perhaps before this returns."""
+        """A client asks for a session: `opened`, `refused` or `redirected` is called, perhaps before this returns."""
+
+    def instead(refusal: Disconnect) -> Sequence[NodeAddress]:
+        """Where one who is refused because of this may go, the best first; none: nowhere."""
 
     def acknowledged(connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """The client has these messages; `awaited` of them were on their way on this connection."""
@@ -247,6 +259,13 @@ class IConnector(Interface):
     def replaced(registrations: Sequence[Registration]) -> Awaitable[None]:
         """Tokens have newer sessions on other connectors: close theirs here, unless they are newer than these."""
 
+    def drain(sessions_per_s: float | None) -> Awaitable[None]:
+        """Take no new sessions, and send those there are elsewhere, while there is an elsewhere; the state stays.
+
+        Args:
+            sessions_per_s: how many to send away in a second; None: take sessions again, and keep those there are.
+        """
+
     def node() -> Awaitable[Node]:
         """Say how it is."""
 
@@ -287,6 +306,43 @@ class INodes(Interface):
 
     def connectors() -> Mapping[str, IConnector]:
         """Address → connector, for all that are alive now."""
+
+
+class IPlaces(Interface):
+    """How connectors are, for those who choose one for a client."""
+
+    def known() -> Sequence[Node]:
+        """All connectors of the cluster, as they were a few seconds ago at most. Asks nobody; may be called often."""
+
+
+class IAllocation(Interface):
+    """Chooses where clients are to connect."""
+
+    def draw() -> Sequence[NodeAddress]:
+        """A few connectors that take sessions and have room, the best first; others each time. None: there is no room.
+
+        Asks nobody; may be called often.
+        """
+
+
+class IDraining(Interface):
+    """Emptying connectors, so that they can be stopped without anybody noticing."""
+
+    def drain(name: str, sessions_per_s: float | None) -> Awaitable[Sequence[Node]]:
+        """Begin, or end (None) and take sessions again. Asking twice does no harm: the last rate counts.
+
+        Args:
+            name: of a connector, or the address that several share.
+            sessions_per_s: how many sessions are sent elsewhere in a second, by all of them together.
+
+        Returns:
+            Those concerned, as they are then.
+
+        Raises:
+            NotFound: there is no such connector.
+            NowhereElse: no other connector takes sessions: nothing is changed.
+            Unavailable: not all of them could be asked. What was asked for may have been done, and can be asked again.
+        """
 
 
 class ISubscribe(Interface):

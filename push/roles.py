@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.python.threadpool import ThreadPool
 
 from push import __version__
@@ -24,6 +25,7 @@ from push.ipush import (
     IMeasured,
     IMessages,
     INodes,
+    IPlaces,
     IProbe,
     IReadiness,
     IRouter,
@@ -32,8 +34,10 @@ from push.ipush import (
 from push.model import ApiKey, Check, Registration
 from push.protocols.framed import FramedFactory
 from push.protocols.wire.frames import ID_BYTES
+from push.services.allocation import Allocation, PolledPlaces
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
+from push.services.draining import Draining
 from push.services.ids import RESERVE_MS, IdFloor, MessageIds
 from push.services.lag import Lag
 from push.services.listening import Listener
@@ -77,6 +81,7 @@ class House:
     floors: IFloorStore | None = None
     keeping: Keeping | None = None
     nodes: INodes | None = None
+    places: IPlaces | None = None
     probes: Callable[[], Mapping[str, IProbe]] = dict
     team: Team | None = None
     router: IRouter | None = None
@@ -169,6 +174,7 @@ def connector_role(house: House) -> IService:
     if config.workers:
         team = house.team = build_team(config, subscribe=house.subscribe, cache=cache, reactor=house.reactor)
         house.nodes = team.nodes
+        house.places = _polled(house, team.nodes, team.service)
         house.probes = team.nodes.probes
         house.measured += [team.nodes, team.workers]
         house.checks.append(lambda: list(team.nodes.checks()))
@@ -180,7 +186,10 @@ def connector_role(house: House) -> IService:
     house.nodes = LocalNodes(connector)
     house.measured.append(connector)
     house.checks.append(lambda: list(clients.checks()))
-    return clients
+    services = OrderedServices()
+    clients.setServiceParent(services)
+    house.places = _polled(house, house.nodes, services)
+    return services
 
 
 def router_role(house: House) -> IService:
@@ -232,8 +241,8 @@ def api_role(house: House) -> IService:
     config = house.config
     if house.subscribe is None or house.nodes is None or house.router is None or house.readiness is None:
         raise SettingError("--role: api needs subscribe, connector and router")
-    if house.messages is None:
-        raise SettingError("--role: api needs cache")
+    if house.messages is None or house.places is None:
+        raise SettingError("--role: api needs cache and connector")
     settings = ApiSettings(
         version=__version__,
         started_s=house.reactor.seconds(),
@@ -245,6 +254,7 @@ def api_role(house: House) -> IService:
         max_payload_bytes=config.max_body_bytes - ID_BYTES,
         requests_per_s=config.api_requests_per_s,
         burst=max(1, int(config.api_requests_per_s)),
+        allocate_per_s=config.allocate_per_s,
         request_timeout_s=config.api_timeout_s,
         max_connections=max(1, min(API_CONNECTIONS, house.open_files // 8)),
     )
@@ -252,6 +262,8 @@ def api_role(house: House) -> IService:
         router=house.router,
         subscribe=house.subscribe,
         nodes=house.nodes,
+        allocation=Allocation(house.places, SystemRandom().random),
+        draining=Draining(nodes=house.nodes, places=house.places, clock=house.reactor),
         messages=house.messages,
         readiness=house.readiness,
         measured=house.measured,
@@ -275,6 +287,13 @@ ROLES: Mapping[str, Callable[[House], IService]] = {
     "router": router_role,
     "api": api_role,
 }
+
+
+def _polled(house: House, nodes: INodes, services: MultiService) -> IPlaces:
+    """What is known of connectors that this process can call; asked as long as these services run."""
+    places = PolledPlaces(nodes, clock=house.reactor)
+    places.setServiceParent(services)
+    return places
 
 
 def _authenticator(house: House) -> IAuthenticator:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from twisted.application.service import IService, Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 
@@ -69,7 +69,7 @@ class Task(msgspec.Struct, frozen=True):
 class Team:
     """The workers of a server, as its other roles see them."""
 
-    service: IService
+    service: MultiService
     nodes: WorkerNodes
     workers: Workers
 

@@ -19,6 +19,7 @@ from push.ctl.api import Api
 from push.ctl.asking import REFUSED, fail, speaks_http, usage
 from push.ctl.listening import listen as listen_until_stopped
 from push.ctl.messages import message, send
+from push.ctl.nodes import drain, nodes, where
 from push.ctl.verifying import Plan, Run
 
 _SERVER = click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
@@ -36,23 +37,9 @@ def pushctl() -> None:
 
 pushctl.add_command(send)
 pushctl.add_command(message)
-
-
-@pushctl.command()
-@speaks_http
-def nodes(api: Api, as_json: bool) -> None:
-    """Show the connectors."""
-    reply = api.get("/v1/nodes")
-    listed = reply.get("nodes")
-    if as_json:
-        click.echo(json.dumps(reply))
-    elif not isinstance(listed, list) or not listed:
-        click.echo("no connector is up")
-    else:
-        showing.print_table(showing.nodes_table([node for node in listed if isinstance(node, dict)]))
-    unreachable = reply.get("unreachable")
-    if isinstance(unreachable, list) and unreachable and not as_json:
-        click.echo(showing.one_line(f"no answer from: {' '.join(map(str, unreachable))}"))
+pushctl.add_command(nodes)
+pushctl.add_command(drain)
+pushctl.add_command(where)
 
 
 @pushctl.command()

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from push.ipush import IConnection, IConnectionHost, IPushForm, IPushRun
 from push.model import Kept, Outcome, Registration
 from push.protocols.queued import QueuedWrites
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.messages import Disconnect
 from push.protocols.wire.outbox import Backlog
@@ -103,6 +104,11 @@ class SessionConnection(QueuedWrites):
     def refused(self, status: int, reason: str, retry_after_s: float | None) -> None:
         """Answer the client's SUB or CONNECT with another status."""
         self._act(self._session.refuse(status, reason, retry_after_s))
+        self._end_if_answered()
+
+    def redirected(self, nodes: Sequence[NodeAddress], retry_after_s: float) -> None:
+        """See IConnection."""
+        self._act(self._session.redirect(nodes, retry_after_s))
         self._end_if_answered()
 
     def push(self, message_id: int, frame: bytes, is_kept: bool) -> Outcome:
@@ -295,7 +301,11 @@ class SessionConnection(QueuedWrites):
             self._finish(Disconnect(0, "the client has ended its side"), say_so=False, by_peer=True)
 
     def _turn_away(self, reason: Disconnect) -> None:
-        self.refused(503, reason.reason, reason.retry_after_s)
+        nodes = self._host.instead(reason)
+        if nodes:
+            self.redirected(nodes, 0.0)
+        else:
+            self.refused(503, reason.reason, reason.retry_after_s)
         self._finish(reason, say_so=True)
 
     def _shed(self, reason: str) -> None:

@@ -12,8 +12,12 @@ from push.services.departure import depart
 from push.services.listening import Listener
 from push.services.log_places import INTERVAL_S
 from push.services.periodic import Periodic
+from push.services.turns import Slices
 
 SWEEP_INTERVAL_S = 1.0
+# Of the time for draining, in which everybody is told to go; the rest is for their going.
+_MOVING_SHARE = 0.7
+_POLL_S = 0.1
 
 
 class Clients(MultiService):
@@ -26,6 +30,7 @@ class Clients(MultiService):
         stop_timeout_s: how long the end may take.
         stop_spread_s: over how long clients are asked to spread their return.
         fraction: random numbers in [0, 1).
+        drain_timeout_s: how long sessions may be moved elsewhere before that, where there is an elsewhere.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Clients(MultiService):
         stop_timeout_s: float,
         stop_spread_s: float,
         fraction: Callable[[], float],
+        drain_timeout_s: float = 0.0,
     ) -> None:
         super().__init__()
         self._connector = connector
@@ -45,6 +51,8 @@ class Clients(MultiService):
         self._stop_timeout_s = stop_timeout_s
         self._stop_spread_s = stop_spread_s
         self._fraction = fraction
+        self._drain_timeout_s = drain_timeout_s
+        self._slices = Slices(clock)
         # A test's clock may want deadlines looked at more often than once a second.
         interval_s = min(SWEEP_INTERVAL_S, connector.limits.handshake_timeout_s, connector.limits.close_timeout_s)
         self._sweep = Periodic("sweeping connections", connector.sweep, interval_s=interval_s, clock=clock)
@@ -75,6 +83,8 @@ class Clients(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._drain_timeout_s and self._connector.has_elsewhere():
+            await self._drain()
         for listener in self._listeners:
             await listener.stopService()
         await depart(
@@ -86,3 +96,11 @@ class Clients(MultiService):
         )
         self._log_places.stopService()
         self._sweep.stopService()
+
+    async def _drain(self) -> None:
+        """Move sessions elsewhere, as long as there is an elsewhere and time; who still comes is told where to go."""
+        connector = self._connector
+        deadline_s = self._clock.seconds() + self._drain_timeout_s
+        connector.moving.begin(max(1.0, connector.connections.sessions / (_MOVING_SHARE * self._drain_timeout_s)))
+        while connector.connections.sessions and self._clock.seconds() < deadline_s and connector.has_elsewhere():
+            await self._slices.pause(_POLL_S)

@@ -13,6 +13,10 @@ from push.protocols.wire.signals import CloseCode
 # Connections over a limit are kept just long enough to be told so, and no more than this many at once.
 MAX_UNWELCOME = 256
 _RETRY_AFTER_S = 30.0
+FULL = Disconnect(
+    CloseCode.OVERLOAD, "this connector has no room for another connection", RETRY_BACKOFF, _RETRY_AFTER_S
+)
+_CROWD = Disconnect(CloseCode.OVERLOAD, "too many connections from this address", RETRY_BACKOFF, _RETRY_AFTER_S)
 
 
 class Connections:
@@ -53,9 +57,9 @@ class Connections:
         address = connection.peer_host
         here = self._by_address.get(address, 0)
         if len(self._all) >= limits.max_connections:
-            refusal = "this connector has no room for another connection"
+            refusal = FULL
         elif here >= limits.max_connections_per_address:
-            refusal = "too many connections from this address"
+            refusal = _CROWD
         else:
             self._all[connection] = None
             self._by_address[address] = here + 1
@@ -64,7 +68,7 @@ class Connections:
             connection.abort()
         else:
             self._unwelcome.add(connection)
-        return Disconnect(CloseCode.OVERLOAD, refusal, RETRY_BACKOFF, _RETRY_AFTER_S)
+        return refusal
 
     def bind(self, connection: IConnection, token: str) -> IConnection | None:
         """Give a token's session to a connection.

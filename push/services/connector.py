@@ -13,15 +13,17 @@ from zope.interface import implementer
 from push.errors import PushError, RateLimited, Unavailable
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, IPulling, ISubscribe
 from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import CloseCode
 from push.rates import TokenBucket
 from push.services.broadcast import Broadcaster
-from push.services.connections import Connections
+from push.services.connections import FULL, Connections
 from push.services.delivering import Delivering
 from push.services.log_places import LogPlaces, logged_up_to
 from push.services.measures import ConnectorMeasures
+from push.services.moving import Moving
 from push.services.relief import Ceiling
 from push.services.replays import Replays
 from push.services.reports import Reports
@@ -30,6 +32,14 @@ from push.services.turns import Flusher, Slices
 
 _REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
 _SHUTTING_DOWN = "this connector is shutting down"
+
+
+def _nowhere() -> Sequence[NodeAddress]:
+    return ()
+
+
+def _half() -> float:
+    return 0.5
 
 
 @implementer(IConnectionHost, IConnector, IMeasured)
@@ -44,6 +54,8 @@ class Connector:
         clock: monotonic seconds and callLater.
         now_ms: milliseconds since 1970.
         version: of the software, for node().
+        elsewhere: where a client may go instead of here, drawn anew at each call, the best first.
+        fraction: random numbers in [0, 1), to spread what many are told; needed where there is an elsewhere.
     """
 
     _log = Logger()
@@ -58,6 +70,8 @@ class Connector:
         clock: IReactorTime,
         now_ms: Callable[[], int],
         version: str,
+        elsewhere: Callable[[], Sequence[NodeAddress]] = _nowhere,
+        fraction: Callable[[], float] = _half,
     ) -> None:
         self.address = address
         self.limits = limits
@@ -99,7 +113,16 @@ class Connector:
         self.log_places = LogPlaces(
             cache=cache, connections=self.connections.with_session, slices=slices, tasks=self.tasks
         )
-        self._is_draining = False
+        self._elsewhere = elsewhere
+        self.moving = Moving(
+            with_session=self.connections.with_session,
+            elsewhere=elsewhere,
+            slices=slices,
+            tasks=self.tasks,
+            fraction=fraction,
+            now_s=clock.seconds,
+        )
+        self._is_leaving = False
         # Nobody who still has something to read is cut before this.
         self._drain_until_s = 0.0
 
@@ -119,9 +142,15 @@ class Connector:
 
     def open(self, connection: IConnection, request: SubRequest) -> None:
         """See IConnectionHost."""
-        if self._is_draining:
-            connection.refused(503, _SHUTTING_DOWN, 1.0)
-            return
+        if self._is_leaving or (self.moving.is_draining and connection.registration is None):
+            nodes = self._elsewhere()
+            if nodes:
+                self.measures.redirected += 1
+                connection.redirected(nodes, 0.0)
+                return
+            if self._is_leaving:  # else, where nobody else takes it, it is better off here
+                connection.refused(503, _SHUTTING_DOWN, 1.0)
+                return
         wait_s = self._subs.take(self._clock.seconds())
         if wait_s:
             self.measures.rate_limited += 1
@@ -129,6 +158,12 @@ class Connector:
             return
         self._opening.add(connection)
         self.tasks.spawn("opening a session", self._open(connection, request))
+
+    def instead(self, refusal: Disconnect) -> Sequence[NodeAddress]:
+        """See IConnectionHost. Who comes too often from one address would do so everywhere."""
+        nodes = self._elsewhere() if refusal is FULL else ()
+        self.measures.redirected += bool(nodes)
+        return nodes
 
     def acknowledged(self, connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """See IConnectionHost."""
@@ -207,6 +242,13 @@ class Connector:
             if connection is not None and held is not None and held.epoch <= registration.epoch:
                 connection.disconnect(_REPLACED)
 
+    async def drain(self, sessions_per_s: float | None) -> None:
+        """See IConnector."""
+        if sessions_per_s is None:
+            self.moving.end()
+        else:
+            self.moving.begin(sessions_per_s)
+
     async def node(self) -> Node:
         """See IConnector."""
         return Node(
@@ -215,7 +257,7 @@ class Connector:
             sessions=self.connections.sessions,
             max_connections=self.limits.max_connections,
             started_ms=self._started_ms,
-            draining=self._is_draining,
+            draining=self._is_leaving or self.moving.is_draining,
             version=self._version,
         )
 
@@ -247,9 +289,14 @@ class Connector:
                     why = "nothing was heard for longer than the promised interval"
                 connection.disconnect(Disconnect(CloseCode.IDLE, why, "backoff"))
 
-    def drain(self, until_s: float) -> None:
+    def has_elsewhere(self) -> bool:
+        """Whether clients can be sent anywhere else now."""
+        return bool(self._elsewhere())
+
+    def leave(self, until_s: float) -> None:
         """Take no new sessions from now on; those that end have until then to be told everything."""
-        self._is_draining = True
+        self._is_leaving = True
+        self.moving.end()
         self._drain_until_s = until_s
 
     def samples(self) -> Iterable[Sample]:
@@ -258,6 +305,7 @@ class Connector:
         yield Sample("push_sessions", "gauge", "Open sessions.", self.connections.sessions)
         yield Sample("push_outbox_bytes", "gauge", "Bytes that wait for clients to read.", self._ceiling.waiting_bytes)
         yield Sample("push_sessions_behind", "gauge", "Sessions that are being brought up to date.", len(self._replays))
+        yield Sample("push_moved_total", "counter", "Sessions told to go elsewhere (drain).", self.moving.moved)
         yield from self.measures.samples()
 
     # Inside

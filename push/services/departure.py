@@ -38,7 +38,7 @@ async def depart(
     """
     deadline_s = clock.seconds() + timeout_s
     slices = Slices(clock)
-    connector.drain(deadline_s)
+    connector.leave(deadline_s)
     end_s = slices.start()
     told = 0
     for connection in connector.connections:

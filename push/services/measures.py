@@ -43,6 +43,7 @@ class ConnectorMeasures:
         accepted: connections accepted by the listeners.
         unwelcome: of these, over a limit.
         opened: sessions opened.
+        redirected: of those who wanted a session, sent elsewhere.
         rate_limited: SUBs refused because too many came at once.
         acknowledged: message ids that came back.
         sent: messages handed to live connections, broadcasts not included.
@@ -53,6 +54,7 @@ class ConnectorMeasures:
         self.accepted = 0
         self.unwelcome = 0
         self.opened = 0
+        self.redirected = 0
         self.rate_limited = 0
         self.acknowledged = 0
         self.sent = 0
@@ -71,6 +73,7 @@ class ConnectorMeasures:
         yield Sample("push_accepts_total", "counter", "Connections accepted.", self.accepted)
         yield Sample("push_unwelcome_total", "counter", "Connections over a limit.", self.unwelcome)
         yield Sample("push_opened_total", "counter", "Sessions opened.", self.opened)
+        yield Sample("push_redirected_total", "counter", "SUBs answered with other addresses.", self.redirected)
         yield Sample("push_rate_limited_subs_total", "counter", "SUBs refused as too many.", self.rate_limited)
         yield Sample("push_acknowledged_total", "counter", "Messages acknowledged by clients.", self.acknowledged)
         yield Sample("push_delivered_total", "counter", "Messages handed to one connection.", self.sent)

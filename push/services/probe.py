@@ -17,6 +17,7 @@ from zope.interface import implementer
 from push.errors import PushError
 from push.ipush import IConnection, IConnectionHost, IProbe, ISubscribe
 from push.model import ConnectionLimits, Registration
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import Signal
@@ -86,6 +87,9 @@ class _Host:
             connection.refused(503, "no token was lent", None)
         else:
             self._connector.attach(connection, self.lent, self.limits.default_interval_ms)
+
+    def instead(self, refusal: Disconnect) -> Sequence[NodeAddress]:
+        return ()
 
     def acknowledged(self, connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """It does not acknowledge."""

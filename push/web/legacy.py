@@ -163,7 +163,6 @@ class LegacyRoutes:
                 schemas.LegacyOnlineStatus,
                 parameters=(token,),
             ),
-            _look("manager/redirect", self.redirect, "Where clients may connect, roomiest first.", schemas.LegacyNodes),
         )
 
     async def send_by_token(self, request: ApiRequest) -> schemas.LegacyReply:
@@ -216,20 +215,6 @@ class LegacyRoutes:
         token = self._given(request).text("token")
         online = is_token(token) and token in (await self._subscribe.online((token,)))
         return schemas.LegacyOnlineStatus(200, "ok", online)
-
-    async def redirect(self, request: ApiRequest) -> schemas.LegacyNodes:
-        """List the connectors that take new sessions."""
-        found, _ = await reachable(self._nodes, self._clock)
-        welcoming = [node for node in found if not node.draining]
-        welcoming.sort(key=lambda node: node.connections - node.max_connections)
-        # Where several share an address, the system spreads clients over them: it is named once.
-        addresses = dict.fromkeys(node.public_address for node in welcoming)
-        return schemas.LegacyNodes(200, "success", [_address(address) for address in addresses])
-
-
-def _address(address: str) -> schemas.LegacyAddress:
-    host, _, port = address.rpartition(":")
-    return schemas.LegacyAddress(host.strip("[]"), int(port))
 
 
 def _send(

@@ -94,7 +94,8 @@ class Route:
     Attributes:
         operation: its name, unique.
         methods: HTTP methods; HEAD comes with GET.
-        path: with {name} where a parameter is. {uid} may hold slashes; the others end before a slash or colon.
+        path: with {name} where a parameter is. {uid} may hold slashes, {node} colons; others end before
+            either.
         call: takes the request and the parameters of the path.
         summary: one sentence.
         right: what a key must allow; None for a route open to everybody.
@@ -144,9 +145,15 @@ class _UidConverter(BaseConverter):
     part_isolating = False
 
 
+class _NodeConverter(BaseConverter):
+    """A connector, whose name has colons; what is done to it comes behind the last one."""
+
+    regex = "[^/]+"
+
+
 def klein_path(path: str) -> str:
     """The path template in werkzeug's spelling."""
-    return path.replace("{uid}", "<uid:uid>").replace("{", "<name:").replace("}", ">")
+    return path.replace("{uid}", "<uid:uid>").replace("{node}", "<node:node>").replace("{", "<name:").replace("}", ">")
 
 
 class Api:
@@ -168,7 +175,7 @@ class Api:
     def klein(self, routes: Sequence[Route]) -> Klein:
         """The Klein application of these routes."""
         app = Klein()
-        app.url_map.converters.update(name=_NameConverter, uid=_UidConverter)
+        app.url_map.converters.update(name=_NameConverter, uid=_UidConverter, node=_NodeConverter)
         # Every path has one spelling: werkzeug would answer others with redirects to a host that it was told.
         app.url_map.merge_slashes = False
         for route in routes:

@@ -1,14 +1,20 @@
-"""Which connectors there are, and how they are."""
+"""Which connectors there are, how they are, and emptying them."""
 
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from push.ipush import INodes
+from push.errors import NotFound, NowhereElse, Unavailable
+from push.ipush import IDraining, INodes
 from push.model import Node
 from push.web import schemas
-from push.web.auth import RIGHT_READ
+from push.web.auth import RIGHT_MANAGE, RIGHT_READ
+from push.web.decoding import decode
 from push.web.exchange import ApiRequest
-from push.web.routes import Route
+from push.web.routes import Parameter, Route
 from push.web.waiting import answers
+
+_NODE = Parameter("node", "path", "A connector's name, or the address that several share.", example="10.0.0.1:6789")
+_ORDER = msgspec.json.Decoder(schemas.DrainOrder)
 
 
 async def reachable(nodes: INodes, clock: IReactorTime) -> tuple[list[Node], list[str]]:
@@ -29,11 +35,13 @@ class NodeRoutes:
 
     Args:
         nodes: the connectors.
+        draining: empties them.
         clock: bounds the waiting for them.
     """
 
-    def __init__(self, *, nodes: INodes, clock: IReactorTime) -> None:
+    def __init__(self, *, nodes: INodes, draining: IDraining, clock: IReactorTime) -> None:
         self._nodes = nodes
+        self._draining = draining
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
@@ -49,24 +57,65 @@ class NodeRoutes:
                 tag="nodes",
                 reply=schemas.NodesReply,
             ),
+            Route(
+                operation="drainNode",
+                methods=("POST",),
+                path="/v1/nodes/{node}:drain",
+                call=self.drain,
+                summary="Let a connector take no new sessions, and send those it has to others; or end that.",
+                right=RIGHT_MANAGE,
+                tag="nodes",
+                body=schemas.DrainOrder,
+                reply=schemas.DrainReply,
+                failures=(NotFound, NowhereElse, Unavailable),
+                parameters=(_NODE,),
+                example={"sessions_per_s": 500},
+            ),
+            Route(
+                operation="undrainNode",
+                methods=("POST",),
+                path="/v1/nodes/{node}:undrain",
+                call=self.undrain,
+                summary="Let a connector take sessions again; those that it still has stay.",
+                right=RIGHT_MANAGE,
+                tag="nodes",
+                reply=schemas.DrainReply,
+                failures=(NotFound, Unavailable),
+                parameters=(_NODE,),
+            ),
         )
+
+    async def drain(self, request: ApiRequest, node: str) -> schemas.DrainReply:
+        """Begin to empty a connector, or end that; an empty body says to begin at the usual rate."""
+        body = request.body()
+        order = decode(_ORDER, body) if body else schemas.DrainOrder()
+        return await self._drain(node, order.sessions_per_s if order.drain else None)
+
+    async def undrain(self, request: ApiRequest, node: str) -> schemas.DrainReply:
+        """Let a connector take sessions again."""
+        return await self._drain(node, None)
+
+    async def _drain(self, name: str, sessions_per_s: float | None) -> schemas.DrainReply:
+        nodes = await self._draining.drain(name, sessions_per_s)
+        return schemas.DrainReply([_entry(node) for node in nodes])
 
     async def list_nodes(self, request: ApiRequest) -> schemas.NodesReply:
         """List the connectors."""
         found, missing = await reachable(self._nodes, self._clock)
         return schemas.NodesReply(
-            nodes=[
-                schemas.NodeEntry(
-                    address=node.public_address,
-                    name=node.address,
-                    connections=node.connections,
-                    sessions=node.sessions,
-                    max_connections=node.max_connections,
-                    started=node.started_ms,
-                    draining=node.draining,
-                    version=node.version,
-                )
-                for node in found
-            ],
+            nodes=[_entry(node) for node in found],
             unreachable=missing,
         )
+
+
+def _entry(node: Node) -> schemas.NodeEntry:
+    return schemas.NodeEntry(
+        address=node.public_address,
+        name=node.address,
+        connections=node.connections,
+        sessions=node.sessions,
+        max_connections=node.max_connections,
+        started=node.started_ms,
+        draining=node.draining,
+        version=node.version,
+    )

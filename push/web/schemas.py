@@ -101,6 +101,34 @@ class NodesReply(Struct, frozen=True):
     unreachable: Annotated[list[str], Meta(description="Names of those that are listed but did not answer.")]
 
 
+class Place(Struct, frozen=True):
+    """Where a client may connect."""
+
+    host: str
+    port: int
+
+
+class AllocateReply(Struct, frozen=True):
+    """A few connectors with room, the best first."""
+
+    nodes: list[Place]
+
+
+class DrainOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to drain a connector."""
+
+    drain: Annotated[bool, Meta(description="false: take sessions again.")] = True
+    sessions_per_s: Annotated[
+        float, Meta(gt=0, le=1_000_000, description="How many sessions are sent elsewhere in a second.")
+    ] = 100.0
+
+
+class DrainReply(Struct, frozen=True):
+    """The connectors concerned; they are empty when `sessions` is 0."""
+
+    nodes: list[NodeEntry]
+
+
 class HistogramValue(Struct, frozen=True):
     """A histogram: one count more than bounds, for what is above."""
 

@@ -23,6 +23,7 @@ class ApiSettings:
         max_delay_s: how far ahead deliver_at may be, in seconds.
         max_payload_bytes: the largest message, as clients get it.
         requests_per_s: mean rate allowed to each key, or to each peer address where there are no keys.
+        allocate_per_s: how often one address may ask where to connect.
         burst: how many requests may come at once after a pause.
         request_timeout_s: how long a request may take to arrive, and a connection may stay idle.
         max_connections: the most HTTP connections at a time.
@@ -38,6 +39,7 @@ class ApiSettings:
     max_delay_s: int = 30 * 24 * 3600
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     requests_per_s: float = 10_000.0
+    allocate_per_s: float = 100.0
     burst: int = 10_000
     request_timeout_s: float = 30.0
     max_connections: int = 1_000

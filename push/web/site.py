@@ -7,7 +7,7 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
-from push.ipush import IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe
+from push.ipush import IAllocation, IDraining, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe
 from push.web.api_site import ApiSite
 from push.web.auth import Admission
 from push.web.health import HealthRoutes
@@ -18,6 +18,7 @@ from push.web.metrics import MetricRoutes
 from push.web.openapi import DocRoutes
 from push.web.requests import MessageReader
 from push.web.routes import Api, Route
+from push.web.routes_allocation import AllocationRoutes
 from push.web.routes_messages import MessageRoutes
 from push.web.routes_nodes import NodeRoutes
 from push.web.routes_receipts import ReceiptRoutes
@@ -30,6 +31,8 @@ def build_site(
     router: IRouter,
     subscribe: ISubscribe,
     nodes: INodes,
+    allocation: IAllocation,
+    draining: IDraining,
     messages: IMessages,
     readiness: IReadiness,
     measured: Sequence[IMeasured],
@@ -44,6 +47,8 @@ def build_site(
         router: takes the messages.
         subscribe: knows the tokens.
         nodes: the connectors.
+        allocation: chooses one for a client.
+        draining: empties them.
         messages: knows what was accepted.
         readiness: tries whether this node works.
         measured: whose numbers /metrics and /v1/stats show; those of the API itself are added.
@@ -64,7 +69,8 @@ def build_site(
         *MessageRoutes(router=router, reader=reader, clock=clock, settings=settings).routes(),
         *ReceiptRoutes(messages).routes(),
         *TokenRoutes(subscribe=subscribe, nodes=nodes, messages=messages, clock=clock).routes(),
-        *NodeRoutes(nodes=nodes, clock=clock).routes(),
+        *NodeRoutes(nodes=nodes, draining=draining, clock=clock).routes(),
+        *AllocationRoutes(allocation=allocation, rates=_allocation_rates(settings, clock)).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
         *HealthRoutes(readiness=readiness, clock=clock).routes(),
         *docs.routes(),
@@ -86,6 +92,11 @@ def build_site(
         new_request_id=_request_ids(random_bytes(6).hex()).__next__,
         refused=refused,
     )
+
+
+def _allocation_rates(settings: ApiSettings, clock: IReactorTime) -> RequestRates:
+    per_s = settings.allocate_per_s
+    return RequestRates(clock=clock, requests_per_s=per_s, burst=max(1, int(per_s)))
 
 
 def _request_ids(process: str) -> Iterator[str]:

@@ -478,6 +478,12 @@ class ConnectorTests(LinkCase):
         self.run_call(self.worker.remote.replaced([registration]))
         self.assertEqual(client.goodbye()["code"], CloseCode.REPLACED)
 
+    def test_drain_begins_and_ends_there(self) -> None:
+        self.run_call(self.worker.remote.drain(5.0))
+        self.assertTrue(self.run_call(self.worker.remote.node()).draining)
+        self.run_call(self.worker.remote.drain(None))
+        self.assertFalse(self.run_call(self.worker.remote.node()).draining)
+
     def test_node_and_samples_are_those_of_the_connector(self) -> None:
         self.worker.client()
         node = self.run_call(self.worker.remote.node())

@@ -128,8 +128,8 @@ class RealServerTests(SynchronousTestCase):
             asyncio.run(run(server))
 
     def test_the_api_says_where_to_connect(self) -> None:
-        async def run(server: Server) -> None:
-            url = f"http://{HOST}:{server.api.port}/manager/redirect"
+        async def run(server: Server, path: str) -> None:
+            url = f"http://{HOST}:{server.api.port}{path}"
             async with (
                 asyncio.timeout(_LIMIT_S),
                 self.make("push://127.0.0.1:1", allocation=url, on_status=self.statuses.append) as client,
@@ -137,10 +137,12 @@ class RealServerTests(SynchronousTestCase):
                 await client.wait_open()
 
         with started(self.mktemp()) as server:
-            asyncio.run(run(server))
-            opened = next(one for one in self.statuses if isinstance(one, aio_sdk.Open))
-            self.assertEqual(opened.address.port, server.port)
-            self.assertEqual(self.count(aio_sdk.Unallocated), 0)
+            for path in ("/v1/allocate", "/manager/redirect"):
+                self.statuses.clear()
+                asyncio.run(run(server, path))
+                opened = next(one for one in self.statuses if isinstance(one, aio_sdk.Open))
+                self.assertEqual(opened.address.port, server.port)
+                self.assertEqual(self.count(aio_sdk.Unallocated), 0)
 
     def test_a_change_of_network_opens_the_session_anew(self) -> None:
         async def run(server: Server) -> None:

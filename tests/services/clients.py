@@ -1,7 +1,9 @@
 """A connector in memory, and clients of it that speak the wire protocol over string transports."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -12,6 +14,7 @@ from push.ipush import ICache
 from push.model import ConnectionLimits
 from push.protocols.framed import FramedFactory
 from push.protocols.tcp import FramedProtocol
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame, FrameDecoder, encode
 from push.protocols.wire.signals import Signal
 from push.services.client_auth import OpenDoor
@@ -130,7 +133,10 @@ class Client:
 
 
 def make_connector(
-    clock: Clock, cache: ICache | None = None, **limits: Any
+    clock: Clock,
+    cache: ICache | None = None,
+    elsewhere: Callable[[], Sequence[NodeAddress]] = lambda: (),
+    **limits: Any,
 ) -> tuple[Connector, Subscribe, MemoryTokenStore]:
     """A connector over a store in memory, and a cache of its own if none is given."""
     store = MemoryTokenStore()
@@ -149,5 +155,7 @@ def make_connector(
         clock=clock,
         now_ms=lambda: int(clock.seconds() * 1000),
         version="test",
+        elsewhere=elsewhere,
+        fraction=Random(1).random,
     )
     return connector, subscribe, store

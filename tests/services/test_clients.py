@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.errors import StartError
 from push.model import Delivery
 from push.protocols.framed import FramedFactory
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.signals import Signal
 from push.services.clients import Clients
 from push.services.listening import Listener
@@ -23,7 +24,8 @@ class ClientsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.reactor = MemoryReactor()
-        self.connector, self.subscribe, self.store = make_connector(self.clock)
+        self.elsewhere: list[NodeAddress] = []
+        self.connector, self.subscribe, self.store = make_connector(self.clock, elsewhere=lambda: self.elsewhere)
         factory = FramedFactory(self.connector)
         endpoint = TCP4ServerEndpoint(self.reactor, 6789, interface="127.0.0.1")
         self.listener = Listener("--listen", description="tcp:6789", endpoint=endpoint, factory=factory)
@@ -35,6 +37,7 @@ class ClientsCase(SynchronousTestCase):
             stop_timeout_s=10.0,
             stop_spread_s=8.0,
             fraction=fractions.__next__,
+            drain_timeout_s=20.0,
         )
         self.clients.privilegedStartService()
         self.clients.startService()
@@ -87,9 +90,40 @@ class ClientsCase(SynchronousTestCase):
     def test_no_session_is_opened_while_it_stops(self) -> None:
         waiting = Client(self.connector, self.clock)
         late = Client(self.connector, self.clock)
-        self.connector.drain(0.0)
+        self.connector.leave(0.0)
         self.assertEqual(late.sub()["status"], 503)
         self.assertEqual(waiting.sub()["retry_after"], 1.0)
+
+    def test_sessions_go_elsewhere_first_and_then_it_stops_at_once(self) -> None:
+        self.elsewhere.append(NodeAddress("10.0.0.2", 6789))
+        clients = [self.online() for _ in range(4)]
+        stopped = self.clients.stopService()
+        for client in clients:
+            for _ in range(100):
+                self.clock.advance(0.05)
+                if client.frames():
+                    break
+            self.assertTrue(self.listener.is_listening)  # who comes meanwhile is told where to go
+            self.assertEqual(Client(self.connector, self.clock).sub()["status"], 302)
+            self.assertNoResult(stopped)
+            client.hang_up()
+        late = [each for each in self.connector.connections if each.registration is None]
+        for each in late:
+            each.abort()
+        self.clock.pump([0.1] * 3)
+        self.assertFalse(self.listener.is_listening)
+        self.assertLess(self.clock.seconds(), 16.0)
+
+    def test_who_does_not_go_in_time_is_told_that_it_stops(self) -> None:
+        self.elsewhere.append(NodeAddress("10.0.0.2", 6789))
+        client = self.online()
+        self.clients.stopService()
+        for _ in range(90):
+            self.clock.advance(0.1)
+        self.assertEqual(client.goodbye(), {})
+        self.elsewhere.clear()  # the others are gone as well: there is no point in waiting any longer
+        self.clock.advance(0.1)
+        self.assertEqual(client.goodbye()["code"], 3000)
 
     def test_silent_clients_are_swept(self) -> None:
         client = Client(self.connector, self.clock)

@@ -18,7 +18,17 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, PushError, Unregistered
-from push.ipush import IConnector, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe
+from push.ipush import (
+    IAllocation,
+    IConnector,
+    IDraining,
+    IMeasured,
+    IMessages,
+    INodes,
+    IReadiness,
+    IRouter,
+    ISubscribe,
+)
 from push.model import (
     Check,
     Delivery,
@@ -34,6 +44,7 @@ from push.model import (
     TokenInfo,
     ToTokens,
 )
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.web.settings import ApiSettings
 from push.web.site import build_site
@@ -80,6 +91,7 @@ class FakeConnector:
         self.address = address
         self.connections = connections
         self.draining = draining
+        self.rates: list[float | None] = []
         self.sessions: set[str] = set()
         self.kicks: list[tuple[str, Disconnect]] = []
         self.silent = False
@@ -112,6 +124,12 @@ class FakeConnector:
         """Not called by the API."""
         raise AssertionError("the API opens no sessions")
 
+    def drain(self, sessions_per_s: float | None) -> Awaitable[None]:
+        """See IConnector."""
+        self.rates.append(sessions_per_s)
+        self.draining = sessions_per_s is not None
+        return succeed(None)
+
     def node(self) -> Awaitable[Node]:
         """Say how it is."""
         if self.error is not None:
@@ -133,6 +151,34 @@ class FakeNodes:
     def connectors(self) -> Mapping[str, IConnector]:
         """Those given."""
         return dict(self.all)
+
+
+@implementer(IAllocation)
+class FakeAllocation:
+    """Names what a test says."""
+
+    def __init__(self) -> None:
+        self.nodes = [NodeAddress("10.0.0.1", 6789)]
+
+    def draw(self) -> Sequence[NodeAddress]:
+        """What a test says."""
+        return self.nodes
+
+
+@implementer(IDraining)
+class FakeDraining:
+    """Notes what is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float | None]] = []
+        self.error: PushError | None = None
+
+    def drain(self, name: str, sessions_per_s: float | None) -> Awaitable[Sequence[Node]]:
+        """Note it; answer with one connector of that name."""
+        if self.error is not None:
+            return fail(self.error)
+        self.asked.append((name, sessions_per_s))
+        return succeed([Node(name, 3, 2, 100, 1_700_000_000_000, sessions_per_s is not None, "1.2.3")])
 
 
 @implementer(ISubscribe)
@@ -330,6 +376,8 @@ class World:
     messages: FakeMessages = field(default_factory=FakeMessages)
     connector: FakeConnector = field(default_factory=lambda: FakeConnector("10.0.0.1:6789"))
     readiness: FakeReadiness = field(default_factory=FakeReadiness)
+    allocation: FakeAllocation = field(default_factory=FakeAllocation)
+    draining: FakeDraining = field(default_factory=FakeDraining)
     clock: Any = field(default_factory=Clock)
     settings: dict[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
@@ -343,6 +391,8 @@ class World:
             (ISubscribe, self.subscribe),
             (IConnector, self.connector),
             (INodes, self.nodes),
+            (IAllocation, self.allocation),
+            (IDraining, self.draining),
             (IMessages, self.messages),
             (IReadiness, self.readiness),
             (IMeasured, measured),
@@ -354,6 +404,8 @@ class World:
             router=self.router,
             subscribe=self.subscribe,
             nodes=self.nodes,
+            allocation=self.allocation,
+            draining=self.draining,
             messages=self.messages,
             readiness=self.readiness,
             measured=[measured],

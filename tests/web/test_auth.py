@@ -45,9 +45,12 @@ class KeyTests(SynchronousTestCase):
             ("GET", "/v1/stats", None, {"viewer", "boss"}),
             ("GET", "/metrics", None, {"viewer", "boss"}),
             ("GET", "/monitor/onlinenum", None, {"viewer", "boss"}),
-            ("GET", "/manager/redirect", None, {"viewer", "boss"}),
             ("POST", "/v1/tokens/a:kick", None, {"boss"}),
             ("DELETE", "/v1/tokens/a", None, {"boss"}),
+            ("POST", "/v1/nodes/a:1:drain", None, {"boss"}),
+            ("POST", "/v1/nodes/a:1:undrain", None, {"boss"}),
+            ("GET", "/v1/allocate", None, {"sender", "viewer", "boss"}),
+            ("GET", "/manager/redirect", None, {"sender", "viewer", "boss"}),
         ):
             for name in ("sender", "viewer", "boss"):
                 expected = 200 if name in allowed else 403

@@ -165,26 +165,3 @@ class LookTests(SynchronousTestCase):
         for token, online in (("a", True), ("b", False), ("nobody", False), ("a%20b", False)):
             found = self.both(f"/monitor/onlinestatus?token={token}")
             self.assertEqual(found, {"code": 200, "message": "ok", "online": online})
-
-    def test_nodes_are_offered_roomiest_first_without_those_that_drain(self) -> None:
-        self.world.nodes.all = {
-            node.address: node
-            for node in (
-                FakeConnector("10.0.0.1:6789", connections=50),
-                FakeConnector("10.0.0.2:6789", connections=10),
-                FakeConnector("10.0.0.3:6789", draining=True),
-                FakeConnector("[::1]:6790", connections=70),
-            )
-        }
-        self.assertEqual(
-            self.both("/manager/redirect"),
-            {
-                "code": 200,
-                "message": "success",
-                "nodeInfos": [
-                    {"ip": "10.0.0.2", "port": 6789},
-                    {"ip": "10.0.0.1", "port": 6789},
-                    {"ip": "::1", "port": 6790},
-                ],
-            },
-        )

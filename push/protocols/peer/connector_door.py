@@ -15,7 +15,7 @@ from push.errors import PushError, Unavailable
 from push.ipush import IConnector, IMeasured, IProbe
 from push.model import Delivery, DeliveryReport, Outcome
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.envelopes import Kick, Passed, Reader, Refill, Replaced, encode
+from push.protocols.peer.envelopes import Drain, Kick, Passed, Reader, Refill, Replaced, encode
 from push.protocols.peer.errors import CallMalformed, trouble_of
 from push.protocols.peer.link import answering, as_bytes
 from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, write_reports
@@ -30,6 +30,7 @@ _log = Logger()
 _KICK: Reader[Kick] = Reader(Kick)
 _REPLACED: Reader[Replaced] = Reader(Replaced)
 _REFILL: Reader[Refill] = Reader(Refill)
+_DRAIN: Reader[Drain] = Reader(Drain)
 
 
 class ConnectorDoor(pb.Referenceable):
@@ -117,6 +118,10 @@ class ConnectorDoor(pb.Referenceable):
         """See IConnector.replaced."""
         registrations = [session.at(self._name) for session in _REPLACED.read(data).sessions]
         return answering(_encoded(self._connector.replaced(registrations)))
+
+    def remote_drain(self, data: object) -> "Deferred[bytes]":
+        """See IConnector.drain."""
+        return answering(_encoded(self._connector.drain(_DRAIN.read(data).sessions_per_s)))
 
     def remote_node(self, data: object) -> "Deferred[bytes]":
         """See IConnector.node."""

@@ -245,6 +245,12 @@ class Refill(msgspec.Struct, frozen=True):
     tokens: Tokens
 
 
+class Drain(msgspec.Struct, frozen=True):
+    """See IConnector.drain."""
+
+    sessions_per_s: Annotated[float, Meta(gt=0, le=1e9)] | None
+
+
 class Replaced(msgspec.Struct, frozen=True):
     """See IConnector.replaced."""
 

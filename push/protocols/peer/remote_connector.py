@@ -17,7 +17,7 @@ from zope.interface import implementer
 from push.errors import PushError, Unavailable
 from push.ipush import ILinkedConnector, IProbe
 from push.model import Delivery, DeliveryReport, Node, Outcome, Registration, Sample
-from push.protocols.peer.envelopes import Kick, Passed, Reader, Refill, Replaced, Session, encode
+from push.protocols.peer.envelopes import Drain, Kick, Passed, Reader, Refill, Replaced, Session, encode
 from push.protocols.peer.errors import error_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import Pieces
@@ -136,6 +136,10 @@ class RemoteConnector:
     async def replaced(self, registrations: Sequence[Registration]) -> None:
         """See IConnector."""
         await self._link.call("replaced", encode(Replaced(tuple(map(Session.of, registrations)))))
+
+    async def drain(self, sessions_per_s: float | None) -> None:
+        """See IConnector."""
+        await self._link.call("drain", encode(Drain(sessions_per_s)))
 
     async def node(self) -> Node:
         """See IConnector."""

@@ -1,15 +1,18 @@
-"""What a client reads in the answer to its SUB: parsed strictly, as a server is not trusted. Standard library only.
+"""What a client reads in the answer to its SUB: parsed strictly, as a server is not trusted; and redirects, written.
+
+Standard library only.
 
 Reasons are kept as the server wrote them, but short; who shows them escapes what a terminal would obey.
 
 Source: docs/protocol.md, section "Opening a session".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from push.protocols.wire.liveness import held_interval_ms
-from push.protocols.wire.messages import BodyError, check_text, is_token, parse_interval, parse_object
+from push.protocols.wire.messages import BodyError, check_text, is_token, parse_interval, parse_object, write_json
 
 MAX_REASON_CHARS = 200
 # Names in DNS have at most 253 characters (RFC 1035, section 2.3.4, without the root's dot).
@@ -47,6 +50,17 @@ class SubAnswer:
     nodes: tuple[NodeAddress, ...] = ()
     reason: str = ""
     retry_after_s: float | None = None
+
+
+def write_redirect(nodes: Sequence[NodeAddress], retry_after_s: float) -> bytes:
+    """The body of a SUB that sends a client elsewhere.
+
+    Args:
+        nodes: where, the best first; at least one. Those after the first 16 are left out.
+        retry_after_s: the least time to wait before that, in seconds.
+    """
+    listed = [{"host": node.host, "port": node.port} for node in nodes[:MAX_NODES]]
+    return write_json({"status": 302, **listed[0], "nodes": listed, "retry_after": retry_after_s})
 
 
 def parse_sub_answer(body: bytes) -> SubAnswer:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from push.protocols.wire.answers import NodeAddress, write_redirect
 from push.protocols.wire.frames import ID, ID_BYTES, Frame
 from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms, idle_deadline_s
 from push.protocols.wire.messages import (
@@ -213,6 +214,23 @@ class ServerSession:
             self._held = None
             return (*self._answer_opening(frame, status, body), *self._fail("too many refused SUBs"))
         return self._answer_opening(frame, status, body)
+
+    def redirect(self, nodes: Sequence[NodeAddress], retry_after_s: float) -> Sequence[Event]:
+        """Send the client elsewhere: as the answer to what it asks for, else unasked.
+
+        Args:
+            nodes: where, the best first; at least one.
+            retry_after_s: the least time to wait before that.
+
+        Returns:
+            What to send; nothing where no session was asked for yet, or it is over.
+        """
+        body = write_redirect(nodes, retry_after_s)
+        if self.state is State.OPENING:
+            frame, _ = self._take_opening()
+            self.state = State.NEW if self.token is None else State.OPEN
+            return self._answer_opening(frame, 302, body)
+        return (Reply(Frame(Signal.SUB, 0, 0, body)),) if self.state is State.OPEN else ()
 
     def may_push(self, message_id: int, window: int) -> bool:
         """Count a message as on its way to this client.

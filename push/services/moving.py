@@ -1,0 +1,124 @@
+"""Sending the sessions of a connector elsewhere, some every moment, so that nobody is run over by them.
+
+Each client is told where to go (302, unasked), and when; until it goes, it gets what comes. One that does not go is
+closed. Where there is no elsewhere all stay. Must not import adapters, stores or web.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from push.ipush import IConnection
+from push.protocols.wire.answers import NodeAddress
+from push.protocols.wire.messages import RETRY_BACKOFF, Disconnect
+from push.protocols.wire.signals import CloseCode
+from push.services.tasks import Tasks
+from push.services.turns import Slices
+
+# Over how long those told in one moment are to spread their going.
+SPREAD_S = 1.0
+# How long one who was told may stay after its time has come, before it is closed.
+GRACE_S = 10.0
+_PAUSE_S = 0.1
+# What could not be told at once, because the process was busy, is not made up for beyond this.
+_MAX_BUDGET_S = 1.0
+
+_DRAINED = "this connector is being emptied"
+
+
+class Moving:
+    """The draining of one connector.
+
+    Args:
+        with_session: gives a snapshot of the connections that have a session.
+        elsewhere: where a client may go now.
+        slices: has the time, and waits.
+        tasks: runs it.
+        fraction: random numbers in [0, 1).
+        now_s: seconds on the same clock.
+
+    Attributes:
+        is_draining: whether no new sessions are taken, as far as there is an elsewhere.
+        moved: how many sessions have been told to go.
+    """
+
+    def __init__(
+        self,
+        *,
+        with_session: Callable[[], Sequence[IConnection]],
+        elsewhere: Callable[[], Sequence[NodeAddress]],
+        slices: Slices,
+        tasks: Tasks,
+        fraction: Callable[[], float],
+        now_s: Callable[[], float],
+    ) -> None:
+        self._with_session = with_session
+        self._elsewhere = elsewhere
+        self._slices = slices
+        self._tasks = tasks
+        self._fraction = fraction
+        self._now_s = now_s
+        self._is_running = False
+        self._sessions_per_s = 0.0
+        # Who has been told, and when it is closed if it is still there.
+        self._told: dict[IConnection, float] = {}
+        self.is_draining = False
+        self.moved = 0
+
+    def begin(self, sessions_per_s: float) -> None:
+        """Begin, or go on at another rate."""
+        self._sessions_per_s = sessions_per_s
+        self.is_draining = True
+        if not self._is_running:
+            self._is_running = True
+            self._tasks.spawn("moving sessions elsewhere", self._move())
+
+    def end(self) -> None:
+        """Tell nobody else. Those who were told may stay, if they did not go yet."""
+        self.is_draining = False
+        self._told.clear()
+
+    async def _move(self) -> None:
+        budget = 0.0
+        last_s = self._now_s()
+        untold: Iterator[IConnection] = iter(())
+        try:
+            while self.is_draining:
+                now_s = self._now_s()
+                budget += (now_s - last_s) * self._sessions_per_s
+                budget = min(budget, max(1.0, self._sessions_per_s * _MAX_BUDGET_S))
+                last_s = now_s
+                while budget >= 1.0:
+                    connection = next(untold, None)
+                    if connection is None:
+                        left = [each for each in self._with_session() if each not in self._told]
+                        if not left:
+                            break
+                        untold = iter(left)
+                        continue
+                    if connection.registration is not None and connection not in self._told:
+                        if not self._tell(connection):
+                            break
+                        budget -= 1.0
+                self._close_overdue(now_s)
+                await self._slices.pause(_PAUSE_S)
+        finally:
+            self._is_running = False
+
+    def _tell(self, connection: IConnection) -> bool:
+        nodes = self._elsewhere()
+        if not nodes:
+            return False
+        retry_after_s = round(self._fraction() * SPREAD_S, 3)
+        self._told[connection] = self._now_s() + retry_after_s + GRACE_S
+        self.moved += 1
+        connection.redirected(nodes, retry_after_s)
+        return True
+
+    def _close_overdue(self, now_s: float) -> None:
+        # In the order of being told: what the spread makes of it is looked at a little later.
+        while self._told:
+            connection, deadline_s = next(iter(self._told.items()))
+            if deadline_s > now_s:
+                return
+            del self._told[connection]
+            retry_after_s = round(self._fraction() * SPREAD_S, 3)
+            connection.disconnect(Disconnect(CloseCode.DRAIN, _DRAINED, RETRY_BACKOFF, retry_after_s))
