@@ -136,5 +136,9 @@ class Unavailable(PushError):
     retry = RETRY_BACKOFF
 
 
+class Superseded(Unavailable):
+    """Another node does this by now, or what this one knew is gone; nothing was accepted."""
+
+
 class StartError(Exception):
     """The server cannot start, e.g. a port is taken; `str()` says what and how to mend it."""

@@ -90,7 +90,8 @@ class IConnection(Interface):
     peer_host: str = Attribute("The address that the peer connects from, without its port.")
     form: IPushForm = Attribute("How pushes to it are written.")
     broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
-    log_position: int = Attribute("The id of the last logged broadcast that was queued to it; -1 for none yet.")
+    log_position: int = Attribute("The place in the log of the last broadcast of it that was queued; -1 for none yet.")
+    kept_position: int = Attribute("Up to where it was given everything that is kept for it: see Place.")
     pulled: Sequence[int] = Attribute("The ids of the last few logged broadcasts that it got out of the cache.")
     is_behind: bool = Attribute("Whether what the cache has for it comes first: see fall_behind.")
     acks: bool = Attribute("Whether its client acknowledges.")
@@ -379,7 +380,7 @@ class ISubscribe(Interface):
         """
 
     def online(tokens: Sequence[str]) -> Awaitable[Mapping[str, Registration]]:
-        """The sessions of those of these tokens that are online; asks no store."""
+        """The sessions of those of these tokens that are online, as they are after this call was made."""
 
     def tokens_of(uids: Sequence[str]) -> Awaitable[Mapping[str, tuple[str, ...]]]:
         """The registered tokens of users; users without any are left out."""
@@ -419,6 +420,13 @@ class IPulling(Interface):
     def has(token: str) -> bool:
         """Whether `pull` might find anything for a session of this token that begins now."""
 
+    def waiting(tokens: Sequence[str]) -> Awaitable[Sequence[str]]:
+        """Those of these tokens for whose open sessions `pull` might find anything.
+
+        Raises:
+            Unavailable: not known now.
+        """
+
     def acknowledged(batch: Sequence[tuple[str, Sequence[int]]]) -> Awaitable[None]:
         """Clients have messages: (token, message ids). What is not kept for that token is ignored."""
 
@@ -426,22 +434,28 @@ class IPulling(Interface):
         """Messages were handed to live connections of clients that do not acknowledge: as good as acknowledged."""
 
     def moved(positions: Sequence[tuple[str, int]]) -> Awaitable[None]:
-        """Tokens have all logged broadcasts up to these ids. On disk soon: at the latest with the next commit."""
+        """Tokens have all logged broadcasts up to these places. On disk soon: at the latest with the next commit."""
 
 
 class ICache(IPulling):
     """Keeps messages until they are acknowledged (or handed over, where nobody acknowledges), expired or cancelled.
+
+    A cache that is shared is elsewhere, or others keep messages in it, too: its answers come later, and those who are
+    to get a message may have come, gone or got newer ones meanwhile. So it says of each message where its place is.
 
     What is kept is found by `pull` from the moment `keep` was called, not only from when it is on disk; what
     is_ahead, only from then. To one token, in the order of these calls; what is urgent before what is not. What is on
     disk survives a crash. What is acknowledged may come again after a crash, with the same id, but not else.
     """
 
+    is_shared: bool = Attribute("Whether routers of other processes keep messages here, too.")
+
     def keep(batch: Sequence[Keep]) -> Awaitable[Keeping]:
         """Take messages.
 
         Returns:
-            At once, before they are on disk, a ticket and the tokens that have no room.
+            At once, before they are on disk, a ticket and the tokens that have no room; and where the cache is shared,
+            or something is logged, the places.
 
         Raises:
             Unavailable: the cache is not loaded yet, or full as a whole; nothing was taken.
@@ -452,6 +466,17 @@ class ICache(IPulling):
 
         Returns:
             None; or why they are not: then those which nobody has acknowledged are forgotten.
+        """
+
+    def recall(tokens: Sequence[str], connectors: Sequence[str] = ()) -> Awaitable[None]:
+        """Something is kept that could not be brought to where it is to go: have it pulled there.
+
+        Args:
+            tokens: for these, where they are online.
+            connectors: something is logged: for all sessions of these.
+
+        Raises:
+            Unavailable: nobody will see to it.
         """
 
     def kept(message_id: int) -> Awaitable[StoredMessage | None]:
@@ -519,6 +544,22 @@ class ICacheStore(Interface):
 
     def prune(now_ms: int, log_position: int) -> Awaitable[None]:
         """Delete answers that have expired, and log positions before the oldest logged message there is."""
+
+
+class IFenced(Interface):
+    """A store that several nodes could write to, but only one at a time may."""
+
+    def open(fence: int, lost: Callable[[], None]) -> Awaitable[None]:
+        """Take it over. What others wrote before is there; nothing that they write from now on is.
+
+        Args:
+            fence: the number of a lease: greater than that of everybody who opened it before.
+            lost: called when something is refused because somebody else has opened it, or because it was emptied.
+
+        Raises:
+            Superseded: somebody has opened it with a greater number.
+            Unavailable: it cannot be asked; it may have been opened.
+        """
 
 
 class IReceipts(Interface):

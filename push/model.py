@@ -256,6 +256,19 @@ class PushResult(msgspec.Struct, frozen=True, gc=False):
     delivered: int | None = None
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a message that is kept stands among all others, and what it comes after.
+
+    Attributes:
+        position: grows in the order in which messages were kept.
+        before: for each token that it is for, the position of the latest message that it was still to get then;
+            0 for none.
+    """
+
+    position: int
+    before: Sequence[int]
+
+
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to tokens of one connector.
 
@@ -265,6 +278,9 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
         tokens: whose.
         is_kept: the cache has it for these tokens, so that one who cannot take it now pulls it later.
         is_logged: it is in the log of broadcasts.
+        place: where it stands, if it is kept and calls may overtake one another: a session that lacks what comes before
+            it pulls both, in order. None: the caller keeps the order.
+        owner: the user that it is meant for: a session of another does not get it; None: whoever has the token.
     """
 
     message_id: int
@@ -272,6 +288,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     tokens: Sequence[str]
     is_kept: bool = False
     is_logged: bool = False
+    place: Place | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,18 +329,28 @@ class Keeping(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         ticket: to ask by whether they are on disk.
         refused: position in the batch → tokens whose cache is full.
+        places: of each of the batch, where others keep messages here too: deliveries carry it. Empty where nobody does.
     """
 
     ticket: int
     refused: Mapping[int, Sequence[str]]
+    places: Sequence[Place] = ()
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
-    """A message out of the cache, for one token. `is_logged`: from the log of broadcasts."""
+    """A message out of the cache, for one token.
+
+    Attributes:
+        message_id: its id.
+        payload: what the client gets.
+        is_logged: from the log of broadcasts.
+        position: its place in the log, if it is from there.
+    """
 
     message_id: int
     payload: bytes
     is_logged: bool = False
+    position: int = 0
 
 
 class Cursor(msgspec.Struct, frozen=True, gc=False):
@@ -344,11 +372,13 @@ class Page:
         messages: in the order in which they are to be sent.
         cursor: to pull what comes after them.
         has_more: whether anything did when they were read.
+        position: up to where the session has everything, with these messages, if nothing did.
     """
 
     messages: Sequence[Kept]
     cursor: Cursor
     has_more: bool
+    position: int = 0
 
 
 class StoredMessage(msgspec.Struct, frozen=True, gc=False):

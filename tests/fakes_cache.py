@@ -17,6 +17,7 @@ from push.model import (
     Kept,
     OnFull,
     Page,
+    Place,
     Receipt,
     Registration,
     StoredDue,
@@ -45,7 +46,9 @@ class MemoryCache:
         max_per_token: over that, tokens are full.
         holds: whether commits wait until `commit` is called.
         error: what the next calls of keep fail with.
-        log_positions: what `moved` said, as positions in the log; it is for everybody, whatever its tags.
+        log_positions: what `moved` said; the log is for everybody, whatever its tags.
+        is_shared: whether it tells places; any of them, as what is before is not looked at.
+        recalled: what was asked of `recall`.
     """
 
     def __init__(self) -> None:
@@ -56,6 +59,8 @@ class MemoryCache:
         self.pull_error: PushError | None = None
         self.log_positions: dict[str, int] = {}
         self.pulls = 0
+        self.is_shared = False
+        self.recalled: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self._position = 0
         self._tickets: dict[int, list[Entry]] = {}
         self._commits: list[tuple[list[Entry], Deferred[PushError | None]]] = []
@@ -82,6 +87,7 @@ class MemoryCache:
             raise self.error
         refused: dict[int, list[str]] = {}
         taken: list[Entry] = []
+        places: list[Place] = []
         for at, keep in enumerate(batch):
             tokens = []
             for token in keep.tokens:
@@ -93,12 +99,13 @@ class MemoryCache:
                     mine[0].tokens.remove(token)
                 tokens.append(token)
             self._position = max(self._position + 1, keep.message_id)
+            places.append(Place(self._position, [0] * len(keep.tokens)))
             if tokens or keep.audience is not None:
                 taken.append(Entry(self._position, keep, tokens))
         self.entries += taken
         ticket = len(self._tickets) + 1
         self._tickets[ticket] = taken
-        return Keeping(ticket, refused)
+        return Keeping(ticket, refused, places if self.is_shared or (batch and batch[0].audience is not None) else ())
 
     def committed(self, ticket: int) -> Awaitable[PushError | None]:
         """See ICache."""
@@ -127,12 +134,23 @@ class MemoryCache:
         page = found[:max_messages]
         normal = max((each.position for each in page if each.tokens), default=cursor.normal)
         log = max((each.position for each in page if not each.tokens), default=log)
-        kept = [Kept(each.keep.message_id, each.keep.payload, not each.tokens) for each in page]
-        return Page(kept, Cursor(0, normal, log), len(found) > len(page))
+        kept = [
+            Kept(each.keep.message_id, each.keep.payload, not each.tokens, 0 if each.tokens else each.position)
+            for each in page
+        ]
+        return Page(kept, Cursor(0, normal, log), len(found) > len(page), self._position)
 
     def has(self, token: str) -> bool:
         """See ICache."""
         return any(token in entry.tokens or entry.keep.audience is not None for entry in self.entries)
+
+    async def waiting(self, tokens: Sequence[str]) -> Sequence[str]:
+        """See ICache."""
+        return [token for token in tokens if self.has(token)]
+
+    async def recall(self, tokens: Sequence[str], connectors: Sequence[str] = ()) -> None:
+        """See ICache."""
+        self.recalled.append((tuple(tokens), tuple(connectors)))
 
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See ICache."""
@@ -148,8 +166,7 @@ class MemoryCache:
 
     async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
         """See ICache."""
-        places = {entry.keep.message_id: entry.position for entry in self.entries}
-        self.log_positions.update((token, places.get(message_id, message_id)) for token, message_id in positions)
+        self.log_positions.update(positions)
 
     async def kept(self, message_id: int) -> StoredMessage | None:
         """See ICache."""

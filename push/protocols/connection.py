@@ -45,6 +45,7 @@ class SessionConnection(QueuedWrites):
         "_unwelcome",
         "broadcast_number",
         "form",
+        "kept_position",
         "log_position",
         "peer_host",
         "pulled",
@@ -61,6 +62,7 @@ class SessionConnection(QueuedWrites):
         self.form = form
         self.broadcast_number = 0
         self.log_position = -1
+        self.kept_position = 0
         self.pulled: tuple[int, ...] = ()
 
     # To be said by who inherits
@@ -195,7 +197,7 @@ class SessionConnection(QueuedWrites):
                 return False
         if kept.is_logged:
             self.pulled = (*self.pulled[1 - _PULLED :], kept.message_id)
-            self.log_position = max(self.log_position, kept.message_id)
+            self.log_position = max(self.log_position, kept.position)
         return True
 
     def caught_up(self) -> None:

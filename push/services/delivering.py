@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.defer import DeferredLock
 
 from push.ipush import IConnection, IPushForm
-from push.model import Delivery, DeliveryReport, Outcome
+from push.model import Delivery, DeliveryReport, Outcome, Place
 from push.services.broadcast import Broadcaster
 from push.services.turns import Flusher, Slices
 
@@ -115,14 +115,15 @@ class Delivering:
         if connection.broadcast_number < broadcaster.latest:
             broadcaster.catch_up(connection)
         payload = delivery.payload
-        if payload is None:
-            connection.fall_behind()
-            return Outcome.BEHIND
         message_id = delivery.message_id
+        if delivery.owner is not None and _is_of_another(connection, delivery.owner):
+            return Outcome.OFFLINE
+        if payload is None or (delivery.place is not None and not _continues(connection, delivery.place, 0)):
+            return _not_now(connection, delivery)
         if delivery.is_logged and message_id in connection.pulled:
             return Outcome.SENT
         outcome = connection.push(message_id, connection.form.encode_push(message_id, payload), delivery.is_kept)
-        return _of_log(connection, message_id, outcome) if delivery.is_logged else outcome
+        return _noted(connection, delivery, outcome) if delivery.is_logged or delivery.place is not None else outcome
 
     async def _deliver_many(self, delivery: Delivery) -> list[tuple[str, Outcome]]:
         """One message for many tokens, encoded once for each form; who did not get it."""
@@ -138,19 +139,7 @@ class Delivering:
                 continue
             if connection.broadcast_number < broadcaster.latest:
                 broadcaster.catch_up(connection)
-            if delivery.payload is None:
-                connection.fall_behind()
-                outcome = Outcome.BEHIND
-            elif delivery.is_logged and delivery.message_id in connection.pulled:
-                outcome = Outcome.SENT  # it was in the log before it was here: who caught up meanwhile has it
-            else:
-                frame = frames.get(connection.form)
-                if frame is None:
-                    frame = connection.form.encode_push(delivery.message_id, delivery.payload)
-                    frames[connection.form] = frame
-                outcome = connection.push(delivery.message_id, frame, delivery.is_kept)
-                if delivery.is_logged:
-                    outcome = _of_log(connection, delivery.message_id, outcome)
+            outcome = _deliver_one_of_many(connection, delivery, steps - 1, frames)
             if outcome:
                 not_sent.append((token, outcome))
             if not steps % _STRIDE and self._slices.is_over(end_s):
@@ -160,8 +149,53 @@ class Delivering:
         return not_sent
 
 
-def _of_log(connection: IConnection, message_id: int, outcome: Outcome) -> Outcome:
-    """What became of a message that is in the log of broadcasts besides."""
+def _deliver_one_of_many(
+    connection: IConnection, delivery: Delivery, number: int, frames: dict[IPushForm, bytes]
+) -> Outcome:
+    """Deliver to the token at this place among several."""
+    if delivery.owner is not None and _is_of_another(connection, delivery.owner):
+        return Outcome.OFFLINE
+    payload = delivery.payload
+    if payload is None or (delivery.place is not None and not _continues(connection, delivery.place, number)):
+        return _not_now(connection, delivery)
+    if delivery.is_logged and delivery.message_id in connection.pulled:
+        return Outcome.SENT  # it was in the log before it was here: who caught up meanwhile has it
+    frame = frames.get(connection.form)
+    if frame is None:
+        frame = frames[connection.form] = connection.form.encode_push(delivery.message_id, payload)
+    return _noted(connection, delivery, connection.push(delivery.message_id, frame, delivery.is_kept))
+
+
+def _is_of_another(connection: IConnection, owner: str) -> bool:
+    """Whether the token is another user's by now."""
+    registration = connection.registration
+    return registration is None or registration.uid != owner
+
+
+def _continues(connection: IConnection, place: Place, number: int) -> bool:
+    """Whether what is kept comes right behind what the session has been given.
+
+    Who does not acknowledge by now pulls it, too: that says that it was handed over.
+    """
+    return place.before[number] <= connection.kept_position < place.position and connection.acks
+
+
+def _not_now(connection: IConnection, delivery: Delivery) -> Outcome:
+    """It is pulled, behind what the session lacks; or it was before it came."""
+    place = delivery.place
+    if place is not None and place.position <= connection.kept_position:
+        return Outcome.SENT
+    connection.fall_behind()
+    return Outcome.BEHIND
+
+
+def _noted(connection: IConnection, delivery: Delivery, outcome: Outcome) -> Outcome:
+    """What became of a message that has a place among those that are kept, or in the log of broadcasts."""
+    if delivery.place is not None and not outcome:
+        connection.kept_position = delivery.place.position
+    if not delivery.is_logged:
+        return outcome
+    message_id = delivery.message_id
     if not outcome:
         connection.log_position = max(connection.log_position, message_id)
     elif outcome is Outcome.BEHIND and connection.acks and connection.log_position >= message_id:

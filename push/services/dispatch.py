@@ -25,6 +25,7 @@ from push.model import (
     ToTags,
     ToTokens,
 )
+from push.services.bringing import Bringing
 from push.services.keeps import Keeps, Refused, by_owner
 from push.services.progress import Progress, begins_ms, expires_ms
 from push.services.results import Owner, Results
@@ -55,7 +56,6 @@ class Dispatch:
     ) -> None:
         self._requests = requests
         self._connectors = connectors
-        self._subscribe = subscribe
         self._receipts = receipts
         self._measures = measures
         self._results = Results(requests)
@@ -63,8 +63,8 @@ class Dispatch:
         # For each connector what it is to deliver, and whose that is.
         self._batches: dict[str, tuple[list[Delivery], list[Owner]]] = {}
         self._late: list[tuple[Owner, Keep]] = []
-        # Tokens for which something is kept that was not brought to a session of theirs.
-        self._stray: list[str] = []
+        self._is_shared = cache.is_shared
+        self._bringing = Bringing(cache=cache, subscribe=subscribe, connectors=connectors)
         self._made: list[Deferred[None]] = []
         self._waits_for_disk = False
         self._lone_cached = 0
@@ -87,8 +87,10 @@ class Dispatch:
                 if session is None:
                     self._results.put(position, PushResult(message_id, 1, 0, 1))
                     self._lone_cached += 1
-                    self._stray.append(token)
+                    self._bringing.stray(tokens)
                 else:
+                    if self._is_shared:
+                        self._bringing.located(tokens, {token: session})
                     self._add(session.connector, Delivery(message_id, request.payload, tokens, True), position)
                 return
             if session is None:
@@ -121,7 +123,9 @@ class Dispatch:
                 kept.append(token)
         away = [token for token in kept if token not in online]
         if expires is not None:
-            self._stray += away
+            self._bringing.stray(away)
+            if self._is_shared:
+                self._bringing.located([token for token in kept if token in online], online)
         self._keep(progress, kept, len(away), expires)
         self._call(progress, tokens, frozenset(kept), online)
 
@@ -144,8 +148,11 @@ class Dispatch:
             None if expires is None else audience,
             progress.is_ahead,
         )
-        await self._keeps.log(progress, keep)
+        place = await self._keeps.log(progress, keep)
         progress.is_logged = expires is not None
+        # What was logged later than its id says has its place behind what a session may have had by now; and what
+        # others have logged may come to its connectors in another order.
+        progress.is_pulled = self._is_shared or (place is not None and place.position != progress.message_id)
 
     async def broadcast(self, progress: Progress, connectors: Iterable[IConnector]) -> None:
         """Start a broadcast behind what has been begun."""
@@ -172,10 +179,11 @@ class Dispatch:
         if self._late:
             late, self._late = self._late, []
             await self._keeps.give_late(late)
-            self._stray += [token for _, keep in late for token in keep.tokens]
-        if self._stray:
-            stray, self._stray = self._stray, []
-            await self._refill(stray)
+            self._bringing.stray([token for _, keep in late for token in keep.tokens])
+        try:
+            await self._bringing.settle()
+        except PushError as error:
+            self._keeps.fail(error)
         await self._keeps.on_disk()
 
     async def results(self) -> list[PushResult | PushError]:
@@ -210,20 +218,22 @@ class Dispatch:
         self, progress: Progress, tokens: Sequence[str], kept: frozenset[str], online: Mapping[str, Registration]
     ) -> None:
         """Collect deliveries to those who are online."""
-        direct: dict[str, list[str]] = {}
-        besides: dict[str, list[str]] = {}
+        direct: dict[tuple[str, str | None], list[str]] = {}
+        besides: dict[tuple[str, str | None], list[str]] = {}
+        # Elsewhere, a token may be another user's by the time that it is there.
+        owners = progress.owners if self._is_shared else {}
         for token in tokens:
             session = online.get(token)
             if session is not None:
-                (besides if token in kept else direct).setdefault(session.connector, []).append(token)
+                to = (session.connector, owners.get(token) if owners else None)
+                (besides if token in kept else direct).setdefault(to, []).append(token)
         message_id, payload = progress.message_id, progress.request.payload
-        for address, here in direct.items():
-            self._add(address, Delivery(message_id, payload, here), progress)
+        for (address, owner), here in direct.items():
+            self._add(address, Delivery(message_id, payload, here, owner=owner), progress)
         # What is ahead is pulled when it is on disk; what is logged and ahead is on disk by now.
-        # What was logged later than its id says has its place behind what a session may have had by now.
-        pulled = progress.is_due if progress.is_logged else progress.is_ahead
-        for address, here in besides.items():
-            delivery = Delivery(message_id, None if pulled else payload, here, True, progress.is_logged)
+        pulled = progress.is_pulled if progress.is_logged else progress.is_ahead
+        for (address, owner), here in besides.items():
+            delivery = Delivery(message_id, None if pulled else payload, here, True, progress.is_logged, owner=owner)
             self._add(address, delivery, progress)
 
     async def _give(self) -> None:
@@ -238,6 +248,24 @@ class Dispatch:
                 self._batches = {}
         if refused:
             self._withdraw(refused)
+        if self._is_shared:
+            self._place()
+            if self._bringing.is_unsure:
+                self._made.append(Deferred.fromCoroutine(self._look_again()))
+
+    def _place(self) -> None:
+        """Say with each message that is kept where it stands: others may keep more for the same tokens meanwhile."""
+        for deliveries, _ in self._batches.values():
+            for at, delivery in enumerate(deliveries):
+                if delivery.is_kept and delivery.payload is not None:
+                    place = self._keeps.place(delivery.message_id, delivery.tokens)
+                    deliveries[at] = msgspec.structs.replace(delivery, place=place)
+
+    async def _look_again(self) -> None:
+        try:
+            await self._bringing.look_again()
+        except PushError as error:
+            self._keeps.fail(error)
 
     def _call_all(self) -> None:
         batches, self._batches = self._batches, {}
@@ -262,15 +290,18 @@ class Dispatch:
         try:
             if connector is None:  # it left between locating and delivering: its sessions count as offline
                 report = _nobody(deliveries)
+                for delivery in deliveries:
+                    if delivery.is_kept:
+                        self._bringing.unreached(delivery.tokens)
             else:
                 report = await connector.deliver(deliveries)
         except PushError as error:
             # What is kept will be pulled; of the rest nobody knows how much arrived.
             for delivery, owner in zip(deliveries, owners, strict=True):
-                if delivery.is_logged:
+                if delivery.is_logged and not self._is_shared:
                     self._keep_late(owner, delivery, delivery.tokens)
                 elif delivery.is_kept:
-                    self._stray += delivery.tokens
+                    self._bringing.lost(delivery.tokens)
                 if not delivery.is_kept:
                     self._results.fail((owner,), error)
                 elif isinstance(owner, int):
@@ -331,8 +362,8 @@ class Dispatch:
         if expires is None:
             if isinstance(owner, int):
                 self._tell_missed(message_id, tokens)
-        elif tokens and delivery.is_kept and not delivery.is_logged:
-            self._stray += tokens
+        elif tokens and delivery.is_kept and (self._is_shared or not delivery.is_logged):
+            self._bringing.missed(tokens)
         elif tokens:
             self._keep_late(owner, delivery, tokens)
 
@@ -345,26 +376,14 @@ class Dispatch:
         for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
             self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
 
-    async def _refill(self, tokens: Sequence[str]) -> None:
-        """Have it pulled where the tokens are by now: they may have come, or moved, since they were located."""
-        by_connector: dict[str, list[str]] = {}
-        for token, session in (await self._subscribe.online(tokens)).items():
-            by_connector.setdefault(session.connector, []).append(token)
-        for address, here in by_connector.items():
-            connector = self._connectors.get(address)
-            if connector is None:
-                continue
-            try:
-                await connector.refill(here)
-            except PushError:
-                continue  # it is lost: its sessions end, and the next ones pull
-
     async def _broadcast(self, progress: Progress, connector: IConnector) -> None:
-        payload = None if progress.is_due and progress.is_logged else progress.request.payload  # as in _call
+        payload = None if progress.is_pulled and progress.is_logged else progress.request.payload
         try:
             sent = await connector.broadcast(progress.message_id, payload, progress.is_logged)
         except PushError as error:
-            if not progress.is_logged:
+            if progress.is_logged:
+                self._bringing.lost_connector(connector.address)
+            else:
                 progress.error = error
             return
         progress.sent += sent

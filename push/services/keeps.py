@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from push.errors import PushError
 from push.ipush import ICache, IReceipts
-from push.model import Event, Keep, PushResult
+from push.model import Event, Keep, Place, PushResult
 from push.services.progress import Progress
 from push.services.results import Owner, Results
 
@@ -28,6 +28,9 @@ class Keeps:
         self._keeps: list[Keep] = []
         self._owners: list[Owner] = []
         self._tickets: list[tuple[int, Sequence[Owner]]] = []
+        # (message id, token) → its position, and that of what is before it there; where the cache is shared.
+        self._places: dict[tuple[int, str], tuple[int, int]] = {}
+        self._trouble: PushError | None = None
 
     def add(self, owner: Owner, keep: Keep) -> None:
         """Collect one."""
@@ -71,6 +74,9 @@ class Keeps:
             self._results.fail(owners, error)
             return {(keep.message_id, token) for keep in keeps for token in keep.tokens}
         self._tickets.append((keeping.ticket, owners))
+        for keep, place in zip(keeps, keeping.places, strict=bool(keeping.places)):
+            for token, before in zip(keep.tokens, place.before, strict=True):
+                self._places[keep.message_id, token] = (place.position, before)
         self._tell(keeps, owners, keeping.refused)
         if not keeping.refused:
             return set()
@@ -79,8 +85,20 @@ class Keeps:
             self._results.refuse(owners[at], keeps[at].message_id, tokens)
         return {(keeps[at].message_id, token) for at, tokens in keeping.refused.items() for token in tokens}
 
-    async def log(self, progress: Progress, keep: Keep) -> None:
+    def place(self, message_id: int, tokens: Sequence[str]) -> Place:
+        """Where a message stands that was given, and what it comes after for each of these tokens of one user."""
+        places = [self._places[message_id, token] for token in tokens]
+        return Place(places[0][0], tuple([before for _, before in places]))
+
+    def fail(self, error: PushError) -> None:
+        """What was given may not be where it should: none of it counts as accepted."""
+        self._trouble = error
+
+    async def log(self, progress: Progress, keep: Keep) -> Place | None:
         """Keep a message once for all who are addressed; if it is ahead, until it is on disk.
+
+        Returns:
+            Its place in the log, if it is in the log.
 
         Raises:
             PushError: it cannot be kept.
@@ -92,6 +110,7 @@ class Keeps:
                 raise error
         else:
             self._tickets.append((keeping.ticket, (progress,)))
+        return keeping.places[0] if keeping.places else None
 
     async def give_late(self, late: Sequence[tuple[Owner, Keep]]) -> None:
         """Keep what was to be delivered, but found nobody."""
@@ -108,7 +127,7 @@ class Keeps:
         tickets, self._tickets = self._tickets, []
         last: PushError | None = None
         for ticket, owners in tickets:
-            error = await self._cache.committed(ticket)
+            error = await self._cache.committed(ticket) or self._trouble
             if error is not None:
                 self._results.fail(owners, error)
                 last = error

@@ -27,7 +27,8 @@ class Progress:
         unknown: tokens or uids that nobody has registered.
         owners: token → the user that it is meant for, where users are addressed.
         is_logged: it is in the log of broadcasts.
-        is_due: it was accepted earlier, to be sent now: its id is older than its place in the log.
+        is_due: it was accepted earlier, to be sent now.
+        is_pulled: it is in the log of broadcasts, and must be pulled from there to come in its order.
         error: why it was not accepted.
     """
 
@@ -43,6 +44,7 @@ class Progress:
     owners: Mapping[str, str] = field(default_factory=dict)
     is_logged: bool = False
     is_due: bool = False
+    is_pulled: bool = False
     error: PushError | None = None
 
     @property

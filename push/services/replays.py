@@ -24,10 +24,11 @@ _RETRY_S = 1.0
 class _Replay:
     """How far one connection is."""
 
-    __slots__ = ("cursor", "has_more", "is_pulling", "page")
+    __slots__ = ("cursor", "has_more", "is_pulling", "page", "position")
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
+        self.position = 0
         self.page: deque[Kept] = deque()
         self.is_pulling = False
         # Whether the cache has, or may have, what has not been pulled yet.
@@ -114,6 +115,8 @@ class Replays:
     def _finish(self, connection: IConnection, replay: _Replay) -> None:
         if replay.cursor.log > connection.log_position:
             connection.log_position = replay.cursor.log
+        if replay.position > connection.kept_position:
+            connection.kept_position = replay.position
         del self._replays[connection]
         connection.caught_up()
 
@@ -138,6 +141,7 @@ class Replays:
             return
         replay.page.extend(kept for kept in page.messages if kept.message_id not in had)
         replay.cursor = page.cursor
+        replay.position = page.position
         replay.has_more = replay.has_more or page.has_more
         if self._hand_over(connection, replay) and not replay.has_more:
             self._finish(connection, replay)

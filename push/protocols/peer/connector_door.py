@@ -13,7 +13,7 @@ from twisted.spread import pb
 
 from push.errors import PushError, Unavailable
 from push.ipush import IConnector, IMeasured, IProbe
-from push.model import Delivery, DeliveryReport, Outcome
+from push.model import Delivery, DeliveryReport, Outcome, Place
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Drain, Kick, Passed, Reader, Refill, Replaced, encode
 from push.protocols.peer.errors import CallMalformed, trouble_of
@@ -60,7 +60,7 @@ class ConnectorDoor(pb.Referenceable):
         self._probe = probe
         self._asking = asking
         self._measured = measured
-        self._reader = BatchReader(max_payload_bytes, Delivery)
+        self._reader = BatchReader(max_payload_bytes, Delivery, Place)
         self._broadcasts = 0
         self._passed: list[Passed] = []
         self._whoever_waits: Deferred[None] | None = None

@@ -172,6 +172,12 @@ class Pull(msgspec.Struct, frozen=True, array_like=True, tag="pull", gc=False):
     max_bytes: Number
 
 
+class Waiting(msgspec.Struct, frozen=True, array_like=True, tag="waiting"):
+    """See IPulling.waiting."""
+
+    tokens: Tokens
+
+
 MessageIds = tuple[tuple[Token, tuple[Number, ...]], ...]
 
 
@@ -205,6 +211,7 @@ Wish = (
     | Describe
     | Revoke
     | Pull
+    | Waiting
     | Acknowledged
     | Handed
     | Moved

@@ -12,13 +12,14 @@ from zope.interface import implementer
 from push.ipush import IPulling
 from push.model import Cursor, Page, Registration
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.envelopes import MAX_TOKENS, Acknowledged, Handed, Moved, Pull, Reader, Session
+from push.protocols.peer.envelopes import MAX_TOKENS, Acknowledged, Handed, Moved, Pull, Reader, Session, Waiting
 from push.protocols.peer.errors import LinkLost
 
 # What clients acknowledge is a number of theirs; ids that were given out are below this.
 _MAX_ID = (1 << 63) - 1
 
 _PAGE: Reader[Page] = Reader(Page)
+_TOKENS: Reader[tuple[str, ...]] = Reader(tuple[str, ...])
 _NOTHING: Reader[None] = Reader(None)
 
 
@@ -47,6 +48,14 @@ class RemoteCache:
         """See IPulling."""
         wish = Pull(Session.of(registration), cursor, max_messages, max_bytes)
         return await self._asking.ask(wish, _PAGE)
+
+    async def waiting(self, tokens: Sequence[str]) -> Sequence[str]:
+        """See IPulling."""
+        found: list[str] = []
+        for start in range(0, len(tokens), MAX_TOKENS):
+            some = await self._asking.ask(Waiting(tuple(tokens[start : start + MAX_TOKENS])), _TOKENS)
+            found.extend(some)
+        return found
 
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See IPulling."""

@@ -221,10 +221,11 @@ def _frames(batch: Sequence[Delivery]) -> list[bytes]:
             payload = each.payload
             if payload is None:
                 payload, flags = b"", flags | PULLED
-            if len(each.tokens) == 1:
+            if len(each.tokens) == 1 and each.place is None and each.owner is None:
                 frames.append(write_lone(each.message_id, each.tokens[0], payload, flags))
             else:
-                frames += write_many(each.message_id, each.tokens, payload, flags)
+                place = None if each.place is None else (each.place.position, each.place.before)
+                frames += write_many(each.message_id, each.tokens, payload, flags, place=place, owner=each.owner)
     except ValueError as error:
         raise PushError(f"a delivery cannot be written: {type(error).__name__}") from None
     return frames

@@ -30,6 +30,7 @@ from push.protocols.peer.envelopes import (
     Session,
     Tagged,
     TokensOf,
+    Waiting,
     Wish,
 )
 from push.unattended import run
@@ -66,6 +67,7 @@ class Sessions:
             Pull: lambda wish: self._pulling.pull(
                 wish.session.at(self._connector), wish.cursor, wish.max_messages, wish.max_bytes
             ),
+            Waiting: lambda wish: self._pulling.waiting(wish.tokens),
             Acknowledged: lambda wish: self._pulling.acknowledged(wish.batch),
             Handed: lambda wish: self._pulling.handed(wish.batch),
             Moved: lambda wish: self._pulling.moved(wish.positions),

@@ -2,20 +2,23 @@
 
 A frame of signal PUSH is for tokens; one of signal PUBLISH is for every session. Frames make one stream, which may be
 cut anywhere on its way. What became of them goes back as reports, in the order of the frames. The body of a frame
-for tokens: message id (8 bytes), number of tokens (2), flags (1), each token as its length (1) and ASCII; the
-payload. Of a frame for everybody: message id, flags, payload. Standard library only.
+for tokens: message id (8 bytes), number of tokens (2), flags (1); where the flags say so, its place (8) and the user
+that it is meant for as length (2) and UTF-8; each token as its length (1) and ASCII, and behind it, if there is a
+place, what it comes after (8); the payload. Of a frame for everybody: message id, flags, payload. Standard library
+only.
 """
 
 import struct
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from push.protocols.wire import packed
 from push.protocols.wire.frames import FrameDecoder
+from push.protocols.wire.packed import MAX_TOKEN_BYTES
 from push.protocols.wire.signals import MAGIC, VERSION, Signal
 
 D = TypeVar("D")
 
-MAX_TOKEN_BYTES = 128
 # Bounds a report: 3 bytes for each token of a frame that was missed, and no more than so many tokens may have come in
 # earlier pieces of the stream. A message for more tokens becomes several frames.
 MAX_TOKENS = 4_096
@@ -25,12 +28,14 @@ LOGGED = 2  # it is in the log of broadcasts
 LENDS = 4  # the next frame has the same payload
 BORROWS = 8  # this frame has the payload of the one before, and none of its own
 PULLED = 16  # it has no payload: it is pulled from the cache, in its turn
+PLACED = 32  # it says where it stands among all that is kept
+OWNED = 64  # it is meant for one user
 
 # The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
 FAILED = 255
 
 _LONG = f"a token is over {MAX_TOKEN_BYTES} bytes"
-_MAX_TOKENS_BYTES = MAX_TOKENS * (1 + MAX_TOKEN_BYTES)
+_MAX_TOKENS_BYTES = MAX_TOKENS * packed.MAX_BYTES
 _HEAD = struct.Struct(">QHB")
 _ALL_HEAD = struct.Struct(">QB")
 # A frame's header, head and the length of its first token in one: nearly all messages are for one token.
@@ -50,6 +55,8 @@ class ToTokens(NamedTuple):
     tokens: tuple[str, ...]
     is_kept: bool
     is_logged: bool
+    place: tuple[int, tuple[int, ...]] | None = None
+    owner: str | None = None
 
 
 class ToEverybody(NamedTuple):
@@ -86,23 +93,42 @@ def write_lone(message_id: int, token: str, payload: bytes, flags: int = 0) -> b
     return _LONE.pack(MAGIC, VERSION, Signal.PUSH, size, 0, 0, message_id, 1, flags, len(name)) + name + payload
 
 
-def write_many(message_id: int, tokens: Sequence[str], payload: bytes, flags: int = 0) -> list[bytes]:
+def write_many(
+    message_id: int,
+    tokens: Sequence[str],
+    payload: bytes,
+    flags: int = 0,
+    *,
+    place: tuple[int, Sequence[int]] | None = None,
+    owner: str | None = None,
+) -> list[bytes]:
     """A message for tokens, as one frame for every MAX_TOKENS of them; the payload travels once.
 
+    Args:
+        message_id: its id.
+        tokens: for whom.
+        payload: what clients get.
+        flags: of KEPT, LOGGED and PULLED.
+        place: its position, and for each token what it comes after.
+        owner: the user that it is meant for.
+
     Raises:
-        ValueError: a token is not ASCII, or too long.
+        ValueError: a token is not ASCII, or too long; or there is not one number for each.
     """
+    flags |= (0 if place is None else PLACED) | (0 if owner is None else OWNED)
+    front = packed.front(None if place is None else place[0], owner)
     if max(map(len, tokens), default=0) > MAX_TOKEN_BYTES:
         raise ValueError(_LONG)
     frames = []
     for start in range(0, len(tokens), MAX_TOKENS):
         some = tokens[start : start + MAX_TOKENS]
-        packed = b"".join([bytes((len(token),)) + token.encode("ascii") for token in some])
+        before = None if place is None else place[1][start : start + MAX_TOKENS]
+        names = front + packed.tokens(some, before)
         mine = flags | (BORROWS if start else 0) | (LENDS if start + MAX_TOKENS < len(tokens) else 0)
         carried = b"" if start else payload
-        size = _HEAD.size + len(packed) + len(carried)
+        size = _HEAD.size + len(names) + len(carried)
         head = _TO_TOKENS.pack(MAGIC, VERSION, Signal.PUSH, size, 0, 0, message_id, len(some), mine)
-        frames.append(head + packed + carried)
+        frames.append(head + names + carried)
     return frames
 
 
@@ -118,17 +144,22 @@ class BatchReader(Generic[D]):
     Args:
         max_payload_bytes: the largest payload accepted.
         delivery: builds what is returned for a message to tokens, of the fields of ToTokens.
+        place: builds what is given it as the place.
 
     Attributes:
         error: None while alive, else why this reader is dead; never a byte of what it read.
     """
 
     def __init__(
-        self, max_payload_bytes: int, delivery: Callable[[int, bytes | None, tuple[str, ...], bool, bool], D]
+        self,
+        max_payload_bytes: int,
+        delivery: Callable[..., D],
+        place: Callable[[int, tuple[int, ...]], object] = lambda position, before: (position, before),
     ) -> None:
-        self._decoder = FrameDecoder(_HEAD.size + _MAX_TOKENS_BYTES + max_payload_bytes)
+        self._decoder = FrameDecoder(_HEAD.size + packed.MAX_FRONT_BYTES + _MAX_TOKENS_BYTES + max_payload_bytes)
         self._max_payload_bytes = max_payload_bytes
         self._delivery = delivery
+        self._place = place
         self._lent: bytes | None = None
         self.error: str | None = None
 
@@ -204,17 +235,16 @@ class BatchReader(Generic[D]):
         message_id, count, flags = _HEAD.unpack_from(body)
         if not 1 <= count <= MAX_TOKENS:
             raise ValueError(f"a frame is for {count} tokens, not 1 to {MAX_TOKENS}")
-        position = _HEAD.size
-        tokens = []
-        for _ in range(count):
-            end = position + 1 + (body[position] if position < len(body) else MAX_TOKEN_BYTES + 1)
-            if not position + 2 <= end <= min(len(body), position + 1 + MAX_TOKEN_BYTES):
-                raise ValueError("a token is empty, too long or cut off")
-            tokens.append(_ascii(body[position + 1 : end]))
-            position = end
+        is_placed = bool(flags & PLACED)
+        at, owner, position = packed.read_front(body, _HEAD.size, is_placed=is_placed, is_owned=bool(flags & OWNED))
+        tokens, before, position = packed.read_tokens(body, position, count, is_placed=is_placed)
         carried = self._payload(body, position, flags)
         given = None if flags & PULLED else carried
-        return self._delivery(message_id, given, tuple(tokens), bool(flags & KEPT), bool(flags & LOGGED))
+        kept, logged = bool(flags & KEPT), bool(flags & LOGGED)
+        if at is None and owner is None:
+            return self._delivery(message_id, given, tokens, kept, logged)
+        place = None if at is None else self._place(at, before)
+        return self._delivery(message_id, given, tokens, kept, logged, place, owner)
 
     def _payload(self, body: bytes, start: int, flags: int) -> bytes:
         if flags & BORROWS:
@@ -227,13 +257,6 @@ class BatchReader(Generic[D]):
                 raise ValueError(f"a payload of {len(payload)} bytes is over the limit of {self._max_payload_bytes}")
         self._lent = payload if flags & LENDS else None
         return payload
-
-
-def _ascii(raw: bytes) -> str:
-    try:
-        return raw.decode("ascii")
-    except UnicodeDecodeError:
-        raise ValueError("a token is not ASCII") from None
 
 
 def write_reports(reports: Sequence[AllSent | Missed]) -> bytes:

@@ -54,6 +54,7 @@ class Cache(Service):
         clock: for turns and intervals.
         now_ms: milliseconds since 1970, never running back: see SteadyClock.
         limits: how much it may keep.
+        is_shared: whether routers of other processes keep messages here, too.
     """
 
     _log = Logger()
@@ -67,7 +68,9 @@ class Cache(Service):
         clock: IReactorTime,
         now_ms: Callable[[], int],
         limits: CacheLimits,
+        is_shared: bool = False,
     ) -> None:
+        self.is_shared = is_shared
         self._store = store
         self._now_ms = now_ms
         self._limits = limits
@@ -91,6 +94,7 @@ class Cache(Service):
             now_ms=now_ms,
             commit_end=self._commits.end,
             part=self._part,
+            last_position=lambda: held.last_position,
         )
         self._upkeep = Upkeep(
             store=store, held=held, commits=self._commits, tasks=self._tasks, slices=Slices(clock), now_ms=now_ms
@@ -104,8 +108,12 @@ class Cache(Service):
         """See ICache."""
         if not self._is_ready:
             self._check_ready()
-        keeping = self._held.keep(batch)
+        held = self._held
+        after = held.last_position
+        keeping = held.keep(batch)
         self._commits.want()
+        if self.is_shared or (batch and batch[0].audience is not None):
+            return Keeping(keeping.ticket, keeping.refused, held.places(batch, after))
         return keeping
 
     def committed(self, ticket: int) -> "Deferred[PushError | None]":
@@ -122,6 +130,16 @@ class Cache(Service):
         """See ICache."""
         return not self._is_ready or self._pulling.might_find(token)
 
+    async def waiting(self, tokens: Sequence[str]) -> Sequence[str]:
+        """See ICache."""
+        self._check_ready()
+        might_find = self._pulling.might_find
+        return [token for token in tokens if might_find(token)]
+
+    async def recall(self, tokens: Sequence[str], connectors: Sequence[str] = ()) -> None:
+        """See ICache. Who keeps messages here can reach every connector that there is."""
+        raise Unavailable("the connector is gone", retry_after_s=1.0)
+
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See ICache."""
         self._end(batch, Event.DELIVERED)
@@ -132,9 +150,8 @@ class Cache(Service):
 
     async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
         """See ICache."""
-        place_of = self._held.log.place_of
-        for token, message_id in positions:
-            self._places.move(token, place_of(message_id))
+        for token, position in positions:
+            self._places.move(token, position)
 
     async def kept(self, message_id: int) -> StoredMessage | None:
         """See ICache."""
@@ -192,6 +209,16 @@ class Cache(Service):
             return False
         await self._written(self._held.tickets.begin(1))
         return True
+
+    def reserve(self, after: int, up_to: int) -> None:
+        """Give out positions above the first, and none above the second."""
+        self._held.begin_above(after)
+        self._held.ceiling = up_to
+
+    @property
+    def last_position(self) -> int:
+        """The newest position that was given out."""
+        return self._held.last_position
 
     @property
     def is_ready(self) -> bool:

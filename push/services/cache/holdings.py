@@ -20,6 +20,7 @@ from push.model import (
     Keep,
     Keeping,
     OnFull,
+    Place,
     PushResult,
     StoredMessage,
     StoredReply,
@@ -35,6 +36,7 @@ from push.services.cache.staging import LOG, Staging
 from push.services.cache.tickets import Tickets
 
 RETRY_AFTER_S = 5.0
+NO_CEILING = (1 << 63) - 1
 
 _PLACED = Added.PLACED
 _NOBODY: Mapping[int, Sequence[str]] = {}
@@ -56,6 +58,7 @@ class Holdings:
         staging: what is not on disk as it should be.
         tickets: who waits for that.
         endings: how messages leave.
+        ceiling: no position is above it.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Holdings:
         self.tickets = Tickets()
         self.staging = Staging(index=self.index, log=self.log, tickets=self.tickets)
         self._shelf = Shelf()
+        self.ceiling = NO_CEILING
         self.endings = Endings(
             index=self.index, log=self.log, shelf=self._shelf, staging=self.staging, receipts=receipts
         )
@@ -93,9 +97,10 @@ class Holdings:
         refused: dict[int, list[str]] | None = None
         waits = 0
         last = shelf.last_position
+        ceiling = self.ceiling
         for number, keep in enumerate(batch):
             message_id = keep.message_id
-            last = message_id if message_id > last else last + 1
+            last = message_id if last < message_id <= ceiling else last + 1
             if last != message_id:
                 shelf.note(message_id, last)
             tokens = keep.tokens
@@ -116,6 +121,24 @@ class Holdings:
             for keep in batch:
                 self._dues.sent(keep.message_id, ticket)
         return Keeping(self.tickets.begin(waits), refused or _NOBODY)
+
+    def places(self, batch: Sequence[Keep], after: int) -> list[Place]:
+        """Where messages are that have just been kept, and nothing since.
+
+        Args:
+            batch: all that `keep` was given.
+            after: the last position before that.
+        """
+        before = self.index.before
+        places = []
+        for keep in batch:
+            after = keep.message_id if after < keep.message_id <= self.ceiling else after + 1
+            places.append(Place(after, tuple([before(token, after) for token in keep.tokens])))
+        return places
+
+    def begin_above(self, position: int) -> None:
+        """Give out no position up to this one."""
+        self._shelf.last_position = max(self._shelf.last_position, position)
 
     def _keep(self, keep: Keep, position: int, ticket: int) -> tuple[int, list[str]]:
         """Keep one that is not as simple as most. Returns how much of it waits for the disk, and who has no room."""
@@ -164,6 +187,8 @@ class Holdings:
                 demanding += keep.options.on_full is not OnFull.DROP_OLDEST
         if count + logged > limits.max_cached_messages or size_bytes > limits.max_cached_bytes:
             raise Unavailable("the cache is full: try again later", retry_after_s=RETRY_AFTER_S)
+        if self._shelf.last_position + len(batch) > self.ceiling:
+            raise Unavailable("the cache is reserving places", retry_after_s=1.0)
         if demanding and demanding > self.log.room():
             raise Unavailable("the log of broadcasts is full: try again later", retry_after_s=RETRY_AFTER_S)
 
@@ -215,7 +240,7 @@ class Holdings:
                 shelf.forget(record)
                 self.staging.remove(position)
         shelf.size_bytes += size_bytes
-        shelf.last_position = rows[-1].position
+        shelf.last_position = max(shelf.last_position, rows[-1].position)
 
     def _load_rare(self, record: Record) -> bool:
         """Take in what is not as simple as most. Returns whether anybody needs it."""

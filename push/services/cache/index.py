@@ -149,6 +149,13 @@ class Index:
         found = self.tokens.get(token)
         return found.older(record) if isinstance(found, TokenQueue) else ()
 
+    def before(self, token: str, position: int) -> int:
+        """The position of the latest that a token is to get before this position; 0 for none."""
+        found = self.tokens.get(token)
+        if isinstance(found, TokenQueue):
+            return found.before(position)
+        return found.position if found is not None and found.position < position else 0
+
     def victims(self, token: str, ticket: int, *, is_all: bool) -> list[tuple[Record, Event]]:
         """What a token loses when everything up to a ticket is on disk: see TokenQueue.victims."""
         found = self.tokens.get(token)

@@ -81,11 +81,6 @@ class BroadcastLog:
         """Those with greater positions, in order."""
         return self._records[bisect_right(self._records, place, key=_position) :]
 
-    def place_of(self, message_id: int) -> int:
-        """The place in the log of who has everything up to a message."""
-        record = self.by_id.get(message_id)
-        return message_id if record is None else record.position
-
     def victims(self, ticket: int) -> list[tuple[Record, Event]]:
         """The oldest, which are to go when everything up to a ticket is on disk."""
         counted = [record for record in self._records if record.ticket <= ticket]

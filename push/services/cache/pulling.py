@@ -76,6 +76,7 @@ class Pulling:
         now_ms: milliseconds since 1970.
         commit_end: makes what fires at the end of the next commit.
         part: forgets what is not meant for the user that a session is of.
+        last_position: the newest that was given out.
     """
 
     _log = Logger()
@@ -91,6 +92,7 @@ class Pulling:
         now_ms: Callable[[], int],
         commit_end: Callable[[], "Deferred[None]"],
         part: Callable[[Registration], None],
+        last_position: Callable[[], int],
     ) -> None:
         self._index = index
         self._broadcasts = log
@@ -100,6 +102,7 @@ class Pulling:
         self._now_ms = now_ms
         self._commit_end = commit_end
         self._part = part
+        self._last_position = last_position
 
     def might_find(self, token: str) -> bool:
         """Whether there may be anything for a session that begins now."""
@@ -123,7 +126,7 @@ class Pulling:
         # Looked at last, and then nothing is awaited any more: what is kept from now on finds the session where this
         # answer leaves it.
         rest = self._choose(token, choice.cursor, tags, 1, 0)
-        return Page(messages, choice.cursor, bool(rest.chosen) or rest.has_more)
+        return Page(messages, choice.cursor, bool(rest.chosen) or rest.has_more, self._last_position())
 
     async def _in_log(self, token: str, place: int) -> tuple[int, Sequence[str] | None]:
         """Where a token is in the log, and what tags it has if there is anything for it."""
@@ -186,7 +189,7 @@ class Pulling:
         """Read what is not in memory; what is over meanwhile is left out."""
         positions = [record.position for record, payload, _ in chosen if payload is None]
         if not positions:
-            return [Kept(record.message_id, payload or b"", is_logged) for record, payload, is_logged in chosen]
+            return [_kept(record, payload or b"", is_logged=is_logged) for record, payload, is_logged in chosen]
         stored = await self._payloads.read(positions)
         now_ms = self._now_ms()
         messages = []
@@ -198,5 +201,9 @@ class Pulling:
             if payload is None:
                 self._log.error("message {id} is in the cache, but not on disk", id=str(record.message_id))
                 continue
-            messages.append(Kept(record.message_id, payload, is_logged))
+            messages.append(_kept(record, payload, is_logged=is_logged))
         return messages
+
+
+def _kept(record: Record, payload: bytes, *, is_logged: bool) -> Kept:
+    return Kept(record.message_id, payload, is_logged, record.position if is_logged else 0)

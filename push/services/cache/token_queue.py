@@ -16,6 +16,13 @@ def _position(record: Record) -> int:
     return record.position
 
 
+def _before(records: dict[int, Record], position: int) -> int:
+    for record in reversed(records.values()):
+        if record.position < position:
+            return record.position
+    return 0
+
+
 class TokenQueue(msgspec.Struct, gc=False, eq=False):
     """The messages of one token, by id, in the order of positions.
 
@@ -82,6 +89,10 @@ class TokenQueue(msgspec.Struct, gc=False, eq=False):
         for record in self.normal.values():
             if record.position > normal:
                 yield record
+
+    def before(self, position: int) -> int:
+        """The greatest position under this one, 0 for none. Quick where that is among the newest."""
+        return max(_before(self.normal, position), _before(self.high, position) if self.high else 0)
 
     def in_order(self) -> Iterator[Record]:
         """All, the oldest first, urgent or not."""

@@ -12,20 +12,21 @@ Keys, behind `PREFIX:{cache:NAME}:`. Positions and ids are eight bytes, big-endi
 | `expiry` | sorted set, score = milliseconds | the keys of replies |
 | `due` | hash | message id → time (eight bytes) and row |
 | `writer:ID` | string, expires | the number of the last commit of a process |
+| `fence` | string | the number of who may write |
 
 A commit is one script, so it is done as a whole. One at a time is under way, repeated until Redis says that it is done.
 If that does not come, it is said to have failed; and before the next commit, what it may have stored is deleted.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from push.errors import StartError, Unavailable
-from push.ipush import ICacheStore
+from push.ipush import ICacheStore, IFenced
 from push.model import CacheChanges, Once, StoredDue, StoredMessage, StoredReply
 from push.stores.cache_rows import UnknownRow, decode_messages, decode_replies, decode_requests
 from push.stores.redis.cache_changes import Commit, number, numbered, sought
@@ -41,6 +42,7 @@ from push.stores.redis.cache_scripts import (
 )
 from push.stores.redis.client import Redis
 from push.stores.redis.errors import AnswerLost
+from push.stores.redis.fence import Fence
 from push.stores.redis.ordered import Ordered, together
 from push.stores.redis.writer import Writer
 
@@ -51,7 +53,7 @@ _PART = 500
 _NAMES = ("order", "heads", "payloads", "done", "positions", "replies", "expiry", "due")
 
 
-@implementer(ICacheStore)
+@implementer(ICacheStore, IFenced)
 class CacheStore:
     """The cache of one node.
 
@@ -66,16 +68,22 @@ class CacheStore:
         prefix = redis.keys("cache", name)
         self._keys = {name: prefix + name for name in _NAMES}
         self._writer = Writer(redis, prefix)
+        self._fence = Fence(redis, prefix)
         self._patience_s = patience_s
         self._commits: Ordered[Commit, None] = Ordered(self._do, max_batch=1)
         self._unsettled: Commit | None = None
         self._undo: Commit | None = None
         self._pruned_position = 0
 
+    def open(self, fence: int, lost: Callable[[], None]) -> "Deferred[None]":
+        """See IFenced."""
+        return Deferred.fromCoroutine(self._fence.open(fence, lost))
+
     def commit(self, changes: CacheChanges) -> "Deferred[None]":
         """Write everything, as a whole.
 
         Raises:
+            Superseded: nothing was written: another node has opened the store, or it was emptied.
             Unavailable: nothing was written, or it will be deleted before anything else is written.
             ValueError: a text has lone surrogates, a message no payload or a position that is taken.
         """
@@ -155,7 +163,7 @@ class CacheStore:
     async def _write(self, commit: Commit) -> None:
         keys = list(self._keys.values())
         try:
-            await self._writer.insist(COMMIT, keys, commit.arguments(), patience_s=self._patience_s)
+            await self._writer.insist(COMMIT, keys, commit.arguments(), patience_s=self._patience_s, fence=self._fence)
         except Unavailable as error:
             if getattr(error, "word", "") == "TAKEN":
                 raise ValueError("a position is taken") from None

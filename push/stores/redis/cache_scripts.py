@@ -4,6 +4,7 @@ Positions and message ids go up to 2^63, Lua's numbers are exact up to 2^53: so 
 sorted sets keep them in the order of these bytes.
 """
 
+from push.stores.redis.fence import GUARD
 from push.stores.redis.scripts import Script
 from push.stores.redis.writer import PRELUDE
 
@@ -12,14 +13,17 @@ PAGE_BYTES = 4 * 1024 * 1024
 PAGE_ROWS = 5_000
 PRUNED = 500
 
-# KEYS: the writer's, order, heads, payloads, done, positions, replies, expiry, due. ARGV: the writer's number, then
-# eleven lists, each behind its length: Commit in cache_changes.py. Fails with TAKEN where a position is there; then
-# nothing is done.
+# KEYS: the writer's, order, heads, payloads, done, positions, replies, expiry, due, fence. ARGV: the writer's number,
+# that of the fence, then eleven lists, each behind its length: Commit in cache_changes.py. Fails with TAKEN where a
+# position is there, with FENCED where it is another writer's turn; then nothing is done. Redis puts ERR before a single
+# word.
 COMMIT = Script(
     PRELUDE
+    + GUARD
     + """
 if late() then return redis.status_reply('LATE') end
-local lists, at = {}, 2
+if superseded(KEYS[10]) then return redis.error_reply('FENCED it is another writer that may write') end
+local lists, at = {}, 3
 while at <= #ARGV do
     lists[#lists + 1] = {at + 1, at + ARGV[at]}
     at = at + ARGV[at] + 1
@@ -39,7 +43,7 @@ local taken = false
 for start = lists[2][1], lists[2][2], 2 do
     if redis.call('HEXISTS', KEYS[3], ARGV[start]) == 1 then taken = true end
 end
-if taken then return redis.error_reply('TAKEN') end
+if taken then return redis.error_reply('TAKEN a position is there') end
 mark()
 
 all(lists[1], 2, 'ZADD', KEYS[2])

@@ -8,19 +8,21 @@ Keys, behind `PREFIX:{receipts:NAME}:`
 | `heads` | hash | number → first and last id (eight bytes each), total with this chunk and time (doubles) |
 | `ids`, `lives` | hash | number → message ids (eight bytes each); lives |
 | `writer:ID` | string, expires | the number of the last write of a process |
+| `fence` | string | the number of who may write |
 
 To find a message, a script looks at the chunks from the newest on, a bounded number at a time.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from push.ipush import IReceiptStore
+from push.ipush import IFenced, IReceiptStore
 from push.model import StoredLives
 from push.stores.redis.client import Redis
+from push.stores.redis.fence import GUARD, Fence
 from push.stores.redis.ordered import Ordered
 from push.stores.redis.scripts import Script
 from push.stores.redis.writer import PRELUDE, Writer
@@ -30,18 +32,21 @@ PATIENCE_S = 5.0
 LOOKED_AT = 500
 PRUNED = 200
 
-# KEYS: the writer's, log, heads, ids, lives. ARGV: the writer's number, first id, last id, weight, time, ids, lives.
+# KEYS: the writer's, log, heads, ids, lives, fence. ARGV: the writer's number, that of the fence, first id, last id,
+# weight, time, ids, lives.
 _APPEND = Script(
     PRELUDE
+    + GUARD
     + """
 if late() then return redis.status_reply('LATE') end
+if superseded(KEYS[6]) then return redis.error_reply('FENCED it is another writer that may write') end
 mark()
 local last = redis.call('HINCRBY', KEYS[2], 'last', 1)
 redis.call('HSETNX', KEYS[2], 'first', last)
-local total = redis.call('HINCRBY', KEYS[2], 'total', ARGV[4])
-redis.call('HSET', KEYS[3], last, ARGV[2] .. ARGV[3] .. struct.pack('>dd', total, ARGV[5]))
-redis.call('HSET', KEYS[4], last, ARGV[6])
-redis.call('HSET', KEYS[5], last, ARGV[7])
+local total = redis.call('HINCRBY', KEYS[2], 'total', ARGV[5])
+redis.call('HSET', KEYS[3], last, ARGV[3] .. ARGV[4] .. struct.pack('>dd', total, ARGV[6]))
+redis.call('HSET', KEYS[4], last, ARGV[7])
+redis.call('HSET', KEYS[5], last, ARGV[8])
 return redis.status_reply('DONE')
 """
 )
@@ -102,7 +107,7 @@ return #gone
 """)
 
 
-@implementer(IReceiptStore)
+@implementer(IReceiptStore, IFenced)
 class ReceiptStore:
     """The receipts of one node.
 
@@ -117,8 +122,13 @@ class ReceiptStore:
         prefix = redis.keys("receipts", name)
         self._keys = [prefix + name for name in ("log", "heads", "ids", "lives")]
         self._writer = Writer(redis, prefix)
+        self._fence = Fence(redis, prefix)
         self._patience_s = patience_s
         self._appends: Ordered[StoredLives, None] = Ordered(self._append, max_batch=1)
+
+    def open(self, fence: int, lost: Callable[[], None]) -> "Deferred[None]":
+        """See IFenced."""
+        return Deferred.fromCoroutine(self._fence.open(fence, lost))
 
     def append(self, chunk: StoredLives) -> "Deferred[None]":
         """Write a chunk behind all earlier ones. Where it raises AnswerLost, it may be there."""
@@ -137,7 +147,7 @@ class ReceiptStore:
         ids = struct.pack(f">{len(chunk.ids)}q", *chunk.ids)
         ends = (struct.pack(">q", end) for end in (min(chunk.ids), max(chunk.ids)))
         arguments: list[bytes | int] = [*ends, chunk.weight, chunk.at_ms, ids, chunk.lives]
-        await self._writer.insist(_APPEND, self._keys, arguments, patience_s=self._patience_s)
+        await self._writer.insist(_APPEND, self._keys, arguments, patience_s=self._patience_s, fence=self._fence)
         return [None]
 
     async def _newest(self, message_id: int, before: int | None) -> tuple[int, bytes] | None:

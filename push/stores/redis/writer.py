@@ -13,6 +13,7 @@ from push.errors import Unavailable
 from push.stores.redis.client import Redis
 from push.stores.redis.connection import Value
 from push.stores.redis.errors import AnswerLost, Away
+from push.stores.redis.fence import Fence
 from push.stores.redis.scripts import Script
 
 # At the beginning of a script that a Writer runs: `late()` says whether it has nothing to do any more, `mark()` that it
@@ -68,15 +69,26 @@ class Writer:
         return answer
 
     async def insist(
-        self, script: Script, keys: Sequence[Value], arguments: Sequence[Value], *, patience_s: float
+        self,
+        script: Script,
+        keys: Sequence[Value],
+        arguments: Sequence[Value],
+        *,
+        patience_s: float,
+        fence: Fence | None = None,
     ) -> None:
         """Run a script, again and again until it is known that it was done. It answers LATE where it was before.
 
+        With a fence, the script has its key as the last of KEYS, and its number as ARGV[2].
+
         Raises:
+            Superseded: it was not done, nor will be: it is the turn of another writer.
             AnswerLost: it is not known after so many seconds; `settle` has to be asked before anything else is written.
             Unavailable: it was not done, nor will be.
         """
         self._number += 1
+        if fence is not None:
+            keys, arguments = [*keys, fence.key], [fence.number, *arguments]
         until_s = self._clock.seconds() + patience_s
         lost: AnswerLost | None = None
         failed: Unavailable
@@ -88,8 +100,9 @@ class Writer:
             except Away as error:
                 failed = lost or error
             except Unavailable as error:
+                meaning = error if fence is None else fence.look(error)
                 # Refused this time; but an earlier time it may have been done.
-                raise lost or error from None
+                raise lost or meaning from None
             else:
                 return
             if self._clock.seconds() >= until_s:

@@ -56,9 +56,10 @@ class RedisCase(TestCase):
         return sorted(key.removeprefix(f"{self.prefix}:") for key in lasting)
 
     def _empty(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._delete_all())
+        return Deferred.fromCoroutine(self.delete_all())
 
-    async def _delete_all(self) -> None:
+    async def delete_all(self) -> None:
+        """Delete all keys of this test."""
         if not self.is_shared:
             return
         redis = Redis(parse_address(shared_url()), reactor=reactor, prefix=self.prefix)

@@ -11,16 +11,33 @@ from push.stores.redis.cache import CacheStore
 from push.stores.redis.errors import AnswerLost
 from tests.stores.contract import deferred
 from tests.stores.contract_cache import CacheStoreContract, due, message, reply
+from tests.stores.contract_fence import FencedContract
 from tests.stores.redis.case import RedisCase
 from tests.stores.redis.test_connection import TIMEOUT_S, ServerCase
 
 
-class RedisCacheStoreTests(CacheStoreContract, RedisCase):
-    """The contract."""
+class RedisCacheStoreTests(CacheStoreContract, FencedContract, RedisCase):
+    """The contracts."""
 
     def make_store(self) -> ICacheStore:
         """In an empty part of Redis."""
         return CacheStore(self.make_redis(), name="n1")
+
+    def make_fenced(self) -> Any:
+        """As another node has it."""
+        return CacheStore(self.make_redis(), name="shared")
+
+    async def write(self, store: Any, number: int) -> None:
+        """One message."""
+        await store.commit(CacheChanges(messages=[message(number, "t")]))
+
+    async def written(self, store: Any) -> list[int]:
+        """By position."""
+        return [row.position for row in await store.messages(0, 100)]
+
+    async def empty(self) -> None:
+        """As FLUSHALL, but for the keys of this test."""
+        await self.delete_all()
 
     async def test_each_node_has_a_cache_of_its_own(self) -> None:
         redis = self.make_redis()

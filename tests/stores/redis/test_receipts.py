@@ -1,21 +1,40 @@
 """Tests of push.stores.redis.receipts: the contract, and what only a store elsewhere can get wrong."""
 
+from typing import Any
+
 from push.ipush import IReceiptStore
 from push.stores.redis import receipts as module
 from push.stores.redis.receipts import ReceiptStore
 from tests.stores.contract import deferred
+from tests.stores.contract_fence import FencedContract
 from tests.stores.contract_receipts import ReceiptStoreContract, chunk
 from tests.stores.redis.case import RedisCase
 from tests.stores.redis.test_cache import swallow_next_answer
 from tests.stores.redis.test_connection import TIMEOUT_S, ServerCase
 
 
-class RedisReceiptStoreTests(ReceiptStoreContract, RedisCase):
-    """The contract."""
+class RedisReceiptStoreTests(ReceiptStoreContract, FencedContract, RedisCase):
+    """The contracts."""
 
     def make_store(self) -> IReceiptStore:
         """In an empty part of Redis."""
         return ReceiptStore(self.make_redis(), name="n1")
+
+    def make_fenced(self) -> Any:
+        """As another node has it."""
+        return ReceiptStore(self.make_redis(), name="shared")
+
+    async def write(self, store: Any, number: int) -> None:
+        """One chunk."""
+        await store.append(chunk(number))
+
+    async def written(self, store: Any) -> list[int]:
+        """Those that are found."""
+        return [number for number in range(5) if await store.newest(number, None) is not None]
+
+    async def empty(self) -> None:
+        """As FLUSHALL, but for the keys of this test."""
+        await self.delete_all()
 
     async def test_looking_and_deleting_go_on_over_many_calls(self) -> None:
         self.patch(module, "LOOKED_AT", 3)
