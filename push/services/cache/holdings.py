@@ -256,13 +256,16 @@ class Holdings:
     def load_done(self, position: int, token: str) -> None:
         """Take in that one of several tokens needs a message no more. After all messages."""
         record = self._shelf.stored.get(position)
-        if record is None or record.more is None or not self.index.has(record, token):
+        if record is None or not self.index.has(record, token):
             return
         self.index.take(token, record.message_id)
-        record.more.left -= 1
-        if not record.more.left:
-            self._shelf.forget(record)
-            self.staging.remove(position)
+        if record.more is not None:
+            record.more.left -= 1
+            if record.more.left:
+                return
+        # Also where the row names no other: the others may have been done before it was written.
+        self._shelf.forget(record)
+        self.staging.remove(position)
 
     # The disk
 

@@ -523,6 +523,19 @@ class DisplacingTests(CacheCase):
         self.assertEqual(self.pulled(), ids)
         self.assertEqual([self.told.of(each) for each in ids], [[Event.CACHED]] * 3)
 
+    def test_oldest_that_was_for_others_too_stays_dropped_after_a_crash(self) -> None:
+        oldest = self.put("t", "u")
+        self.ack(oldest, token="u")  # so that its row names one token
+        ids = [self.put_on_disk("t") for _ in range(2)]
+        newer = self.put("t", on_full=OnFull.DROP_OLDEST)
+        self.hold()
+        self.release()
+        self.assertEqual(self.told.of(oldest, "t"), [Event.CACHED, Event.DROPPED])
+        self.crash()
+        self.assertEqual(self.pulled(), [*ids, newer])
+        self.ack(*ids, newer)
+        self.assert_empty()
+
     def test_oldest_that_is_staged_itself_never_touches_the_disk(self) -> None:
         tickets = [self.ticket(self.message("t", on_full=OnFull.DROP_OLDEST)) for _ in range(5)]
         self.turn()
