@@ -38,6 +38,7 @@ from push.services.cache.places import Places
 from push.services.cache.pulling import Pulling
 from push.services.cache.replies import Replies
 from push.services.cache.upkeep import TICK_S, Upkeep
+from push.services.ids import accepted_ms
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 from push.services.turns import Slices
@@ -75,9 +76,7 @@ class Cache(Service):
         self._now_ms = now_ms
         self._limits = limits
         self._tasks = Tasks()
-        self._commits = Commits(
-            store=store, clock=clock, tasks=self._tasks, close=self._close, ended=self._ended, spared=self._spared
-        )
+        self._commits = Commits(store=store, clock=clock, tasks=self._tasks, close=self._close, ended=self._ended)
         self._dues = Dues()
         self._replies = Replies(store, now_ms=now_ms, commit_end=self._commits.end)
         self._places = Places(store)
@@ -111,7 +110,7 @@ class Cache(Service):
         held = self._held
         after = held.last_position
         keeping = held.keep(batch)
-        self._commits.want()
+        self._commits.kept(keeping.ticket, len(batch), at_once=any(keep.is_ahead for keep in batch))
         if self.is_shared or (batch and batch[0].audience is not None):
             return Keeping(keeping.ticket, keeping.refused, held.places(batch, after))
         return keeping
@@ -143,6 +142,9 @@ class Cache(Service):
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See ICache."""
         self._end(batch, Event.DELIVERED)
+        if batch and batch[-1][1]:
+            age_ms = self._now_ms() - accepted_ms(batch[-1][1][-1])
+            self._commits.patience.acknowledged(sum([len(ids) for _, ids in batch]), age_ms / 1000)
 
     async def handed(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See ICache."""
@@ -271,28 +273,29 @@ class Cache(Service):
             await self._written(self._held.tickets.begin(1))
 
     async def _written(self, ticket: int) -> None:
-        self._commits.want()
+        self._commits.want(at_once=True)
         error = await self.committed(ticket)
         if error is not None:  # not that one: others are raised it too, and it would gather all their tracebacks
             raise type(error)(str(error), retry_after_s=error.retry_after_s)
 
-    def _spared(self) -> int:
-        """How many messages have needed no disk."""
-        return self._held.staging.spared
-
-    def _close(self) -> CacheChanges | None:
-        """The next transaction, None where there is nothing to write."""
+    def _close(self, up_to: int, is_lazy: bool) -> CacheChanges | None:
+        """The next transaction, None where there is nothing to write: see Commits."""
         staging, tickets = self._held.staging, self._held.tickets
-        lazy = self._places.waiting or self._replies.waiting or self._dues.waiting
-        if not (staging.is_waiting or tickets.is_waiting or lazy):
+        is_due = staging.is_waiting_for(up_to) or tickets.is_waiting_for(up_to)
+        if not is_due and (is_lazy or not (staging.removes_any or self._has_asides)):
             return None
-        changes, ticket = staging.close()
+        changes, ticket = staging.close(up_to)
         changes.log_positions.update(self._places.take())
         changes.replies += self._replies.take(ticket)
         due, undue = self._dues.take(ticket)
         changes.due += due
         changes.undue += undue
         return changes
+
+    @property
+    def _has_asides(self) -> bool:
+        """Whether there is anything to write that is no message."""
+        return bool(self._places.waiting or self._replies.waiting or self._dues.waiting)
 
     def _ended(self, error: PushError | None) -> bool:
         """A transaction is on disk, or (error) is not. Returns whether another one is wanted at once."""

@@ -1,30 +1,27 @@
 """When transactions are made: in the next turn of the reactor, and again when the last one is done and more waits.
 
-So what comes in one turn, and what comes while the disk is busy, goes together. While turns are long, some of them
-are waited for: what is acknowledged meanwhile need not be written. Where there is little to do, nobody waits. Must
-not import adapters, stores or web.
+So what comes in one turn, and what comes while the disk is busy, goes together. Under load, what has just come is left
+to the next one: what is acknowledged meanwhile need not be written (patience.py). Must not import adapters, stores or
+web.
 """
 
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError, Unavailable
 from push.ipush import ICacheStore
 from push.model import CacheChanges
+from push.services.cache.patience import MAX_WAIT_S, Patience
 from push.services.measures import Distribution
 from push.services.tasks import Tasks
 
 # From a fast disk's sync to one that is in trouble.
 COMMIT_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# A turn of the reactor that takes longer has much to serve, and may bring acknowledgements. A message that is never
-# written saves 10 to 15 µs of the core. At full speed a tenth were spared without waiting, half with 4 turns, five
-# sixths with 16, of 8 ms each; so long as some are spared, 0.15 s are waited for, else 4 turns (measured 2026-11-23).
-BUSY_TURN_S = 0.001
-MAX_VAIN_TURNS = 4
-MAX_DELAY_S = 0.15
+# Up to every ticket.
+_ALL = 1 << 62
 
 
 class Commits:
@@ -34,11 +31,12 @@ class Commits:
         store: where they go.
         clock: for turns, and to measure.
         tasks: runs them.
-        close: puts the next one together; None where there is nothing to write.
+        close: puts the next one together, up to a ticket; None where there is nothing to write. With `is_lazy`, nothing
+            is written for the sake of what nobody waits for.
         ended: told what became of it: None, or why it failed. Returns whether another one is wanted at once.
-        spared: how many messages have needed no disk so far.
 
     Attributes:
+        patience: how long what is kept may wait; told of acknowledgements.
         durations: how long they took.
         messages: how many messages were written.
         failures: how many failed.
@@ -52,35 +50,40 @@ class Commits:
         store: ICacheStore,
         clock: IReactorTime,
         tasks: Tasks,
-        close: Callable[[], CacheChanges | None],
+        close: Callable[[int, bool], CacheChanges | None],
         ended: Callable[[PushError | None], bool],
-        spared: Callable[[], int],
     ) -> None:
         self._store = store
         self._clock = clock
         self._tasks = tasks
         self._close = close
         self._ended = ended
-        self._spared = spared
-        self._is_scheduled = False
+        self.patience = Patience()
+        self._call: IDelayedCall | None = None
         self._is_busy = False
-        # When the last turn began, and until when others may be waited for.
-        self._turned_s = self._latest_s = 0.0
-        # How many were spared when the last turn began, and for how many turns it has been so many.
-        self._spared_before = self._vain_turns = 0
+        self._is_pressing = False
+        self._began_s = 0.0
+        # Up to which ticket nothing waits for acknowledgements any more.
+        self._up_to = 0
         self._waiters: list[Deferred[None]] = []
         self.durations = Distribution(COMMIT_BOUNDS_S)
         self.messages = 0
         self.failures = 0
 
-    def want(self) -> None:
-        """There is something to write."""
-        if not self._is_scheduled and not self._is_busy:
-            self._is_scheduled = True
-            self._turned_s = self._clock.seconds()
-            self._latest_s = self._turned_s + MAX_DELAY_S
-            self._vain_turns = 0
-            self._clock.callLater(0, self._turn)
+    def want(self, *, at_once: bool = False) -> None:
+        """There is something to write; `at_once`: somebody waits for the disk itself."""
+        self._is_pressing = self._is_pressing or at_once
+        if self._is_busy:
+            return
+        if self._call is None:
+            self._call = self._clock.callLater(0, self._turn)
+        elif at_once:
+            self._call.reset(0)
+
+    def kept(self, ticket: int, count: int, *, at_once: bool) -> None:
+        """So many messages came with a ticket; `at_once`: they may not wait for acknowledgements."""
+        self.patience.kept(self._clock.seconds(), ticket, count)
+        self.want(at_once=at_once)
 
     def end(self) -> "Deferred[None]":
         """Fires at the end of the transaction under way, or else of the next one, whatever becomes of it."""
@@ -90,9 +93,12 @@ class Commits:
 
     async def flush(self) -> None:
         """Write all there is, or as much as can be written."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
         while True:
             if not self._is_busy:
-                self._begin()
+                self._begin(_ALL)
             if not self._is_busy:
                 return
             failures = self.failures
@@ -101,26 +107,27 @@ class Commits:
                 return
 
     def _turn(self) -> None:
-        now_s = self._clock.seconds()
-        if self._may_wait(now_s):
-            self._turned_s = now_s
-            self._clock.callLater(0, self._turn)
+        self._call = None
+        if self._is_busy:
             return
-        self._is_scheduled = False
-        if not self._is_busy:
-            self._begin()
+        now_s = self._clock.seconds()
+        wait_s = self.patience.wait_s(now_s)
+        self._up_to = max(self._up_to, self.patience.due(now_s - wait_s))
+        if self._is_pressing or not wait_s:
+            self._begin(_ALL)
+        else:
+            self._begin(self._up_to, is_lazy=now_s - self._began_s < MAX_WAIT_S)
+        next_s = self.patience.next_s()
+        if next_s is not None and self._call is None and not self._is_busy:
+            self._call = self._clock.callLater(max(0.0, next_s + wait_s - now_s), self._turn)
 
-    def _may_wait(self, now_s: float) -> bool:
-        """Whether more of what waits may be acknowledged before it is written, and nobody waits for too long."""
-        spared, self._spared_before = self._spared_before, self._spared()
-        self._vain_turns = self._vain_turns + 1 if self._spared_before == spared else 0
-        is_busy = now_s - self._turned_s >= BUSY_TURN_S
-        return is_busy and self._vain_turns <= MAX_VAIN_TURNS and now_s < self._latest_s
-
-    def _begin(self) -> None:
-        changes = self._close()
+    def _begin(self, up_to: int, *, is_lazy: bool = False) -> None:
+        if up_to == _ALL:
+            self._is_pressing = False
+        changes = self._close(up_to, is_lazy)
         if changes is not None:
             self._is_busy = True
+            self._began_s = self._clock.seconds()
             self._tasks.spawn("writing the cache", self._commit(changes))
 
     async def _commit(self, changes: CacheChanges) -> None:

@@ -81,7 +81,16 @@ class Staging:
     @property
     def is_waiting(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.rows or self._finished or self._urgent or self._done)
+        return bool(self.rows) or self.removes_any
+
+    def is_waiting_for(self, ticket: int) -> bool:
+        """Whether there is any message to write of those up to this ticket."""
+        return bool(self.rows) and next(iter(self.rows.values())).ticket <= ticket
+
+    @property
+    def removes_any(self) -> bool:
+        """Whether anything on disk is to be removed."""
+        return bool(self._finished or self._urgent or self._done)
 
     def places(self) -> list[dict[int, Record]]:
         """Where messages are that are not on disk: position → message."""
@@ -130,9 +139,16 @@ class Staging:
         self.removals += 1
         self._done.append((position, token))
 
-    def close(self) -> tuple[CacheChanges, int]:
-        """Put the next transaction together, as `flight`. Returns it, and the ticket up to which it goes."""
-        ticket, rows = self._cut()
+    def close(self, up_to: int) -> tuple[CacheChanges, int]:
+        """Put the next transaction together, as `flight`.
+
+        Args:
+            up_to: the last ticket that may be in it.
+
+        Returns:
+            The transaction, and the ticket up to which it goes.
+        """
+        ticket, rows = self._cut(up_to)
         flight = self.flight = Flight(ticket, rows)
         changes = CacheChanges()
         flight.done, self._done = self._done, []
@@ -181,23 +197,26 @@ class Staging:
         if left:
             self._twins[position] = left
 
-    def _cut(self) -> tuple[int, dict[int, Record]]:
+    def _cut(self, up_to: int) -> tuple[int, dict[int, Record]]:
         """The rows of the next transaction, and the ticket up to which it goes: no ticket is cut in two."""
         rows = self.rows
-        if len(rows) <= MAX_MESSAGES and sum([record.size_bytes for record in rows.values()]) <= MAX_BYTES:
-            self.rows = {}
-            return self._tickets.last, rows
+        cut: dict[int, Record] = {}
         ticket = size_bytes = 0
-        for count, record in enumerate(rows.values()):
-            if record.ticket != ticket and (count >= MAX_MESSAGES or size_bytes >= MAX_BYTES):
-                break
-            ticket = record.ticket
+        for position, record in rows.items():
+            if record.ticket != ticket:
+                if record.ticket > up_to:
+                    ticket = up_to
+                    break
+                if len(cut) >= MAX_MESSAGES or size_bytes >= MAX_BYTES:
+                    break
+                ticket = record.ticket
             size_bytes += record.size_bytes
+            cut[position] = record
         else:
             self.rows = {}
-            return self._tickets.last, rows
-        cut = {position: record for position, record in rows.items() if record.ticket <= ticket}
-        self.rows = {position: record for position, record in rows.items() if record.ticket > ticket}
+            return min(self._tickets.last, up_to), cut
+        for position in cut:
+            del rows[position]
         return ticket, cut
 
     def _find_victims(self, flight: Flight, changes: CacheChanges) -> dict[int, set[str]]:

@@ -37,6 +37,10 @@ class Tickets:
         """Whether any are not settled."""
         return bool(self._open)
 
+    def is_waiting_for(self, ticket: int) -> bool:
+        """Whether any up to this one is not settled."""
+        return bool(self._open) and next(iter(self._open)) <= ticket
+
     def begin(self, count: int) -> int:
         """A new ticket, for so many things; with none it is settled."""
         self.last += 1

@@ -7,7 +7,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.model import CacheLimits, Event
-from push.services.cache.commits import MAX_DELAY_S, MAX_VAIN_TURNS
 from push.services.cache.expiry import Buckets
 from push.services.cache.tickets import Tickets
 from push.services.turns import Slices
@@ -117,63 +116,6 @@ class WorkingClock(Clock):
         """A tenth of a millisecond later than before."""
         self.rightNow += 0.0001
         return self.rightNow
-
-
-class TurningClock(Clock):
-    """A clock as a reactor is one: what is wanted for the next turn is not called in this one."""
-
-    def advance(self, amount: float) -> None:
-        """One turn, which takes so long."""
-        self.rightNow += amount
-        for call in [each for each in self.calls if each.getTime() <= self.rightNow]:
-            self.calls.remove(call)
-            call.called = 1
-            call.func(*call.args, **call.kw)
-
-
-class BusyTests(CacheCase):
-    """While turns are long, a commit waits for acknowledgements, but not for ever."""
-
-    def start(self) -> None:
-        """On another clock."""
-        super().start()
-        self.clock.__class__ = TurningClock
-
-    def busy_turn(self) -> None:
-        """A turn that takes long."""
-        self.clock.advance(0.01)
-
-    def test_what_is_acknowledged_in_long_turns_is_never_written(self) -> None:
-        ids = [self.put(f"t{number}") for number in range(6)]
-        for number, message_id in enumerate(ids):
-            self.busy_turn()
-            self.ack(message_id, token=f"t{number}")
-        self.turn()
-        self.assertEqual(self.disk.commits, [])
-        self.assertEqual(self.samples()["push_cache_spared_total",], 6)
-        self.assert_empty()
-
-    def test_short_turn_waits_for_nobody(self) -> None:
-        self.put("t")
-        self.turn()
-        self.assertEqual(len(self.disk.commits), 1)
-
-    def test_turns_in_which_nothing_is_acknowledged_are_not_waited_for_long(self) -> None:
-        self.put("t")
-        for _ in range(MAX_VAIN_TURNS):
-            self.busy_turn()
-            self.assertEqual(self.disk.commits, [])
-        self.busy_turn()
-        self.assertEqual(len(self.disk.commits), 1)
-
-    def test_acknowledgements_of_others_do_not_put_off_a_commit_for_ever(self) -> None:
-        began_s = self.clock.seconds()
-        self.put("t")
-        while not self.disk.commits:
-            self.ack(self.put("other"), token="other")
-            self.busy_turn()
-            self.assertLess(self.clock.seconds(), began_s + MAX_DELAY_S + 0.02)
-        self.assertGreaterEqual(self.clock.seconds(), began_s + MAX_DELAY_S)
 
 
 class SliceTests(CacheCase):
