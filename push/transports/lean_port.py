@@ -218,13 +218,13 @@ class LeanPort:
 
     def _serve(self, descriptor: int, host: str, port: int) -> None:
         self._count += 1  # from here on the poll set stays, even if the factory stops the listening
+        host = sys.intern(host)  # thousands of connections come from few addresses: all who keep it share the text
         protocol = self._build(host, port)
         if protocol is None:
             self._count -= 1
             self._close(descriptor)
             return
-        # Thousands of connections come from few addresses: they share the text.
-        connection = LeanConnection(self, descriptor, sys.intern(host), port)
+        connection = LeanConnection(self, descriptor, host, port)
         connections = self._connections
         while len(connections) <= descriptor:
             connections.append(None)
