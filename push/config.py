@@ -26,6 +26,7 @@ from push.settings import (
     listener,
     number,
     one_of,
+    origin,
     plain,
     role,
     setting,
@@ -49,7 +50,7 @@ class Config:
         value="ROLE",
     )
     listen: tuple[str, ...] = setting(
-        ("framed=lean:6789:interface=127.0.0.1",),
+        ("framed=lean:6789:interface=127.0.0.1", "websocket=lean:9326:interface=127.0.0.1"),
         "Where clients connect, by which protocol.",
         listener,
         many=True,
@@ -88,6 +89,15 @@ class Config:
         False,
         "Let clients without JWT connect from other machines too: a token is then all that protects it.",
         flag,
+    )
+
+    allowed_origins: tuple[str, ...] = setting(
+        (),
+        "A web page's origin from which WebSocket may be used, besides those of this machine; * for all.",
+        origin,
+        many=True,
+        split=",",
+        value="ORIGIN",
     )
 
     max_connections: int = setting(
@@ -216,12 +226,17 @@ class Config:
     log_level: str = setting("info", "The least level that is logged.", one_of("debug", "info", "warn", "error"))
 
     @property
+    def has_clients_at_api(self) -> bool:
+        """Whether clients may connect where the API listens, too: from wherever they could at --listen."""
+        return bool(self.client_jwt_key_file or self.allow_anonymous_clients or endpoint_text.is_local(self.api))
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """The roles that run here, in the order in which they start."""
         return ROLES if "all" in self.role else tuple(role for role in ROLES if role in self.role)
 
 
-_SINGULAR = {"api_keys": "api_key", "webhook_events": "webhook_event"}
+_SINGULAR = {"allowed_origins": "allowed_origin", "api_keys": "api_key", "webhook_events": "webhook_event"}
 
 
 def option_name(setting: "Field[Any]") -> str:

@@ -123,6 +123,7 @@ def connection_limits(config: Config, open_files: int) -> ConnectionLimits:
         max_node_outbox_bytes=config.max_node_outbox_bytes,
         ack_window=config.ack_window,
         close_timeout_s=config.close_timeout_s,
+        allowed_origins=config.allowed_origins,
     )
 
 

@@ -112,6 +112,14 @@ class TooLarge(PushError):
     retry = RETRY_NO
 
 
+class UpgradeRequired(PushError):
+    """Nothing but WebSocket is spoken here."""
+
+    status = 426
+    reason = "UPGRADE_REQUIRED"
+    retry = RETRY_NO
+
+
 class RateLimited(PushError):
     """Too many requests in too short a time."""
 

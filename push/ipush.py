@@ -6,7 +6,7 @@ push.model. What they raise is of push.errors. Imports only push.model and the w
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import Attribute, Interface
 
 from push.errors import PushError
@@ -53,6 +53,25 @@ class IWireProtocol(Interface):
 
     def factory(host: "IConnectionHost") -> IProtocolFactory:
         """Build the factory whose protocols carry sessions for `host`; each protocol is an IConnection."""
+
+
+class IUpgrade(Interface):
+    """A protocol that a connection of HTTP/1.1 can change to (RFC 9110, section 7.8)."""
+
+    def upgrade(method: bytes, version: bytes, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, IProtocol]:
+        """Accept a request to change.
+
+        Args:
+            method: of the request.
+            version: as in its request line, e.g. b"HTTP/1.1".
+            headers: all of them, as they came.
+
+        Returns:
+            The head of the answer, to be written first; then the protocol that the transport is to be given to.
+
+        Raises:
+            PushError: it is to be answered with that.
+        """
 
 
 class IPushForm(Interface):

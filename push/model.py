@@ -566,6 +566,7 @@ class ConnectionLimits:
     max_node_outbox_bytes: int
     ack_window: int
     close_timeout_s: float
+    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

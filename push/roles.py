@@ -30,9 +30,11 @@ from push.ipush import (
     IReadiness,
     IRouter,
     ISubscribe,
+    IUpgrade,
 )
 from push.model import ApiKey, Check, Registration
 from push.protocols.framed import FramedFactory
+from push.protocols.websocket.plugin import WebSocketUpgrade
 from push.protocols.wire.frames import ID_BYTES
 from push.services.allocation import Allocation, PolledPlaces
 from push.services.canary import Canary
@@ -57,6 +59,7 @@ from push.stores.sqlite.tokens import TokenStore
 from push.worker_roles import Team, build_team
 
 DATABASE_FILE = "push.sqlite3"
+WEBSOCKET_PATH = "/ws"
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class House:
     keeping: Keeping | None = None
     nodes: INodes | None = None
     places: IPlaces | None = None
+    websocket: IUpgrade | None = None
     probes: Callable[[], Mapping[str, IProbe]] = dict
     team: Team | None = None
     router: IRouter | None = None
@@ -184,6 +188,7 @@ def connector_role(house: House) -> IService:
     probe = Probe(connector=connector, subscribe=house.subscribe, protocol=FramedFactory, clock=house.reactor)
     house.probes = lambda: {connector.address: probe}
     house.nodes = LocalNodes(connector)
+    house.websocket = WebSocketUpgrade(connector)
     house.measured.append(connector)
     house.checks.append(lambda: list(clients.checks()))
     services = OrderedServices()
@@ -270,6 +275,7 @@ def api_role(house: House) -> IService:
         settings=settings,
         clock=house.reactor,
         now_ms=house.now_ms,
+        upgrades={WEBSOCKET_PATH: house.websocket} if house.websocket and config.has_clients_at_api else None,
     )
     endpoint = server_endpoint(house.reactor, "--api", config.api)
     listener = Listener("--api", description=config.api, endpoint=endpoint, factory=site)

@@ -150,6 +150,20 @@ def url(raw: str) -> str:
     return raw
 
 
+def origin(raw: str) -> str:
+    """The origin of a web page, as browsers say it (RFC 6454, section 6.2), or * for all."""
+    if raw in ("*", "null"):
+        return raw
+    try:
+        parts = urlsplit(raw)
+        is_good = bool(parts.scheme and parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_good = False
+    if not is_good or raw != f"{parts.scheme}://{parts.netloc}" or "@" in raw or not raw.isascii():
+        raise SettingError(f"must be an origin, such as https://example.org or http://10.0.0.7:3000, not {raw!r}")
+    return raw
+
+
 def address(raw: str) -> str:
     """HOST:PORT, or nothing."""
     host, _, port = raw.rpartition(":")

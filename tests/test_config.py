@@ -26,6 +26,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "client_jwt_key_file": ("/srv/key.pem", "/srv/key.pem"),
     "client_jwt_audience": ("push", "push"),
     "allow_anonymous_clients": ("true", True),
+    "allowed_origins": ("https://example.org,*", ("https://example.org", "*")),
     "log_format": ("json", "json"),
     "log_level": ("warn", "warn"),
     "max_node_outbox_bytes": ("99999999", 99_999_999),
@@ -361,6 +362,19 @@ class ClosedByDefaultTests(LoadTestCase):
             self.assertTrue(sentence.startswith(f"--api: {endpoint} can be reached from other machines"), sentence)
             self.assertIn("set --api-key", sentence)
             self.load(PUSH_API=endpoint, PUSH_API_KEYS=KEY)
+
+    def test_clients_come_in_at_the_api_only_where_they_might_anyway(self) -> None:
+        afar = {"PUSH_API": "tcp:8080", "PUSH_API_KEYS": "backend:push+read:" + "0" * 64}
+        self.assertTrue(self.load().has_clients_at_api)
+        self.assertFalse(self.load(**afar).has_clients_at_api)
+        self.assertTrue(self.load(**afar, PUSH_ALLOW_ANONYMOUS_CLIENTS="true").has_clients_at_api)
+        self.assertTrue(self.load(**afar, PUSH_CLIENT_JWT_KEY_FILE="/srv/key").has_clients_at_api)
+
+    def test_an_origin_has_no_path(self) -> None:
+        for origin in ("*", "null", "https://example.org", "http://10.0.0.7:3000"):
+            self.assertEqual(self.load(PUSH_ALLOWED_ORIGINS=origin).allowed_origins, (origin,))
+        for origin in ("example.org", "https://example.org/", "https://me@example.org", "https://", "http://x:99999"):
+            self.assertIn("PUSH_ALLOWED_ORIGINS: must be an origin", self.refusal(PUSH_ALLOWED_ORIGINS=origin))
 
     def test_an_endpoint_of_a_kind_that_only_a_plug_in_may_know_needs_credentials(self) -> None:
         for endpoint in ("odd:7000", "odd:7000:interface=127.0.0.1"):

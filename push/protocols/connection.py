@@ -78,6 +78,12 @@ class SessionConnection(QueuedWrites):
     def _is_open(self) -> None:
         """The session is open: larger frames may come."""
 
+    # What a transport of messages may say otherwise
+
+    def _farewell(self, reason: Disconnect, *, say_so: bool) -> bytes:
+        """The last bytes that are written: the DISCONNECT, if it is to be said why."""
+        return self._encode(ServerSession.goodbye(reason)) if say_so else b""
+
     # IConnection
 
     @property
@@ -325,8 +331,7 @@ class SessionConnection(QueuedWrites):
         if self._paused:
             self._in_transport_bytes += len(last)  # it counts on until the transport is gone
         self._drop_queue()
-        if say_so:
-            last += self._encode(ServerSession.goodbye(reason))
+        last += self._farewell(reason, say_so=say_so)
         self._host.closing(self, reason, by_peer)
         transport.unregisterProducer()  # a paused producer would keep the socket open for ever
         if last:

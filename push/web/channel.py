@@ -7,7 +7,7 @@ comes is dropped until the client has had time to read the answer.
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
@@ -37,6 +37,7 @@ class ApiChannel(HTTPChannel):
     _refused = False
     _streaming = False
     _held = False
+    _changed_to: IProtocol | None = None
     _lingering: IDelayedCall | None = None
     _going_on: IDelayedCall | None = None
     _turn_began_s = 0.0
@@ -47,6 +48,9 @@ class ApiChannel(HTTPChannel):
 
         One that stays silent is given up by the idle timeout.
         """
+        if self._changed_to is not None:
+            self._changed_to.dataReceived(data)
+            return
         if self._refused:
             return
         if not self._answering:
@@ -94,8 +98,10 @@ class ApiChannel(HTTPChannel):
         super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:
-        """A part of the body came."""
-        if not self._refused:
+        """A part of the body came, or what follows the request by which the protocol was changed."""
+        if self._changed_to is not None:
+            self._changed_to.dataReceived(data)
+        elif not self._refused:
             super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
@@ -150,6 +156,21 @@ class ApiChannel(HTTPChannel):
         self.transport.resumeProducing()
         if self._buffer:
             self.dataReceived(b"")
+
+    def change_protocol(self, response: bytes, protocol: IProtocol) -> None:
+        """Speak HTTP no more: what comes is for another protocol, which has the transport from now on.
+
+        Args:
+            response: the head that says so.
+            protocol: not connected yet.
+        """
+        self.setTimeout(None)
+        self.requests.clear()
+        self.site.connection_closed(self)  # it is no connection of the API any more
+        self.transport.unregisterProducer()
+        self.transport.write(response)
+        self._changed_to = protocol
+        protocol.makeConnection(self.transport)
 
     def stop(self) -> None:
         """The server stops: close as soon as what is being answered is."""
@@ -245,7 +266,10 @@ class ApiChannel(HTTPChannel):
         if self._going_on is not None:
             self._going_on.cancel()
             self._going_on = None
-        self.site.connection_closed(self)
+        if self._changed_to is None:
+            self.site.connection_closed(self)
+        else:
+            self._changed_to.connectionLost(reason)
         super().connectionLost(reason)
 
 

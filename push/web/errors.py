@@ -13,6 +13,7 @@ from push.errors import (
     MethodNotAllowed,
     PushError,
     Unavailable,
+    UpgradeRequired,
 )
 from push.web import schemas
 
@@ -125,4 +126,6 @@ def headers(error: PushError) -> list[tuple[bytes, bytes]]:
         found.append((b"WWW-Authenticate", b'Bearer realm="push"'))
     if isinstance(error, NoSuchMethodHere):
         found.append((b"Allow", ", ".join(sorted(error.allowed)).encode()))
+    if isinstance(error, UpgradeRequired):
+        found += [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Version", b"13")]
     return found

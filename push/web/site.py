@@ -1,13 +1,13 @@
 """Puts the HTTP API together. Importing this imports klein, and that installs the reactor."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
-from push.ipush import IAllocation, IDraining, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe
+from push.ipush import IAllocation, IDraining, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe, IUpgrade
 from push.web.api_site import ApiSite
 from push.web.auth import Admission
 from push.web.health import HealthRoutes
@@ -24,6 +24,7 @@ from push.web.routes_nodes import NodeRoutes
 from push.web.routes_receipts import ReceiptRoutes
 from push.web.routes_tokens import TokenRoutes
 from push.web.settings import ApiSettings
+from push.web.upgrades import Upgrades
 
 
 def build_site(
@@ -40,6 +41,7 @@ def build_site(
     clock: IReactorTime,
     now_ms: Callable[[], int],
     random_bytes: Callable[[int], bytes] = os.urandom,
+    upgrades: Mapping[str, IUpgrade] | None = None,
 ) -> ApiSite:
     """Build the HTTP API, ready to be listened with.
 
@@ -56,6 +58,7 @@ def build_site(
         clock: the reactor, or what stands for it.
         now_ms: milliseconds since 1970.
         random_bytes: makes ids of requests unlike those of other processes.
+        upgrades: path → the protocol that a connection can change to there.
 
     Returns:
         The factory of its connections.
@@ -84,7 +87,7 @@ def build_site(
 
     return ApiSite(
         api.klein(routes).resource(),
-        fixed=api.fixed(routes),
+        fixed=api.fixed(routes) | Upgrades(upgrades or {}, measure).fixed(),
         streams=api.streams(routes),
         clock=clock,
         settings=settings,

@@ -28,6 +28,7 @@ from push.ipush import (
     IReadiness,
     IRouter,
     ISubscribe,
+    IUpgrade,
 )
 from push.model import (
     Check,
@@ -381,6 +382,7 @@ class World:
     clock: Any = field(default_factory=Clock)
     settings: dict[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    upgrades: dict[str, IUpgrade] = field(default_factory=dict)
     now_ms: int = 1_800_000_000_000
 
     def __post_init__(self) -> None:
@@ -413,6 +415,7 @@ class World:
             clock=self.clock,
             now_ms=lambda: self.now_ms,
             random_bytes=bytes,
+            upgrades=self.upgrades,
         )
 
     def connect(self, host: str = "127.0.0.1") -> Connection:

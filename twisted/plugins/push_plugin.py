@@ -7,4 +7,5 @@ from push.transports.lean import LeanParser
 
 push = ServiceMaker("push", "push.tap", "A push and messaging server.", "push")
 framed = LazyWireProtocol("framed", "push.protocols.framed:FramedWireProtocol")
+websocket = LazyWireProtocol("websocket", "push.protocols.websocket.plugin:WebSocketWireProtocol")
 lean = LeanParser()
