@@ -213,6 +213,6 @@ def make_connector(
         now_ms=lambda: int(clock.seconds() * 1000),
         version="test",
         elsewhere=elsewhere,
-        fraction=Random(1).random,  # noqa: S311: a test is to be the same each time
+        fraction=Random(1).random,  # noqa: S311
     )
     return connector, subscribe, store
