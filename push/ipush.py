@@ -11,6 +11,7 @@ from zope.interface import Attribute, Interface
 
 from push.errors import PushError
 from push.model import (
+    BusPlace,
     CacheChanges,
     Check,
     ConnectionLimits,
@@ -840,8 +841,8 @@ class ILeases(Interface):
 class IBusListener(Interface):
     """Gets what is published. Must not block nor raise."""
 
-    def received(data: bytes) -> None:
-        """Something was published."""
+    def received(place: BusPlace, data: bytes | None) -> None:
+        """Something was published, and this is its place; None: nothing was, and this is the place of the last."""
 
     def resumed() -> None:
         """From now on what is published comes in; of what was published before, any part may be missing."""
@@ -851,9 +852,10 @@ class IBusListener(Interface):
 
 
 class IBroadcastBus(Interface):
-    """Brings bytes to all nodes at once, each at most once: what is lost is lost, and for others to find out.
+    """Brings bytes to all nodes at once, each at most once: what is lost is lost, and for listeners to find out.
 
-    Order: what one node publishes arrives in the order of its calls; at all nodes, everything in the same order.
+    Order: what one node publishes arrives in the order of its calls; at all nodes, everything in the same order, which
+    is that of its places. The last few are kept in a log.
     """
 
     is_listening: bool = Attribute("Whether what is published comes in now, as far as is known.")
@@ -870,6 +872,23 @@ class IBroadcastBus(Interface):
         Raises:
             Unavailable: it was not published, or that is not known.
         """
+
+    def beat() -> Awaitable[None]:
+        """Have all listeners told the place of what was published last: who hears nothing then is deaf.
+
+        Raises:
+            Unavailable: they may not be told.
+        """
+
+    def since(place: BusPlace) -> Awaitable[Sequence[tuple[BusPlace, bytes]]]:
+        """What the log has that was published after this, in order; all that it has, where it is counted anew.
+
+        Raises:
+            Unavailable: it cannot be asked.
+        """
+
+    def renew() -> None:
+        """This node is deaf, though it seems to listen: end its subscription, and make another."""
 
 
 class IAuthenticator(Interface):

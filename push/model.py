@@ -95,6 +95,18 @@ class Lease:
     details: bytes
 
 
+class BusPlace(msgspec.Struct, frozen=True, gc=False):
+    """Where something stands among all that is published on a bus.
+
+    Attributes:
+        epoch: since when it is counted; another one, where what was counted is lost.
+        number: counted from 1 in each epoch, without gaps; 0 for nothing yet.
+    """
+
+    epoch: int
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
     """All that is known of a token.

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from push.errors import PushError
 from push.ipush import IBroadcastBus, IBusListener, ILeases, ISessionDirectory
-from push.model import Lease, Opening, Registration
+from push.model import BusPlace, Lease, Opening, Registration
 
 
 @implementer(ISessionDirectory)
@@ -155,10 +155,23 @@ class MemoryLeases:
 
 
 class MemoryChannel:
-    """What the buses of several nodes have in common."""
+    """What the buses of several nodes have in common.
+
+    Attributes:
+        log: what was published in this epoch; a test may take from it what is forgotten.
+    """
 
     def __init__(self) -> None:
         self.buses: list[MemoryBus] = []
+        self.epoch = 1
+        self.number = 0
+        self.log: dict[int, bytes] = {}
+
+    def lose(self) -> None:
+        """Begin anew, with nothing."""
+        self.epoch += 1
+        self.number = 0
+        self.log.clear()
 
 
 @implementer(IBroadcastBus)
@@ -169,14 +182,16 @@ class MemoryBus:
         channel: shared with others.
 
     Attributes:
-        failure: what publishing fails with, where a test sets it.
-        is_deaf: whether what is published is lost, though the bus seems to listen.
+        failure: what every call fails with, where a test sets it.
+        is_deaf: whether what is published is lost, though the bus seems to listen; until it is renewed.
+        renewals: how often it was.
     """
 
     def __init__(self, channel: MemoryChannel) -> None:
         self.failure: PushError | None = None
         self.is_deaf = False
         self.is_listening = True
+        self.renewals = 0
         self._listeners: list[IBusListener] = []
         self._channel = channel
         channel.buses.append(self)
@@ -191,12 +206,33 @@ class MemoryBus:
         """Publish something."""
         if self.failure is not None:
             return fail(self.failure)
-        connected = [bus for bus in self._channel.buses if bus.is_listening]
-        for bus in connected:
-            if not bus.is_deaf:
-                for listener in bus._listeners:
-                    listener.received(data)
-        return succeed(len(connected))
+        channel = self._channel
+        channel.number += 1
+        channel.log[channel.number] = data
+        return succeed(self._tell(data))
+
+    def beat(self) -> Deferred[None]:
+        """Have all listeners told the last place."""
+        if self.failure is not None:
+            return fail(self.failure)
+        self._tell(None)
+        return succeed(None)
+
+    def since(self, place: BusPlace) -> Deferred[Sequence[tuple[BusPlace, bytes]]]:
+        """What the log has after this."""
+        if self.failure is not None:
+            return fail(self.failure)
+        epoch, number = self._channel.epoch, self._channel.number
+        after = place.number if place.epoch == epoch and place.number <= number else 0
+        return succeed([(BusPlace(epoch, at), data) for at, data in self._channel.log.items() if at > after])
+
+    def renew(self) -> None:
+        """End the subscription, and make another."""
+        self.renewals += 1
+        if self.is_listening:
+            self.interrupt()
+            self.is_deaf = False
+            self.resume()
 
     def interrupt(self) -> None:
         """Cut the subscription."""
@@ -209,3 +245,11 @@ class MemoryBus:
         self.is_listening = True
         for listener in self._listeners:
             listener.resumed()
+
+    def _tell(self, data: bytes | None) -> int:
+        connected = [bus for bus in self._channel.buses if bus.is_listening]
+        for bus in connected:
+            if not bus.is_deaf:
+                for listener in bus._listeners:
+                    listener.received(BusPlace(self._channel.epoch, self._channel.number), data)
+        return len(connected)

@@ -8,7 +8,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.ipush import IBroadcastBus, IBusListener, ILeases, ISessionDirectory
-from push.model import Lease, Opening, Registration
+from push.model import BusPlace, Lease, Opening, Registration
 from tests.stores.contract import deferred
 
 EVERY_BYTE = bytes(range(256))
@@ -229,10 +229,12 @@ class Heard:
 
     def __init__(self) -> None:
         self.told: list[bytes | str] = []
+        self.places: list[BusPlace] = []
 
-    def received(self, data: bytes) -> None:
+    def received(self, place: BusPlace, data: bytes | None) -> None:
         """Something was published."""
-        self.told.append(data)
+        self.places.append(place)
+        self.told.append("beat" if data is None else data)
 
     def resumed(self) -> None:
         """It begins."""
@@ -290,3 +292,56 @@ class BroadcastBusContract:
         listener = Heard()
         bus.listen(listener)
         self.assertEqual(listener.told, ["resumed"])
+
+    async def listening(self, count: int) -> tuple[list[IBroadcastBus], list[Heard]]:
+        """Some buses that listen, and who listens to them."""
+        buses = [self.make_bus() for _ in range(count)]
+        listeners = [Heard() for _ in buses]
+        for bus, listener in zip(buses, listeners, strict=True):
+            bus.listen(listener)
+        await self.until(lambda: all(bus.is_listening for bus in buses))
+        return buses, listeners
+
+    async def test_places_are_counted_without_gaps_whoever_publishes(self) -> None:
+        buses, listeners = await self.listening(2)
+        await gatherResults([deferred(buses[at % 2].publish(b"%d" % at)) for at in range(10)])
+        await self.until(lambda: all(len(listener.places) == 10 for listener in listeners))
+        self.assertEqual(listeners[0].places, listeners[1].places)
+        self.assertEqual([place.number for place in listeners[0].places], list(range(1, 11)))
+        self.assertEqual(len({place.epoch for place in listeners[0].places}), 1)
+
+    async def test_beat_tells_everybody_the_place_of_the_last(self) -> None:
+        buses, listeners = await self.listening(2)
+        await buses[0].beat()
+        await buses[0].publish(b"x")
+        await buses[1].beat()
+        await self.until(lambda: all(len(listener.places) == 3 for listener in listeners))
+        for listener in listeners:
+            self.assertEqual(listener.told, ["resumed", "beat", b"x", "beat"])
+            self.assertEqual([place.number for place in listener.places], [0, 1, 1])
+
+    async def test_log_has_what_came_after_a_place(self) -> None:
+        (bus,), (listener,) = await self.listening(1)
+        await bus.beat()
+        await gatherResults([deferred(bus.publish(EVERY_BYTE + b"%d" % at)) for at in range(5)])
+        await self.until(lambda: len(listener.places) == 6)
+        start, *places = listener.places
+        expected = [(place, EVERY_BYTE + b"%d" % at) for at, place in enumerate(places)]
+        self.assertEqual(list(await bus.since(start)), expected)
+        self.assertEqual(list(await bus.since(places[2])), expected[3:])
+        self.assertEqual(list(await bus.since(places[-1])), [])
+
+    async def test_who_was_counted_otherwise_gets_all_of_the_log(self) -> None:
+        (bus,), (listener,) = await self.listening(1)
+        await bus.publish(b"x")
+        await self.until(lambda: len(listener.places) == 1)
+        (place,) = listener.places
+        for strange in (BusPlace(place.epoch - 1, 1), BusPlace(place.epoch, 7)):
+            self.assertEqual(list(await bus.since(strange)), [(place, b"x")])
+
+    async def test_renewed_bus_listens_again_and_says_that_something_may_be_missing(self) -> None:
+        (bus,), (listener,) = await self.listening(1)
+        bus.renew()
+        await self.until(lambda: listener.told[-2:] == ["interrupted", "resumed"])
+        await bus.publish(b"x")
+        await self.until(lambda: listener.told[-1] == b"x")

@@ -127,6 +127,11 @@ class Connection:
             self._connecting.stop().addCallback(lambda _: self._tell_stopped())
         return stopped
 
+    def renew(self) -> None:
+        """End the connection, because it does not do what it should, and make another."""
+        if self._protocol is not None:
+            self._protocol.transport.abortConnection()
+
     def call(self, *command: Value, is_patient: bool = False) -> "Deferred[Any]":
         """Ask something.
 

@@ -1,11 +1,11 @@
 """Tests of push.stores.redis.sessions, leases and bus: the contracts, and what happens when Redis is away or empty."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from push.errors import Unavailable
 from push.ipush import IBroadcastBus, ILeases, ISessionDirectory
-from push.model import Registration
-from push.stores.redis.bus import BroadcastBus
+from push.model import BusPlace, Registration
+from push.stores.redis.bus import LOG_BYTES, LOG_LENGTH, BroadcastBus
 from push.stores.redis.errors import AnswerLost
 from push.stores.redis.leases import MAX_DETAILS_BYTES, Leases
 from push.stores.redis.sessions import SessionDirectory
@@ -65,6 +65,34 @@ class RedisBroadcastBusTests(RedisCase, BroadcastBusContract):
         """Of one more process."""
         return BroadcastBus(self.make_redis())
 
+    async def test_log_is_bounded_in_length_and_in_bytes(self) -> None:
+        redis = self.make_redis()
+        bus, listener = BroadcastBus(redis), Heard()
+        bus.listen(listener)
+        await self.until(lambda: bus.is_listening)
+        await gatherResults([bus.publish(b"%d" % at) for at in range(LOG_LENGTH + 3)])
+        found = await bus.since(BusPlace(0, 0))
+        self.assertEqual([data for _, data in found], [b"%d" % at for at in range(3, LOG_LENGTH + 3)])
+        self.assertEqual(found[-1][0].number, LOG_LENGTH + 3)
+        large = bytes(LOG_BYTES // 3)
+        for _ in range(4):
+            await bus.publish(large)
+        self.assertEqual([data for _, data in await bus.since(BusPlace(0, 0))], [large] * 3)
+        await bus.publish(bytes(LOG_BYTES + 1))
+        self.assertEqual(await bus.since(BusPlace(0, 0)), [])
+        self.assertEqual(await redis.writes.call("HGET", redis.keys("broadcasts") + "last", "bytes"), b"0")
+
+    async def test_what_is_none_of_ours_is_not_taken_for_it(self) -> None:
+        redis = self.make_redis()
+        bus, listener = BroadcastBus(redis), Heard()
+        bus.listen(listener)
+        await self.until(lambda: bus.is_listening)
+        for strange in (b"", b"hello", b"1", b"x 1\ny", b"99999999999999999999 1\ny"):
+            await redis.writes.call("PUBLISH", redis.channel("broadcasts"), strange)
+        await bus.publish(b"x")
+        await self.until(lambda: b"x" in listener.told)
+        self.assertEqual(listener.told, ["resumed", b"x"])
+
 
 class LostTests(ServerCase):
     """A server that is frozen, killed, and comes back with nothing."""
@@ -99,8 +127,11 @@ class LostTests(ServerCase):
         await self.trouble(bus.publish(b"lost"))
         self.server.start()
         await self.until(lambda: bus.is_listening and self.redis.writes.is_up)
+        epoch = listener.places[0].epoch
         await bus.publish(b"2")
         await self.until(lambda: b"2" in listener.told)
+        self.assertGreater(listener.places[-1].epoch, epoch)
+        self.assertEqual(await bus.since(listener.places[0]), [(listener.places[-1], b"2")])
         self.assertEqual(listener.told, ["resumed", b"1", "interrupted", "resumed", b"2"])
 
     async def test_subscription_to_a_frozen_server_is_noticed_and_what_it_held_back_is_not_taken_for_new(self) -> None:
