@@ -148,5 +148,12 @@ class Superseded(Unavailable):
     """Another node does this by now, or what this one knew is gone; nothing was accepted."""
 
 
+class Unheard(Unavailable):
+    """A broadcast that is to have come over the bus did not: its sender has it."""
+
+    reason = "UNHEARD"
+    retry = RETRY_NOW
+
+
 class StartError(Exception):
     """The server cannot start, e.g. a port is taken; `str()` says what and how to mend it."""

@@ -271,6 +271,13 @@ class IConnector(Interface):
             How many connections it was handed to, or will pull it, when that has been said to all of them.
         """
 
+    def bring(message_id: int) -> Awaitable[int]:
+        """Bring a message to every session open now, as `broadcast` does; its payload comes over the broadcast bus.
+
+        Raises:
+            Unheard: it has not come; nobody has got it.
+        """
+
     def refill(tokens: Sequence[str]) -> Awaitable[None]:
         """The cache has something for these tokens that was not delivered here: pull it, where they are online."""
 
@@ -316,6 +323,7 @@ class ILinkedConnector(IConnector):
     """A connector in another process, for as long as the link to it lasts; calls fail with Unavailable after that."""
 
     waiting_bytes: int = Attribute("Bytes of messages that wait for the link.")
+    hears: bool = Attribute("Whether what is published on the broadcast bus comes in there.")
     probe: IProbe = Attribute("Its client of itself.")
 
     def samples() -> Awaitable[Sequence[Sample]]:
@@ -327,6 +335,19 @@ class INodes(Interface):
 
     def connectors() -> Mapping[str, IConnector]:
         """Address → connector, for all that are alive now."""
+
+
+class IBroadcasting(Interface):
+    """The way of one message to everybody on several connectors."""
+
+    def broadcast(
+        message_id: int, payload: bytes | None, is_logged: bool, connectors: Sequence[IConnector]
+    ) -> Sequence[Awaitable[int]]:
+        """Begin it on each of them, as IConnector.broadcast does.
+
+        Returns:
+            For each connector how many connections it was handed to; or what went wrong there.
+        """
 
 
 class IPlaces(Interface):
@@ -880,8 +901,11 @@ class IBroadcastBus(Interface):
             Unavailable: they may not be told.
         """
 
-    def since(place: BusPlace) -> Awaitable[Sequence[tuple[BusPlace, bytes]]]:
-        """What the log has that was published after this, in order; all that it has, where it is counted anew.
+    def since(place: BusPlace) -> Awaitable[tuple[BusPlace, Sequence[bytes]]]:
+        """What the log has that was published after this; all that it has, where that is not in its count.
+
+        Returns:
+            The place of what was published last, and the last of all that was, up to it, in order.
 
         Raises:
             Unavailable: it cannot be asked.

@@ -218,13 +218,14 @@ class MemoryBus:
         self._tell(None)
         return succeed(None)
 
-    def since(self, place: BusPlace) -> Deferred[Sequence[tuple[BusPlace, bytes]]]:
+    def since(self, place: BusPlace) -> Deferred[tuple[BusPlace, Sequence[bytes]]]:
         """What the log has after this."""
         if self.failure is not None:
             return fail(self.failure)
         epoch, number = self._channel.epoch, self._channel.number
         after = place.number if place.epoch == epoch and place.number <= number else 0
-        return succeed([(BusPlace(epoch, at), data) for at, data in self._channel.log.items() if at > after])
+        found = [data for at, data in self._channel.log.items() if at > after]
+        return succeed((BusPlace(epoch, number), found))
 
     def renew(self) -> None:
         """End the subscription, and make another."""

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.errors import PushError, RateLimited, Unavailable
+from push.errors import PushError, RateLimited, Unavailable, Unheard
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, IPulling, ISubscribe
 from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
 from push.protocols.wire.answers import NodeAddress
@@ -21,6 +21,7 @@ from push.rates import TokenBucket
 from push.services.broadcast import Broadcaster
 from push.services.connections import FULL, Connections
 from push.services.delivering import Delivering
+from push.services.heard import Heard
 from push.services.log_places import LogPlaces, logged_up_to
 from push.services.measures import ConnectorMeasures
 from push.services.moving import Moving
@@ -31,6 +32,8 @@ from push.services.tasks import Tasks
 from push.services.turns import Flusher, Slices
 
 _REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
+# Sessions that begin to pull in one turn.
+_STRIDE = 64
 _SHUTTING_DOWN = "this connector is shutting down"
 
 
@@ -87,7 +90,7 @@ class Connector:
         self._flusher = Flusher(clock)
         # See IConnectionHost. Called once for each message: the call in between would be felt.
         self.mark_dirty = self._flusher.mark
-        slices = Slices(clock)
+        slices = self._slices = Slices(clock)
         self._broadcaster = Broadcaster(
             connections=self.connections.with_session,
             flusher=self._flusher,
@@ -122,6 +125,8 @@ class Connector:
             fraction=fraction,
             now_s=clock.seconds,
         )
+        # What came over the broadcast bus, where there is one.
+        self.heard: Heard | None = None
         self._is_leaving = False
         # Nobody who still has something to read is cut before this.
         self._drain_until_s = 0.0
@@ -214,8 +219,25 @@ class Connector:
     async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
         """See IConnector."""
         began_s = self._clock.seconds()
+        if self.heard is not None:
+            self.heard.brought(message_id)
         sent = await self._delivering.broadcast(message_id, payload, is_logged)
         self.log_places.has_moved |= is_logged
+        self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
+        return sent
+
+    async def bring(self, message_id: int) -> int:
+        """See IConnector."""
+        heard = self.heard
+        if heard is None:
+            raise Unheard("this connector does not listen to the broadcast bus")
+        if heard.is_brought(message_id):  # its turn comes so late that it went without
+            return 0
+        began_s = self._clock.seconds()
+        try:
+            sent = await self._delivering.bring(message_id, lambda: heard.payload(message_id))
+        finally:
+            heard.brought(message_id)  # or it will be, by who is told now that it was not heard
         self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
         return sent
 
@@ -289,6 +311,15 @@ class Connector:
                     why = "nothing was heard for longer than the promised interval"
                 connection.disconnect(Disconnect(CloseCode.IDLE, why, "backoff"))
 
+    def hear(self, max_bytes: int) -> Heard:
+        """Take part in what is published on a broadcast bus: what comes over it is to be given to what is returned."""
+        self.heard = Heard(clock=self._clock, max_bytes=max_bytes, bring=self._bring_unturned)
+        return self.heard
+
+    def resynchronise(self) -> None:
+        """Something may have been missed: have all sessions pull what is kept for them."""
+        self.tasks.spawn("bringing sessions up to date", self._resynchronise())
+
     def has_elsewhere(self) -> bool:
         """Whether clients can be sent anywhere else now."""
         return bool(self._elsewhere())
@@ -309,6 +340,19 @@ class Connector:
         yield from self.measures.samples()
 
     # Inside
+
+    def _bring_unturned(self, message_id: int, payload: bytes) -> None:
+        self.tasks.spawn("a broadcast without a turn", self._broadcast(message_id, payload))
+
+    async def _broadcast(self, message_id: int, payload: bytes) -> None:
+        await self._delivering.broadcast(message_id, payload)
+
+    async def _resynchronise(self) -> None:
+        for position, connection in enumerate(self.connections.with_session()):
+            if connection.registration is not None:
+                connection.fall_behind()
+            if position % _STRIDE == _STRIDE - 1:
+                await self._slices.turn()
 
     async def _open(self, connection: IConnection, request: SubRequest) -> None:
         interval_ms: int | None = held_interval_ms(request.interval_ms, self.limits.default_interval_ms)

@@ -3,7 +3,7 @@
 Must not import adapters, stores or web.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.defer import DeferredLock
 
@@ -78,6 +78,23 @@ class Delivering:
                 order.release()
         else:
             passed = self._broadcaster.publish(message_id, payload, is_logged)
+        return await passed
+
+    async def bring(self, message_id: int, payload: Callable[[], Awaitable[bytes]]) -> int:
+        """Bring a message to every session, when its payload is there: all that is begun later waits for that.
+
+        Args:
+            message_id: its id.
+            payload: asked for when it is its turn; what that raises is raised.
+
+        Returns:
+            How many connections it was handed to.
+        """
+        await self._order.acquire()
+        try:
+            passed = self._broadcaster.publish(message_id, await payload())
+        finally:
+            self._order.release()
         return await passed
 
     async def _deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:

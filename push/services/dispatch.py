@@ -4,13 +4,13 @@ Collected request by request without awaiting anything, then made in order: the 
 comes online meanwhile finds it there. Must not import adapters, stores or web.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred
 
 from push.errors import PushError
-from push.ipush import ICache, IConnector, IReceipts, ISubscribe
+from push.ipush import IBroadcasting, ICache, IConnector, IReceipts, ISubscribe
 from push.model import (
     Delivery,
     DeliveryReport,
@@ -42,6 +42,7 @@ class Dispatch:
         subscribe: says who has come online meanwhile.
         receipts: is told what becomes of messages.
         measures: counts it.
+        broadcasting: the way to everybody.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Dispatch:
         subscribe: ISubscribe,
         receipts: IReceipts,
         measures: RoutingMeasures,
+        broadcasting: IBroadcasting,
     ) -> None:
         self._requests = requests
         self._connectors = connectors
         self._receipts = receipts
         self._measures = measures
+        self._broadcasting = broadcasting
         self._results = Results(requests)
         self._keeps = Keeps(cache=cache, receipts=receipts, results=self._results)
         # For each connector what it is to deliver, and whose that is.
@@ -154,11 +157,13 @@ class Dispatch:
         # others have logged may come to its connectors in another order.
         progress.is_pulled = self._is_shared or (place is not None and place.position != progress.message_id)
 
-    async def broadcast(self, progress: Progress, connectors: Iterable[IConnector]) -> None:
+    async def broadcast(self, progress: Progress, connectors: Sequence[IConnector]) -> None:
         """Start a broadcast behind what has been begun."""
         self._tell_counted(progress, 0)
-        for connector in connectors:
-            self._made.append(Deferred.fromCoroutine(self._broadcast(progress, connector)))
+        payload = None if progress.is_pulled and progress.is_logged else progress.request.payload  # as in _call
+        begun = self._broadcasting.broadcast(progress.message_id, payload, progress.is_logged, connectors)
+        for connector, sending in zip(connectors, begun, strict=True):
+            self._made.append(Deferred.fromCoroutine(self._broadcast(progress, connector, sending)))
 
     async def begin_calls(self) -> None:
         """Start what has been collected so far: first the cache, then the connectors, each of which keeps its order."""
@@ -376,10 +381,9 @@ class Dispatch:
         for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
             self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
 
-    async def _broadcast(self, progress: Progress, connector: IConnector) -> None:
-        payload = None if progress.is_pulled and progress.is_logged else progress.request.payload
+    async def _broadcast(self, progress: Progress, connector: IConnector, sending: Awaitable[int]) -> None:
         try:
-            sent = await connector.broadcast(progress.message_id, payload, progress.is_logged)
+            sent = await sending
         except PushError as error:
             if progress.is_logged:
                 self._bringing.lost_connector(connector.address)

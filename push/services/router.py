@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from push.errors import NotFound, PushError, Unavailable, Unregistered
-from push.ipush import ICache, IConnector, IMeasured, INodes, IReceipts, IRouter, ISubscribe
+from push.ipush import IBroadcasting, ICache, IConnector, IMeasured, INodes, IReceipts, IRouter, ISubscribe
 from push.model import (
     PLAIN,
     Everybody,
@@ -25,6 +25,7 @@ from push.model import (
     ToTokens,
     ToUids,
 )
+from push.services.broadcasting import EachByItself
 from push.services.dispatch import Dispatch
 from push.services.ids import MessageIds
 from push.services.progress import Progress, begins_ms
@@ -47,16 +48,25 @@ class Router:
         cache: keeps what is to survive.
         receipts: is told what becomes of messages.
         ids: gives out message ids.
+        broadcasting: the way to everybody; None: to each connector by itself.
     """
 
     def __init__(
-        self, *, subscribe: ISubscribe, nodes: INodes, cache: ICache, receipts: IReceipts, ids: MessageIds
+        self,
+        *,
+        subscribe: ISubscribe,
+        nodes: INodes,
+        cache: ICache,
+        receipts: IReceipts,
+        ids: MessageIds,
+        broadcasting: IBroadcasting | None = None,
     ) -> None:
         self._subscribe = subscribe
         self._nodes = nodes
         self._cache = cache
         self._receipts = receipts
         self._ids = ids
+        self._broadcasting = EachByItself() if broadcasting is None else broadcasting
         self._measures = RoutingMeasures()
         # Held from where a message to an audience gets its id until it is on its way behind all that are older in the
         # log: a connection takes what it has been sent of the log for all there is up to that id.
@@ -177,6 +187,7 @@ class Router:
             subscribe=self._subscribe,
             receipts=self._receipts,
             measures=self._measures,
+            broadcasting=self._broadcasting,
         )
 
     async def _located_again(self, requests: Sequence[PushRequest], of_uids: Mapping[str, tuple[str, ...]]) -> Located:

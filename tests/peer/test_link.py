@@ -11,7 +11,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.errors import PermissionDenied, PushError, Unavailable
+from push.errors import PermissionDenied, PushError, Unavailable, Unheard
 from push.ipush import IConnector, ISubscribe
 from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Registration, TagQuery
 from push.protocols.peer.envelopes import MAJOR, Hello, encode
@@ -477,6 +477,30 @@ class ConnectorTests(LinkCase):
         self.assertEqual(client.goodbye(), {})
         self.run_call(self.worker.remote.replaced([registration]))
         self.assertEqual(client.goodbye()["code"], CloseCode.REPLACED)
+
+    def test_what_comes_over_the_bus_has_its_turn_in_the_stream(self) -> None:
+        client, answer = self.worker.client()
+        remote = self.worker.remote
+        self.assertIsInstance(self.failure_of(remote.bring(1)), Unheard)  # it does not listen
+        heard = self.worker.connector.hear(1_000)
+        before = Deferred.fromCoroutine(_awaited(remote.deliver([Delivery(2, b"before", (answer["token"],))])))
+        brought = Deferred.fromCoroutine(_awaited(remote.bring(3)))
+        after = Deferred.fromCoroutine(_awaited(remote.deliver([Delivery(4, b"after", (answer["token"],))])))
+        self.worker.settle()
+        self.assertEqual(client.pushes(), [b"before"])
+        heard.put(3, b"all")
+        self.worker.settle()
+        self.assertEqual(client.pushes(), [b"all", b"after"])
+        self.assertEqual(self.successResultOf(brought), 1)
+        for each in (before, after):
+            self.assertEqual(self.successResultOf(each).sent, [1])
+
+    def test_a_connector_says_whether_it_hears(self) -> None:
+        self.assertFalse(self.worker.remote.hears)
+        for said, hears in ((b"1", True), (b"", False)):
+            assert self.worker.link is not None
+            self.run_call(self.worker.link.call("hears", said))
+            self.assertIs(self.worker.remote.hears, hears)
 
     def test_drain_begins_and_ends_there(self) -> None:
         self.run_call(self.worker.remote.drain(5.0))

@@ -106,6 +106,10 @@ class FakeConnector:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")
 
+    def bring(self, message_id: int) -> Awaitable[int]:
+        """Not called by the API."""
+        raise AssertionError("the API delivers nothing itself")
+
     def refill(self, tokens: Sequence[str]) -> Awaitable[None]:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")

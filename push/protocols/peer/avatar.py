@@ -70,6 +70,7 @@ class ConnectorAvatar(pb.Avatar):
         self._arrived = arrived
         self._ready = ready
         self._link: Link | None = None
+        self._connector: RemoteConnector | None = None
         self._answering: Answering | None = None
 
     def perspective_hello(self, data: object) -> bytes:
@@ -89,7 +90,7 @@ class ConnectorAvatar(pb.Avatar):
         self._answering = Answering(sessions.answer, link=link, clock=self._clock)
         # First of all that its end causes: whoever looks from then on finds none of its sessions.
         link.when_lost(sessions.lost)
-        connector = RemoteConnector(self._name, link, max_waiting_bytes=self._max_waiting_bytes)
+        connector = self._connector = RemoteConnector(self._name, link, max_waiting_bytes=self._max_waiting_bytes)
         self._mind.broker.is_known()
         self._arrived(Arrival(connector, link, hello))
         return encode(Welcome(MAJOR, MINOR))
@@ -104,6 +105,14 @@ class ConnectorAvatar(pb.Avatar):
         as_bytes(data)
         self._greeted()
         self._ready(self._name)
+        return b""
+
+    def perspective_hears(self, data: object) -> bytes:
+        """The connector says whether it hears what is published on the broadcast bus: b"1", or nothing."""
+        hears = as_bytes(data) == b"1"
+        self._greeted()
+        if self._connector is not None:
+            self._connector.hears = hears
         return b""
 
     def perspective_ask(self, data: object) -> bytes:

@@ -150,9 +150,12 @@ class ConnectorDoor(pb.Referenceable):
     def _broadcast(self, message: ToEverybody) -> None:
         self._broadcasts += 1
         number = self._broadcasts
-        done = Deferred.fromCoroutine(
-            _awaited(self._connector.broadcast(message.message_id, message.payload, message.is_logged))
-        )
+        connector = self._connector
+        if message.is_on_bus:
+            begun = connector.bring(message.message_id)
+        else:
+            begun = connector.broadcast(message.message_id, message.payload, message.is_logged)
+        done = Deferred.fromCoroutine(_awaited(begun))
         done.addCallbacks(
             lambda sent: self._through(Passed(number, sent)),
             lambda failure: self._through(Passed(number, 0, trouble_of(self._expected(failure)))),

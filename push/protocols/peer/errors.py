@@ -15,6 +15,7 @@ from push.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    Unheard,
     Unregistered,
 )
 
@@ -32,6 +33,7 @@ _BY_REASON: Mapping[str, type[PushError]] = {
         TooLarge,
         Unauthenticated,
         Unavailable,
+        Unheard,
         Unregistered,
     )
 }

@@ -27,6 +27,7 @@ from push.protocols.wire.batches import (
     KEPT,
     LOGGED,
     MAX_TOKENS,
+    ON_BUS,
     PULLED,
     AllSent,
     read_reports,
@@ -75,6 +76,9 @@ class RemoteConnector:
         address: its unique name.
         link: to it.
         max_waiting_bytes: of messages that wait for the link; with more, calls fail with Unavailable.
+
+    Attributes:
+        hears: see ILinkedConnector; whoever knows says so.
     """
 
     def __init__(self, address: str, link: Link, *, max_waiting_bytes: int) -> None:
@@ -86,6 +90,7 @@ class RemoteConnector:
         self._broadcasts: dict[int, Deferred[int]] = {}
         self._last_broadcast = 0
         self._is_asking = False
+        self.hears = False
         self.probe: IProbe = RemoteProbe(link)
         link.when_lost(self._lost)
 
@@ -116,12 +121,15 @@ class RemoteConnector:
             if self._link.is_lost or not is_logged:
                 raise
             payload = None
-        self._last_broadcast += 1
-        done = self._broadcasts[self._last_broadcast] = Deferred()
         flags = (LOGGED if is_logged else 0) | (PULLED if payload is None else 0)
-        self._pieces.put(write_to_everybody(message_id, payload or b"", flags))
-        self._ask_passed()
-        return await done
+        return await self._to_everybody(write_to_everybody(message_id, payload or b"", flags))
+
+    async def bring(self, message_id: int) -> int:
+        """See IConnector."""
+        self._check_room()
+        if len(self._broadcasts) >= MAX_BROADCASTS:
+            raise Unavailable("too many broadcasts are on their way to this connector", retry_after_s=1.0)
+        return await self._to_everybody(write_to_everybody(message_id, b"", ON_BUS))
 
     async def kick(self, token: str, reason: Disconnect) -> bool:
         """See IConnector."""
@@ -148,6 +156,14 @@ class RemoteConnector:
     async def samples(self) -> Sequence[Sample]:
         """What the node has measured of itself."""
         return _SAMPLES.read(await self._link.call("samples"))
+
+    def _to_everybody(self, frame: bytes) -> "Deferred[int]":
+        self._last_broadcast += 1
+        done: Deferred[int] = Deferred()
+        self._broadcasts[self._last_broadcast] = done
+        self._pieces.put(frame)
+        self._ask_passed()
+        return done
 
     def _send(self, data: bytes) -> "Deferred[bytes]":
         return self._link.call("deliver", data, limit_s=DELIVER_LIMIT_S)

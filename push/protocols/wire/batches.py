@@ -30,6 +30,7 @@ BORROWS = 8  # this frame has the payload of the one before, and none of its own
 PULLED = 16  # it has no payload: it is pulled from the cache, in its turn
 PLACED = 32  # it says where it stands among all that is kept
 OWNED = 64  # it is meant for one user
+ON_BUS = 128  # for everybody, and its payload comes over the broadcast bus
 
 # The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
 FAILED = 255
@@ -60,12 +61,13 @@ class ToTokens(NamedTuple):
 
 
 class ToEverybody(NamedTuple):
-    """A message for every session. `payload` None: it is pulled."""
+    """A message for every session. `payload` None: it is pulled, or comes over the bus."""
 
     message_id: int
     payload: bytes | None
     is_kept: bool
     is_logged: bool
+    is_on_bus: bool = False
 
 
 class AllSent(NamedTuple):
@@ -226,8 +228,8 @@ class BatchReader(Generic[D]):
                 raise ValueError("a frame for everybody is too short")
             message_id, flags = _ALL_HEAD.unpack_from(body)
             payload = self._payload(body, _ALL_HEAD.size, flags)
-            given = None if flags & PULLED else payload
-            return ToEverybody(message_id, given, bool(flags & KEPT), bool(flags & LOGGED))
+            given = None if flags & (PULLED | ON_BUS) else payload
+            return ToEverybody(message_id, given, bool(flags & KEPT), bool(flags & LOGGED), bool(flags & ON_BUS))
         if signal != Signal.PUSH:
             raise ValueError(f"a frame between nodes has signal {signal}")
         if len(body) < _HEAD.size:

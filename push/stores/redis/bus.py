@@ -11,7 +11,9 @@ Keys, behind `PREFIX:{broadcasts}:`
 | `last` | hash | `epoch`, `number` of what was published last, `bytes` of the log |
 | `log` | list | what was published last, the newest at the end, at most LOG_LENGTH and LOG_BYTES |
 
-An epoch is named by its beginning, in microseconds since 1970 on the clock of Redis. The script that gives out a number also publishes, so numbers come in their order everywhere.
+An epoch is named by its beginning, in microseconds since 1970 on the clock of Redis.
+
+The script that gives out a number also publishes, so numbers come in their order everywhere.
 """
 
 import re
@@ -120,10 +122,10 @@ class BroadcastBus:
         """Have all listeners told the place of what was published last."""
         return self._redis.writes.run(_BEAT, self._keys, [self._channel]).addCallback(lambda _: None)
 
-    def since(self, place: BusPlace) -> "Deferred[Sequence[tuple[BusPlace, bytes]]]":
+    def since(self, place: BusPlace) -> "Deferred[tuple[BusPlace, Sequence[bytes]]]":
         """What the log has that was published after this."""
         asked = self._redis.reads.run(_SINCE, self._keys, [place.epoch, place.number])
-        return asked.addCallback(_entries)
+        return asked.addCallback(lambda answer: (BusPlace(int(answer[0]), answer[1]), answer[2]))
 
     def renew(self) -> None:
         """Make the subscription anew."""
@@ -150,9 +152,3 @@ class BroadcastBus:
     def _interrupted(self) -> None:
         for listener in self._listeners:
             listener.interrupted()
-
-
-def _entries(answer: tuple[bytes, int, list[bytes]]) -> list[tuple[BusPlace, bytes]]:
-    epoch, number, found = int(answer[0]), answer[1], answer[2]
-    first = number - len(found) + 1
-    return [(BusPlace(epoch, first + at), data) for at, data in enumerate(found)]
