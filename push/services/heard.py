@@ -8,12 +8,15 @@ does not come, because the link is broken, the payload is brought without one. M
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from push.errors import Unheard
+
+T = TypeVar("T")
 
 # What a turn waits for its payload, which is on its way between two neighbours, before whoever sent it is asked. All
 # that comes behind it waits as well.
@@ -97,18 +100,14 @@ class Heard:
         self._turns[message_id] = heard
         heard.addTimeout(PAYLOAD_LIMIT_S, self._clock)
         heard.addErrback(self._in_vain, message_id)
-        self._clock.callLater(PAYLOAD_LIMIT_S / 3, self._look, message_id)
-        return heard
+        look = self._clock.callLater(PAYLOAD_LIMIT_S / 3, lambda: self.missing())
+        return heard.addBoth(_without, look)
 
     def sweep(self) -> None:
         """Bring what has waited for its turn for too long. To be called every second."""
         now_s = self._clock.seconds()
         while self._waiting and next(iter(self._waiting.values())).until_s <= now_s:
             self._bring_oldest()
-
-    def _look(self, message_id: int) -> None:
-        if message_id in self._turns:
-            self.missing()
 
     def _in_vain(self, failure: Failure, message_id: int) -> Failure:
         failure.trap(TimeoutError)
@@ -128,6 +127,13 @@ class Heard:
             return None
         self._waiting_bytes -= len(waiting.payload)
         return waiting.payload
+
+
+def _without(result: T, look: IDelayedCall) -> T:
+    """It is decided: there is no need to look any more."""
+    if look.active():
+        look.cancel()
+    return result
 
 
 def _nothing() -> None:
