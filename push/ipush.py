@@ -329,6 +329,9 @@ class ILinkedConnector(IConnector):
     def samples() -> Awaitable[Sequence[Sample]]:
         """What its process has measured."""
 
+    def link_samples() -> Iterable[Sample]:
+        """How the link to it does, with its name."""
+
 
 class INodes(Interface):
     """Which connectors there are."""

@@ -88,11 +88,10 @@ class WorkerNodes(Service):
 
     def samples(self) -> Iterable[Sample]:
         """The numbers of the workers as last fetched, each with its name; and those of the links to them."""
-        for name, samples in self._samples.items():
+        for samples in self._samples.values():
             yield from samples
-            waiting = self._connectors[name].waiting_bytes
-            label = (("node", name),)
-            yield Sample("push_link_waiting_bytes", "gauge", "Bytes of messages that wait for a link.", waiting, label)
+        for connector in self._connectors.values():
+            yield from connector.link_samples()
 
     def _pull(self) -> None:
         for name in list(self._serving):

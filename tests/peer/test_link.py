@@ -495,6 +495,28 @@ class ConnectorTests(LinkCase):
         for each in (before, after):
             self.assertEqual(self.successResultOf(each).sent, [1])
 
+    def test_how_the_link_does_is_counted(self) -> None:
+        def numbers() -> dict[str, Any]:
+            found = list(self.worker.remote.link_samples())
+            self.assertEqual({sample.labels for sample in found}, {(("node", NAME),)})
+            return {sample.name.removeprefix("push_link_"): sample.value for sample in found}
+
+        before = numbers()["calls_total"]
+        self.run_call(self.worker.remote.node())
+        asked = Deferred.fromCoroutine(_awaited(self.worker.remote.node()))
+        self.assertEqual((numbers()["calls_total"] - before, numbers()["unanswered"]), (2, 1))
+        self.worker.settle()
+        self.successResultOf(asked)
+        self.assertEqual((numbers()["unanswered"], numbers()["failures_total"]), (0, 0))
+        asked = Deferred.fromCoroutine(_awaited(self.worker.remote.node()))
+        self.worker.clock.advance(PULSE_INTERVAL_S)
+        self.worker.settle()
+        self.successResultOf(asked)
+        self.house.arrived[NAME].link.lose("a test")
+        self.worker.cable.server_transport.stream.clear()
+        self.worker.settle()
+        self.assertEqual(numbers()["unanswered"], 0)
+
     def test_a_connector_says_whether_it_hears(self) -> None:
         self.assertFalse(self.worker.remote.hears)
         for said, hears in ((b"1", True), (b"", False)):

@@ -92,6 +92,10 @@ class Linked:
         """See ILinkedConnector."""
         return succeed(())
 
+    def link_samples(self) -> Any:
+        """See ILinkedConnector."""
+        return ()
+
 
 class Place:
     """A connector with a client, its ear, and the router's link to it."""

@@ -3,7 +3,7 @@
 Must not import services, stores or web.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from push.errors import PushError
+from push.model import Sample
 from push.protocols.peer.errors import CallMalformed, LinkLost, as_call_failed, from_remote
 
 CALL_LIMIT_S = 10.0
@@ -39,6 +40,9 @@ class Link:
     Attributes:
         is_lost: whether it is over; for ever.
         before_call: called before each call: what has to arrive there first.
+        calls: how many were made, those of the pulse included.
+        failures: how many of these failed.
+        pulse_s: how long the peer took to answer the last look whether it is there, in seconds; 0 before the first.
     """
 
     _log = Logger()
@@ -55,6 +59,10 @@ class Link:
         self.name = name
         self.is_lost = False
         self.before_call: Callable[[], None] = _nothing
+        self.calls = 0
+        self.failures = 0
+        self.pulse_s = 0.0
+        self._unanswered = 0
         self._reference = reference
         self._clock = clock
         self._pulse_limit_s = pulse_limit_s
@@ -97,9 +105,21 @@ class Link:
             called: Deferred[Any] = self._reference.callRemote(method, data)
         except pb.DeadReferenceError:
             return fail(LinkLost(self._why))
+        self.calls += 1
+        self._unanswered += 1
         called.addTimeout(limit_s, self._clock)
         called.addCallbacks(self._checked, self._translated, errbackArgs=(limit_s,))
         return called
+
+    def samples(self) -> Iterable[Sample]:
+        """How it does, with the peer's name."""
+        labels = (("node", self.name),)
+        yield Sample("push_link_calls_total", "counter", "Calls over a link.", self.calls, labels)
+        yield Sample("push_link_failures_total", "counter", "Calls over a link that failed.", self.failures, labels)
+        yield Sample("push_link_unanswered", "gauge", "Calls not answered yet.", self._unanswered, labels)
+        yield Sample(
+            "push_link_pulse_seconds", "gauge", "How long the peer took to say it is there.", self.pulse_s, labels
+        )
 
     def lose(self, why: str) -> None:
         """End it here and now."""
@@ -142,6 +162,7 @@ class Link:
         self.send("ping", limit_s=self._pulse_limit_s).addCallbacks(self._beaten, self._missed)
 
     def _beaten(self, _: bytes) -> None:
+        self.pulse_s = self._clock.seconds() - self._beaten_s
         self._is_beating = False
 
     def _missed(self, failure: Failure) -> None:
@@ -152,12 +173,15 @@ class Link:
             self.lose(failure.getErrorMessage())
 
     def _checked(self, answer: object) -> bytes:
+        self._unanswered -= 1
         if type(answer) is not bytes:
             raise PushError(f"{self.name} answered a call with something else than bytes")
         return answer
 
     def _translated(self, failure: Failure, limit_s: float) -> Failure:
         """What Perspective Broker and the time limit make of failures, as errors of ours."""
+        self._unanswered -= 1
+        self.failures += 1
         if isinstance(failure, pb.CopiedFailure):
             kind = failure.type
             name = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else str(kind)

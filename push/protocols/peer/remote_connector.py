@@ -6,7 +6,7 @@ its way, so that a broadcast to very many holds up nothing else.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,6 +156,12 @@ class RemoteConnector:
     async def samples(self) -> Sequence[Sample]:
         """What the node has measured of itself."""
         return _SAMPLES.read(await self._link.call("samples"))
+
+    def link_samples(self) -> Iterable[Sample]:
+        """See ILinkedConnector."""
+        label = (("node", self.address),)
+        yield from self._link.samples()
+        yield Sample("push_link_waiting_bytes", "gauge", "Bytes that wait for a link.", self.waiting_bytes, label)
 
     def _to_everybody(self, frame: bytes) -> "Deferred[int]":
         self._last_broadcast += 1
