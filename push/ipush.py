@@ -472,10 +472,18 @@ class IPulling(Interface):
         """
 
     def acknowledged(batch: Sequence[tuple[str, Sequence[int]]]) -> Awaitable[None]:
-        """Clients have messages: (token, message ids). What is not kept for that token is ignored."""
+        """Clients have messages: (token, message ids). What is not kept for that token is ignored.
+
+        Raises:
+            Unavailable: that may not be known: say it again.
+        """
 
     def handed(batch: Sequence[tuple[str, Sequence[int]]]) -> Awaitable[None]:
-        """Messages were handed to live connections of clients that do not acknowledge: as good as acknowledged."""
+        """Messages were handed to live connections of clients that do not acknowledge: as good as acknowledged.
+
+        Raises:
+            Unavailable: as above.
+        """
 
     def moved(positions: Sequence[tuple[str, int]]) -> Awaitable[None]:
         """Tokens have all logged broadcasts up to these places. On disk soon: at the latest with the next commit."""

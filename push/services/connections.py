@@ -13,10 +13,29 @@ from push.protocols.wire.signals import CloseCode
 # Connections over a limit are kept just long enough to be told so, and no more than this many at once.
 MAX_UNWELCOME = 256
 _RETRY_AFTER_S = 30.0
+# More sessions than are being opened at once.
+MAX_OVERTAKEN = 10_000
 FULL = Disconnect(
     CloseCode.OVERLOAD, "this connector has no room for another connection", RETRY_BACKOFF, _RETRY_AFTER_S
 )
 _CROWD = Disconnect(CloseCode.OVERLOAD, "too many connections from this address", RETRY_BACKOFF, _RETRY_AFTER_S)
+
+
+class Overtaken:
+    """Sessions that were replaced before the answer to their opening came. They never come back, so none is wrong."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[str, int] = {}
+
+    def note(self, registration: Registration) -> None:
+        """This one is over, and all before it."""
+        self._epochs[registration.token] = max(registration.epoch, self._epochs.pop(registration.token, 0))
+        if len(self._epochs) > MAX_OVERTAKEN:
+            del self._epochs[next(iter(self._epochs))]
+
+    def has(self, registration: Registration) -> bool:
+        """Whether this one is over."""
+        return self._epochs.get(registration.token, -1) >= registration.epoch
 
 
 class Connections:

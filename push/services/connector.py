@@ -5,6 +5,7 @@ not import adapters, stores or web.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,7 +20,7 @@ from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import CloseCode
 from push.rates import TokenBucket
 from push.services.broadcast import Broadcaster
-from push.services.connections import FULL, Connections
+from push.services.connections import FULL, Connections, Overtaken
 from push.services.delivering import Delivering
 from push.services.heard import Heard
 from push.services.log_places import LogPlaces, logged_up_to
@@ -104,15 +105,16 @@ class Connector:
         self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
         # Sessions that are being opened; a connection that ends meanwhile leaves, and is not opened.
         self._opening: set[IConnection] = set()
+        self._overtaken = Overtaken()
         # Connections that are over: when to abort what is left of them, and why they ended.
         self._closing: dict[IConnection, tuple[float, str]] = {}
         self._ceiling = Ceiling(max_bytes=limits.max_node_outbox_bytes, connections=self.connections.with_session)
         # See IConnectionHost.
         self.outbox_grew = self._ceiling.grew
         self._reports = Reports(cache=cache, clock=clock, tasks=self.tasks)
-        self._replays = Replays(cache=cache, reports=self._reports, clock=clock, tasks=self.tasks)
+        self.replays = Replays(cache=cache, reports=self._reports, clock=clock, tasks=self.tasks)
         # See IConnectionHost.
-        self.wants_more = self._replays.wants_more
+        self.wants_more = self.replays.wants_more
         self.log_places = LogPlaces(
             cache=cache, connections=self.connections.with_session, slices=slices, tasks=self.tasks
         )
@@ -263,6 +265,8 @@ class Connector:
             held = None if connection is None else connection.registration
             if connection is not None and held is not None and held.epoch <= registration.epoch:
                 connection.disconnect(_REPLACED)
+            elif self._opening:
+                self._overtaken.note(registration)  # it may be the answer that is still on its way
 
     async def drain(self, sessions_per_s: float | None) -> None:
         """See IConnector."""
@@ -294,7 +298,7 @@ class Connector:
             connection.broadcast_number = self._broadcaster.latest
         connection.opened(registration, interval_ms, self._now_ms())
         if self._cache.has(registration.token) and connection.registration is registration:
-            self._replays.begin(connection)
+            self.replays.begin(connection)
         if replaced is not None:
             replaced.disconnect(_REPLACED)
 
@@ -335,7 +339,7 @@ class Connector:
         yield Sample("push_connections", "gauge", "Open connections.", len(self.connections))
         yield Sample("push_sessions", "gauge", "Open sessions.", self.connections.sessions)
         yield Sample("push_outbox_bytes", "gauge", "Bytes that wait for clients to read.", self._ceiling.waiting_bytes)
-        yield Sample("push_sessions_behind", "gauge", "Sessions that are being brought up to date.", len(self._replays))
+        yield Sample("push_sessions_behind", "gauge", "Sessions that are being brought up to date.", len(self.replays))
         yield Sample("push_moved_total", "counter", "Sessions told to go elsewhere (drain).", self.moving.moved)
         yield from self.measures.samples()
 
@@ -375,6 +379,10 @@ class Connector:
             await self._abandon(registration)
             return
         self._opening.discard(connection)
+        holder = self.connections.by_token.get(registration.token)
+        if self._overtaken.has(registration) or (holder is not None and _is_newer(holder, registration)):
+            connection.disconnect(_REPLACED)
+            return
         self.measures.opened += 1
         self.attach(connection, registration, interval_ms)
 
@@ -383,11 +391,12 @@ class Connector:
         await self._subscribe.closed([registration])
         holder = self.connections.by_token.get(registration.token)
         if holder is not None and holder.registration is not None:
-            await self._subscribe.reopened([holder.registration])
+            with suppress(PushError):  # where sessions are kept elsewhere, it is found to be missing (SessionKeeper)
+                await self._subscribe.reopened([holder.registration])
 
     def _end_session(self, connection: IConnection) -> None:
         self._opening.discard(connection)
-        self._replays.forget(connection)
+        self.replays.forget(connection)
         registration = self.connections.unbind(connection)
         if registration is not None:
             self._reports.flush()
@@ -405,6 +414,11 @@ class Connector:
 
     async def _moved(self, token: str, log_position: int) -> None:
         await self._cache.moved([(token, log_position)])
+
+
+def _is_newer(holder: IConnection, registration: Registration) -> bool:
+    """Whether a token's session is newer than one whose opening was answered only now."""
+    return holder.registration is not None and holder.registration.epoch > registration.epoch
 
 
 def _shortened(token: str) -> str:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from push.errors import PushError
+from push.errors import PushError, Unavailable
 from push.ipush import IFloorStore
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
@@ -26,7 +26,7 @@ _SEQUENCES = 1 << _NODE_SHIFT
 # killed again and again does not drift away from the time of day.
 RESERVE_MS = 10_000
 RESERVE_AHEAD_MS = 1_000
-_FLOOR = "message_id_ms"
+FLOOR = "message_id_ms"
 
 
 def accepted_ms(message_id: int) -> int:
@@ -45,6 +45,7 @@ class MessageIds:
     Args:
         node: 0-1023, this node's number.
         now_ms: milliseconds since 1970 on the wall clock.
+        is_held: whether the number is this node's in this moment, where nodes get their numbers for a time.
 
     Attributes:
         is_ready: whether ids may be given out: not before the floor of earlier runs is known.
@@ -52,14 +53,29 @@ class MessageIds:
         last_ms: the milliseconds of the newest id.
     """
 
-    def __init__(self, *, node: int, now_ms: Callable[[], int]) -> None:
-        if not 0 <= node <= MAX_NODE:
-            raise ValueError(f"node must be 0 to {MAX_NODE}, not {node}")
-        self._node_bits = node << _NODE_SHIFT
+    def __init__(self, *, node: int, now_ms: Callable[[], int], is_held: Callable[[], bool] | None = None) -> None:
+        self._node_bits = 0
+        self.renumber(node)
+        self._is_held = is_held
         self.now_ms = now_ms
         self._sequence = 0
         self.last_ms = EPOCH_MS
-        self.is_ready = False
+        self._is_ready = False
+
+    @property
+    def is_ready(self) -> bool:
+        """See Attributes."""
+        return self._is_ready and (self._is_held is None or self._is_held())
+
+    @is_ready.setter
+    def is_ready(self, is_ready: bool) -> None:
+        self._is_ready = is_ready
+
+    def renumber(self, node: int) -> None:
+        """Give out ids of this node from now on."""
+        if not 0 <= node <= MAX_NODE:
+            raise ValueError(f"node must be 0 to {MAX_NODE}, not {node}")
+        self._node_bits = node << _NODE_SHIFT
 
     def raise_floor(self, floor_ms: int) -> None:
         """Make every further id later than this."""
@@ -68,7 +84,11 @@ class MessageIds:
             self._sequence = 0
 
     def take(self, count: int) -> list[int]:
-        """The next ids, at one look at the clock; in order, as `next` gives them."""
+        """The next ids, at one look at the clock; in order, as `next` gives them.
+
+        Raises:
+            Unavailable: the node's number is not its own any more.
+        """
         if count <= 0:
             return []
         first = self.next()
@@ -80,7 +100,13 @@ class MessageIds:
         return [*range(first, first + left_in_ms), *self.take(count - left_in_ms)]
 
     def next(self) -> int:
-        """The next id, greater than any before. Runs ahead of the clock rather than repeat."""
+        """The next id, greater than any before. Runs ahead of the clock rather than repeat.
+
+        Raises:
+            Unavailable: the node's number is not its own any more.
+        """
+        if self._is_held is not None and not self._is_held():
+            raise Unavailable("this node has no number for message ids now", retry_after_s=1.0)
         now_ms = self.now_ms()
         if now_ms > self.last_ms:
             self.last_ms = now_ms
@@ -102,6 +128,7 @@ class IdFloor(Service):
         clock: for the interval.
         tasks: runs the writes.
         loaded: told the floor, in milliseconds since 1970, before ids are given out.
+        name: of the floor.
     """
 
     _log = Logger()
@@ -114,33 +141,38 @@ class IdFloor(Service):
         clock: IReactorTime,
         tasks: Tasks,
         loaded: Callable[[int], None] = lambda floor_ms: None,
+        name: str = FLOOR,
     ) -> None:
         self._ids = ids
         self._store = store
         self._tasks = tasks
         self._loaded = loaded
+        self._name = name
         self._written_ms = 0
+        self._is_over = False
         self._is_busy = False
         self._has_failed = False
         self._periodic = Periodic("keeping message ids growing", self._look, interval_s=1.0, clock=clock)
 
     async def load(self) -> None:
         """Read the floor and reserve the next stretch; ids may be given out after this."""
-        floor_ms = await self._store.floor(_FLOOR)
+        floor_ms = await self._store.floor(self._name)
         self._ids.raise_floor(floor_ms)
         self._loaded(floor_ms)
         await self._reserve()
-        self._ids.is_ready = True
+        if not self._is_over:
+            self._ids.is_ready = True
 
     def startService(self) -> None:
         """Load it, and begin to keep it ahead."""
         super().startService()
+        self._is_over = False
         self._periodic.startService()
         self._look()
 
     async def _reserve(self) -> None:
         wanted_ms = max(self._ids.last_ms + RESERVE_AHEAD_MS, self._ids.now_ms() + RESERVE_MS)
-        await self._store.raise_floor(_FLOOR, wanted_ms)
+        await self._store.raise_floor(self._name, wanted_ms)
         self._written_ms = wanted_ms
 
     def _look(self) -> None:
@@ -172,5 +204,6 @@ class IdFloor(Service):
     def stopService(self) -> "Deferred[None]":
         """Stop; fires when nothing is being written any more."""
         super().stopService()
+        self._is_over = True
         self._periodic.stopService()
         return self._tasks.settled()

@@ -55,6 +55,7 @@ class Replays:
         self._tasks = tasks
         self._replays: dict[IConnection, _Replay] = {}
         self._awake: dict[IConnection, None] = {}
+        self._held: set[IConnection] = set()
 
     def __len__(self) -> int:
         """How many connections are behind."""
@@ -78,6 +79,18 @@ class Replays:
         """Its session is over."""
         self._replays.pop(connection, None)
         self._awake.pop(connection, None)
+        self._held.discard(connection)
+
+    def hold(self, connection: IConnection) -> None:
+        """Others may not know where this one is: from now on it stays behind, until it is let go."""
+        connection.fall_behind()
+        self._held.add(connection)
+
+    def let_go(self, connection: IConnection) -> None:
+        """Others know where it is: it gets what was kept for it meanwhile, and then what is newer."""
+        if connection in self._held:
+            self._held.discard(connection)
+            connection.fall_behind()
 
     def _wake(self, connection: IConnection) -> None:
         if not self._awake:
@@ -88,7 +101,7 @@ class Replays:
         awake, self._awake = self._awake, {}
         for connection in awake:
             replay = self._replays.get(connection)
-            if replay is not None and not replay.is_pulling:
+            if replay is not None and not replay.is_pulling and connection not in self._held:
                 self._step(connection, replay)
 
     def _step(self, connection: IConnection, replay: _Replay) -> None:
@@ -139,6 +152,9 @@ class Replays:
         replay.is_pulling = False
         if self._replays.get(connection) is not replay:
             return
+        if connection in self._held:
+            replay.has_more = True  # what was found before may not be all
+            return
         replay.page.extend(kept for kept in page.messages if kept.message_id not in had)
         replay.cursor = page.cursor
         replay.position = page.position
@@ -150,5 +166,5 @@ class Replays:
 
     def _again(self, connection: IConnection, replay: _Replay) -> None:
         replay.is_pulling = False
-        if self._replays.get(connection) is replay:
+        if self._replays.get(connection) is replay and connection not in self._held:
             self._step(connection, replay)

@@ -3,12 +3,19 @@
 Must not import adapters, stores or web.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.interfaces import IReactorTime
 
+from push.errors import PushError
 from push.ipush import IPulling
 from push.services.tasks import Tasks
+
+_Batch = list[tuple[str, Sequence[int]]]
+
+RETRY_S = 1.0
+# While the cache is away. What is forgotten of it comes again, to the next sessions.
+MAX_WAITING = 100_000
 
 
 class Reports:
@@ -24,8 +31,8 @@ class Reports:
         self._cache = cache
         self._clock = clock
         self._tasks = tasks
-        self._acknowledged: list[tuple[str, Sequence[int]]] = []
-        self._handed: list[tuple[str, Sequence[int]]] = []
+        self._acknowledged: _Batch = []
+        self._handed: _Batch = []
         self._is_due = False
 
     def acknowledged(self, token: str, message_ids: Sequence[int]) -> None:
@@ -44,10 +51,29 @@ class Reports:
         """Tell what there is now: before anything is asked of the cache that depends on it."""
         if self._acknowledged:
             batch, self._acknowledged = self._acknowledged, []
-            self._tasks.spawn("reporting acknowledgements", _done(self._cache.acknowledged(batch)))
+            self._tasks.spawn("reporting acknowledgements", self._tell_acknowledged(batch))
         if self._handed:
             batch, self._handed = self._handed, []
-            self._tasks.spawn("reporting deliveries", _done(self._cache.handed(batch)))
+            self._tasks.spawn("reporting deliveries", self._tell_handed(batch))
+
+    async def _tell_acknowledged(self, batch: _Batch) -> None:
+        try:
+            await self._cache.acknowledged(batch)
+        except PushError:
+            self._acknowledged = self._again(batch, self._acknowledged)
+
+    async def _tell_handed(self, batch: _Batch) -> None:
+        try:
+            await self._cache.handed(batch)
+        except PushError:
+            self._handed = self._again(batch, self._handed)
+
+    def _again(self, batch: _Batch, later: _Batch) -> _Batch:
+        """What the cache could not be told now: it is told before anything is pulled, and after a while."""
+        if not self._is_due:
+            self._is_due = True
+            self._clock.callLater(RETRY_S, self._turn)
+        return (batch + later)[-MAX_WAITING:]
 
     def _wait(self) -> None:
         self._is_due = True
@@ -56,7 +82,3 @@ class Reports:
     def _turn(self) -> None:
         self._is_due = False
         self.flush()
-
-
-async def _done(call: Awaitable[None]) -> None:
-    await call

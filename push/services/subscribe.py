@@ -9,22 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from zope.interface import implementer
 
-from push.errors import PermissionDenied, PushError, Unauthenticated, Unavailable
+from push.errors import PushError
 from push.ipush import IAuthenticator, IMeasured, ISubscribe, ITokenStore
 from push.model import Located, Registration, Sample, TagQuery, TokenInfo
 from push.protocols.wire.messages import SubRequest
+from push.services.admission import Admission
 
-# 128 bits, 32 hexadecimal characters: docs/protocol.md, "Opening a session".
-TOKEN_BYTES = 16
 # Epochs are microseconds of the clock where it can be helped, one more than the last where not: only a thousand
 # sessions a millisecond would make them run ahead of it. Below 2^53, so that they stay exact where numbers are doubles.
 _EPOCHS_PER_MS = 1_000
-
-_OUTCOMES: Mapping[type[PushError], str] = {
-    Unauthenticated: "unauthenticated",
-    PermissionDenied: "denied",
-    Unavailable: "unavailable",
-}
 
 
 @implementer(ISubscribe, IMeasured)
@@ -53,37 +46,26 @@ class Subscribe:
         replaced: Callable[[Registration], None] = lambda registration: None,
     ) -> None:
         self._store = store
-        self._authenticator = authenticator
+        self._admission = Admission(store=store, authenticator=authenticator, now_ms=now_ms, random_bytes=random_bytes)
         self._now_ms = now_ms
-        self._random_bytes = random_bytes
         self._replaced = replaced
         self._online: dict[str, Registration] = {}
         self._last_epoch = 0
-        self._subs = dict.fromkeys(("opened", *_OUTCOMES.values()), 0)
 
     async def open(self, request: SubRequest, connector: str) -> Registration:
         """See ISubscribe."""
         try:
-            info = await self._store.register(
-                request.token or self._new_token(),
-                self._uid(request),
-                request.device,
-                request.tags,
-                self._now_ms(),
-                owner_only=self._authenticator.required,
-            )
+            info = await self._admission.register(request)
         except PushError as error:
-            outcome = _OUTCOMES.get(type(error))
-            if outcome is not None:
-                self._subs[outcome] += 1
+            self._admission.refused(error)
             raise
-        self._subs["opened"] += 1
+        self._admission.opened()
         # Nothing is awaited from here on: of two sessions, the one that is found is the one with the greater epoch.
         return self._put_online(info.token, info.uid, connector, acks=bool(request.ack))
 
     async def lend(self, connector: str) -> Registration:
         """See ISubscribe."""
-        return self._put_online(self._new_token(), None, connector, acks=False)
+        return self._put_online(self._admission.new_token(), None, connector, acks=False)
 
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
@@ -156,19 +138,7 @@ class Subscribe:
         """See IMeasured."""
         yield Sample("push_tokens", "gauge", "Registered tokens.", self._store.count())
         yield Sample("push_tokens_online", "gauge", "Tokens with an open session.", len(self._online))
-        for outcome, times in self._subs.items():
-            yield Sample("push_subs_total", "counter", "Requests for a session.", times, (("outcome", outcome),))
-
-    def _new_token(self) -> str:
-        return self._random_bytes(TOKEN_BYTES).hex()
-
-    def _uid(self, request: SubRequest) -> str | None:
-        proven = self._authenticator.uid_of(request.auth)
-        if proven is None:
-            return request.uid
-        if request.uid not in (None, proven):
-            raise PermissionDenied("the uid is not the one that the credential is for")
-        return proven
+        yield from self._admission.samples()
 
     def _put_online(self, token: str, uid: str | None, connector: str, *, acks: bool) -> Registration:
         now_ms = self._now_ms()

@@ -4,7 +4,7 @@ A connector keeps nothing, cancels nothing and schedules nothing: those are the 
 is. Must not import services or stores.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from zope.interface import implementer
@@ -60,25 +60,21 @@ class RemoteCache:
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See IPulling."""
         for some in _split(batch):
-            await _told(self._asking.ask(Acknowledged(some), _NOTHING))
+            await self._asking.ask(Acknowledged(some), _NOTHING)
 
     async def handed(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See IPulling."""
         for some in _split(batch):
-            await _told(self._asking.ask(Handed(some), _NOTHING))
+            await self._asking.ask(Handed(some), _NOTHING)
 
     async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
         """See IPulling."""
         for start in range(0, len(positions), MAX_TOKENS):
-            await _told(self._asking.ask(Moved(tuple(positions[start : start + MAX_TOKENS])), _NOTHING))
+            with suppress(LinkLost):  # what the cache was not told comes again, to the next sessions of these tokens
+                await self._asking.ask(Moved(tuple(positions[start : start + MAX_TOKENS])), _NOTHING)
 
 
 def _split(batch: Sequence[tuple[str, Sequence[int]]]) -> list[tuple[tuple[str, tuple[int, ...]], ...]]:
     """A batch with ids that can be, in parts that an envelope has room for."""
     sane = tuple((token, tuple(each for each in ids if each <= _MAX_ID)) for token, ids in batch)
     return [sane[start : start + MAX_TOKENS] for start in range(0, len(sane), MAX_TOKENS)]
-
-
-async def _told(telling: Awaitable[None]) -> None:
-    with suppress(LinkLost):  # what the cache was not told comes again, to the next sessions of these tokens
-        await telling

@@ -1,0 +1,168 @@
+"""Keeps what others know of a connector's sessions true, where it is kept elsewhere and may be lost there.
+
+While others may not know a session, messages for its token are cached, and nobody tells this connector: so it is held
+behind until they know it again, and then gets what was cached before anything newer. Must not import adapters, stores
+or web.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from push.errors import PushError
+from push.ipush import IConnection, IPulling, ISubscribe
+from push.model import Registration
+from push.services.connector import Connector
+from push.services.periodic import Periodic
+from push.services.tasks import Tasks
+from push.services.turns import Slices
+
+# Every session is looked up that often: a look-up among a thousand costs 2 µs (docs/redis.md), so 100,000 sessions take
+# less than a hundredth of a core.
+LOOK_S = 30.0
+RETRY_S = 1.0
+_AT_ONCE = 1_000
+
+
+class SessionKeeper(Service):
+    """Of one connector.
+
+    Args:
+        connector: whose sessions.
+        subscribe: where they are known.
+        cache: has what waits for them.
+        clock: for the intervals.
+    """
+
+    _log = Logger()
+
+    def __init__(self, *, connector: Connector, subscribe: ISubscribe, cache: IPulling, clock: IReactorTime) -> None:
+        self._connector = connector
+        self._subscribe = subscribe
+        self._cache = cache
+        self._slices = Slices(clock)
+        self.tasks = Tasks()
+        # Sessions that others may not know.
+        self._held: dict[IConnection, None] = {}
+        self._may_reopen = True
+        self._times_lost = 0
+        self._times_moved = 0
+        self._busy: set[str] = set()
+        self._looks = Periodic("looking at sessions", self._look, interval_s=LOOK_S, clock=clock)
+
+    def startService(self) -> None:
+        """Begin to look, now and then, whether all sessions are known."""
+        super().startService()
+        self._looks.startService()
+
+    def stopService(self) -> None:
+        """End."""
+        super().stopService()
+        self._looks.stopService()
+
+    @property
+    def held(self) -> int:
+        """How many sessions others may not know."""
+        return len(self._held)
+
+    def lost(self) -> None:
+        """This connector may count as dead by now, and its sessions as offline; to be called before it is back."""
+        self._may_reopen = False
+        self._times_lost += 1
+        for connection in self._connector.connections.with_session():
+            self._held[connection] = None
+            self._connector.replays.hold(connection)
+
+    def back(self) -> None:
+        """This connector counts as alive: its sessions are made known again."""
+        self._may_reopen = True
+        self._alone("making sessions known again", self._reopen)
+
+    def cache_moved(self) -> None:
+        """The cache is elsewhere by now, or was out of reach: who has something there, and was not told, pulls it."""
+        self._times_moved += 1
+        self._alone("asking the cache who has something there", self._ask_cache)
+
+    def _look(self) -> None:
+        if self._may_reopen:
+            self._alone("looking at sessions", self._compare)
+
+    def _alone(self, what: str, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+        if what not in self._busy:
+            self._busy.add(what)
+            self.tasks.spawn(what, self._once(what, work))
+
+    async def _once(self, what: str, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+        try:
+            await work()
+        finally:
+            self._busy.discard(what)
+
+    async def _reopen(self) -> None:
+        count = len(self._held)
+        while self._held and self._may_reopen:
+            some = [each for each, _ in zip(self._held, range(_AT_ONCE), strict=False)]
+            times = self._times_lost
+            try:
+                await self._subscribe.reopened(self._registrations(some))
+            except PushError:
+                await self._slices.pause(RETRY_S)
+                continue
+            if times != self._times_lost:
+                continue
+            for connection in some:
+                del self._held[connection]
+                self._connector.replays.let_go(connection)
+        if count and not self._held:
+            self._log.info("{count} sessions are known again", count=count)
+
+    async def _compare(self) -> None:
+        """Look up all sessions; what others know otherwise is settled by the epochs."""
+        connections = self._connector.connections.with_session()
+        for start in range(0, len(connections), _AT_ONCE):
+            some = connections[start : start + _AT_ONCE]
+            try:
+                known = await self._subscribe.online([each.token for each in self._registrations(some)])
+                wrong = [each for each in self._registrations(some) if known.get(each.token) != each]
+                if wrong and self._may_reopen:
+                    await self._subscribe.reopened(wrong)
+            except PushError:
+                return  # the next look finds it
+            await self._slices.turn()
+
+    async def _ask_cache(self) -> None:
+        start = 0
+        times = self._times_moved
+        connections = self._connector.connections.with_session()
+        while start < len(connections):
+            by_token = {
+                each.registration.token: each
+                for each in connections[start : start + _AT_ONCE]
+                if each.registration is not None
+            }
+            try:
+                waiting: Iterable[str] = await self._cache.waiting(list(by_token))
+            except PushError:
+                await self._slices.pause(RETRY_S)
+                if not self.running:
+                    return
+                continue
+            for token in waiting:
+                by_token[token].fall_behind()
+            start += _AT_ONCE
+            if times != self._times_moved:
+                times, start, connections = self._times_moved, 0, self._connector.connections.with_session()
+            await self._slices.turn()
+
+    def _registrations(self, connections: Sequence[IConnection]) -> list[Registration]:
+        """Of those that still have their sessions."""
+        by_token = self._connector.connections.by_token
+        return [
+            each.registration
+            for each in connections
+            if each.registration is not None and by_token.get(each.registration.token) is each
+        ]

@@ -1,0 +1,92 @@
+"""Nodes that hold the cache in turn, over the same rows in memory."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from push.ipush import ILeases, INodes, ISubscribe
+from push.model import CacheLimits, Lease
+from push.services.cache.cache import Cache
+from push.services.cache_holder import CacheHolder, Term
+from push.services.ordered import OrderedServices
+from push.services.receipts import Receipts
+from tests.fakes_fence import FencedCacheStore, FencedReceiptStore, Guard
+from tests.fakes_store import MemoryCacheStore, MemoryFloorStore, MemoryReceiptStore
+
+
+class Rows:
+    """What holders share."""
+
+    def __init__(self) -> None:
+        self.cache, self.receipts, self.floors = MemoryCacheStore(), MemoryReceiptStore(), MemoryFloorStore()
+        self.cache_guard, self.receipt_guard = Guard(), Guard()
+
+
+def make_holder(
+    rows: Rows,
+    *,
+    leases: ILeases,
+    subscribe: ISubscribe,
+    nodes: INodes,
+    clock: IReactorTime,
+    now_ms: Any,
+    limits: CacheLimits | None = None,
+    wrap: Any = lambda store: store,
+) -> CacheHolder:
+    """A node that holds the cache, or stands by.
+
+    Args:
+        rows: what holders share.
+        leases: as CacheHolder.
+        subscribe: likewise.
+        nodes: likewise.
+        clock: likewise.
+        now_ms: likewise.
+        limits: of the cache.
+        wrap: makes the store that the cache has, of the real one.
+    """
+
+    def build(lease: Lease) -> Term:
+        receipt_store = FencedReceiptStore(rows.receipts, rows.receipt_guard)
+        receipts = Receipts(
+            store=receipt_store,
+            clock=clock,
+            now_ms=now_ms,
+            max_in_memory=10_000,
+            max_on_disk=10_000,
+            keep_s=86_400,
+        )
+        store = wrap(FencedCacheStore(rows.cache, rows.cache_guard))
+        cache = Cache(
+            store=store,
+            receipts=receipts,
+            subscribe=subscribe,
+            clock=clock,
+            now_ms=now_ms,
+            limits=limits or CacheLimits(),
+            is_shared=True,
+        )
+        service = OrderedServices()
+        receipts.setServiceParent(service)
+        cache.setServiceParent(service)
+        return Term(cache, receipts, service, (store, receipt_store))
+
+    return CacheHolder(
+        leases=leases,
+        build=build,
+        floors=rows.floors,
+        subscribe=subscribe,
+        nodes=nodes,
+        clock=clock,
+        now_ms=now_ms,
+    )
+
+
+def begun(work: Any) -> Deferred[Any]:
+    """Any awaitable, started."""
+
+    async def wait() -> Any:
+        return await work
+
+    return Deferred.fromCoroutine(wait())
