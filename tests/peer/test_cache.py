@@ -123,7 +123,7 @@ class CacheTests(SynchronousTestCase):
             self.settle()
         self.assertEqual(self.bodies(client), [b"one"])
 
-    def test_without_a_link_nothing_is_pulled_and_telling_is_no_failure(self) -> None:
+    def test_without_a_link_nothing_is_pulled_and_what_clients_have_is_to_be_told_again(self) -> None:
         assert self.worker.link is not None
         self.worker.link.lose("a test")
         registration = Registration("t", None, NAME, 1)
@@ -132,9 +132,10 @@ class CacheTests(SynchronousTestCase):
         for telling in (
             self.worker.cache.acknowledged([("t", [1])]),
             self.worker.cache.handed([("t", [1])]),
-            self.worker.cache.moved([("t", 1)]),
+            self.worker.cache.waiting(["t"]),
         ):
-            self.successResultOf(Deferred.fromCoroutine(_awaited(telling)))
+            self.failureResultOf(Deferred.fromCoroutine(_awaited(telling)), Unavailable)
+        self.successResultOf(Deferred.fromCoroutine(_awaited(self.worker.cache.moved([("t", 1)]))))
 
 
 async def _awaited(work: Any) -> Any:
