@@ -16,6 +16,7 @@ from push.ipush import IConnector, ISubscribe
 from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Registration, TagQuery
 from push.protocols.peer.envelopes import MAJOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
+from push.protocols.peer.hearing import Hearing
 from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
 from push.protocols.peer.login import LOGIN_LIMIT_S
 from push.protocols.wire.frames import ID
@@ -518,11 +519,28 @@ class ConnectorTests(LinkCase):
         self.assertEqual(numbers()["unanswered"], 0)
 
     def test_a_connector_says_whether_it_hears(self) -> None:
-        self.assertFalse(self.worker.remote.hears)
-        for said, hears in ((b"1", True), (b"", False)):
-            assert self.worker.link is not None
-            self.run_call(self.worker.link.call("hears", said))
-            self.assertIs(self.worker.remote.hears, hears)
+        hearing = Hearing()
+        link = self.worker.link
+        assert link is not None
+        for said in (False, True, False):
+            hearing.changed(said)
+            hearing.attach(link)
+            self.worker.settle()
+            self.assertIs(self.worker.remote.hears, said)
+
+    def test_a_link_that_comes_later_is_told_and_one_that_is_lost_is_not(self) -> None:
+        hearing = Hearing()
+        hearing.changed(True)
+        link = self.worker.link
+        assert link is not None
+        hearing.attach(link)
+        self.worker.settle()
+        self.assertTrue(self.worker.remote.hears)
+        calls = link.calls
+        link.close()
+        hearing.changed(False)
+        hearing.attach(link)
+        self.assertEqual(link.calls, calls)
 
     def test_drain_begins_and_ends_there(self) -> None:
         self.run_call(self.worker.remote.drain(5.0))
