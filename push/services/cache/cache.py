@@ -37,7 +37,7 @@ from push.services.cache.loading import Loading
 from push.services.cache.places import Places
 from push.services.cache.pulling import Pulling
 from push.services.cache.replies import Replies
-from push.services.cache.upkeep import TICK_S, Upkeep
+from push.services.cache.upkeep import SLICE_S, TICK_S, Upkeep
 from push.services.ids import accepted_ms
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
@@ -96,7 +96,12 @@ class Cache(Service):
             last_position=lambda: held.last_position,
         )
         self._upkeep = Upkeep(
-            store=store, held=held, commits=self._commits, tasks=self._tasks, slices=Slices(clock), now_ms=now_ms
+            store=store,
+            held=held,
+            commits=self._commits,
+            tasks=self._tasks,
+            slices=Slices(clock, SLICE_S),
+            now_ms=now_ms,
         )
         self._is_ready = False
         self._is_loading = False

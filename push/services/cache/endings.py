@@ -15,6 +15,8 @@ from push.services.cache.staging import LOG, Staging
 
 # How many tokens of one message are done in a step.
 CHUNK = 256
+# How many messages that are for one token each are looked at in a step.
+EXPIRED_CHUNK = 16
 
 
 class Endings:
@@ -68,16 +70,20 @@ class Endings:
 
     def expire(self, now_ms: int) -> Iterator[int]:
         """Forget what has expired, in steps; one at a time."""
-        for position in self._shelf.buckets.due(now_ms):
-            record = self._shelf.stored.get(position)
-            if record is None:
-                continue
-            if record.token:  # as nearly all
-                self._index.take(record.token, record.message_id)
-                self._end(record, record.token, Event.EXPIRED)
-                yield 1
-            else:
+        shelf, take = self._shelf, self._index.take
+        ended: list[tuple[int, str]] = []
+        for number, position in enumerate(shelf.buckets.due(now_ms), 1):
+            record = shelf.stored.get(position)
+            if record is not None and record.token:  # as nearly all
+                take(record.token, record.message_id)
+                self._release(record)
+                ended.append((record.message_id, record.token))
+            elif record is not None:
+                yield self._tell_expired(ended)
                 yield from self._drop(record, Event.EXPIRED)
+            if number % EXPIRED_CHUNK == 0:
+                yield self._tell_expired(ended)
+        yield self._tell_expired(ended)
 
     def forget(self, token: str) -> None:
         """Forget what is kept for a token."""
@@ -128,6 +134,12 @@ class Endings:
             return
         for message_id, token in ended:
             self._receipts.handed(message_id, (token,))
+
+    def _tell_expired(self, ended: list[tuple[int, str]]) -> int:
+        count = len(ended)
+        self._tell(tuple(ended), Event.EXPIRED)
+        ended.clear()
+        return count
 
     def _end(self, record: Record, token: str, event: Event, *, is_urgent: bool = False) -> None:
         """A message that was taken out of the index is over for this token."""

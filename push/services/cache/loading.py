@@ -3,6 +3,11 @@
 Must not import adapters, stores or web.
 """
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+
 from push.ipush import ICacheStore
 from push.services.cache.dues import Dues
 from push.services.cache.holdings import Holdings
@@ -10,6 +15,8 @@ from push.services.cache.holdings import Holdings
 # So many rows are taken in in 10 ms; with smaller pages the way into the thread and back takes as long as the rows
 # (measured 2026-11-23).
 PAGE = 5_000
+
+Result = TypeVar("Result")
 
 
 class Loading:
@@ -34,7 +41,10 @@ class Loading:
         Raises:
             Unavailable: the store cannot be read now.
         """
-        while rows := await self._store.messages(self._after, PAGE):
+        page = _begun(self._store.messages(self._after, PAGE))
+        while rows := await page:
+            # The next one is read while this one is taken in: nearly half of the time is SQLite's, in its own thread.
+            page = _begun(self._store.messages(rows[-1].position, PAGE))
             self._held.load(rows)
             self._after = rows[-1].position
         while pairs := await self._store.done(self._after_done, PAGE):
@@ -43,3 +53,11 @@ class Loading:
             self._after_done = pairs[-1]
         for due in await self._store.due():
             self._dues.load(due)
+
+
+def _begun(work: Awaitable[Result]) -> "Deferred[Result]":
+    return Deferred.fromCoroutine(_awaited(work))
+
+
+async def _awaited(work: Awaitable[Result]) -> Result:
+    return await work

@@ -3,10 +3,14 @@
 Must not import adapters, stores or web.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from push.services.cache.expiry import Buckets
 from push.services.cache.records import Record
+
+_FIRST = itemgetter(0)
 
 
 class Shelf:
@@ -30,6 +34,20 @@ class Shelf:
     def note(self, message_id: int, position: int) -> None:
         """A message stands at a position that is not its id."""
         self._elsewhere.setdefault(message_id, []).append(position)
+
+    def load(self, records: Sequence[Record]) -> None:
+        """These are on disk at the start; in the order of positions."""
+        positions = [record.position for record in records]
+        self.stored.update(zip(positions, records, strict=True))
+        self.size_bytes += sum([record.size_bytes for record in records])
+        self.last_position = max(self.last_position, positions[-1])
+        seconds = [record.expires_ms // 1000 for record in records]
+        for second, some in groupby(zip(seconds, positions, strict=True), _FIRST):
+            self.buckets.load([position for _, position in some], second)
+        if positions != [record.message_id for record in records]:
+            for record in records:
+                if record.position != record.message_id:
+                    self.note(record.message_id, record.position)
 
     def store(self, record: Record) -> None:
         """A message is on disk."""

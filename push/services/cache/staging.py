@@ -6,6 +6,7 @@ transaction has succeeded, as part of which it goes: so a disk that fails takes 
 Must not import adapters, stores or web.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -70,7 +71,8 @@ class Staging:
         self.flight: Flight | None = None
         self.removals = 0
         self.spared = 0
-        self._finished: list[int] = []
+        # May be as many as there are messages, when all expire at once.
+        self._finished: deque[int] = deque()
         self._urgent: list[int] = []
         self._done: list[tuple[int, str]] = []
         # Token → the newest ticket with a message that displaces others there.
@@ -152,9 +154,9 @@ class Staging:
         flight = self.flight = Flight(ticket, rows)
         changes = CacheChanges()
         flight.done, self._done = self._done, []
-        flight.finished = self._urgent + self._finished[:MAX_FINISHED]
+        take = self._finished.popleft
+        flight.finished = self._urgent + [take() for _ in range(min(len(self._finished), MAX_FINISHED))]
         self._urgent = []
-        self._finished = self._finished[MAX_FINISHED:]
         changes.done += flight.done
         changes.finished += flight.finished
         absent = self._find_victims(flight, changes)
@@ -178,7 +180,7 @@ class Staging:
         """It is not on disk. Returns it; its messages are still to be forgotten, its victims stay."""
         flight, self.flight = self.flight, None
         assert flight is not None
-        self._finished = flight.finished + self._finished
+        self._finished.extendleft(reversed(flight.finished))
         rows = flight.rows
         self._done = [*flight.done, *(each for each in self._done if each[0] not in rows)]
         for position in (*rows, *flight.left_out):

@@ -14,8 +14,10 @@ from push.services.turns import Slices
 # What nobody waits for goes to disk after this at the latest, and what has expired is told of.
 TICK_S = 1.0
 PRUNE_EVERY_TICKS = 600
-# How many steps are made between two looks at the clock; one is 2 µs, or 200 where it has 256 tokens (2026-11-23).
-_STRIDE = 16
+# How many steps are made between two looks at the clock; one is 50 µs, or 200 where it has 256 tokens (2026-11-23).
+_STRIDE = 4
+# In the same turn a transaction may end and the next one begin, and a chunk of receipts be made: these are as long.
+SLICE_S = 0.002
 
 
 class Upkeep:

@@ -710,6 +710,18 @@ class LifeTests(CacheCase):
         self.ack(shared, token="u")
         self.assert_empty()
 
+    def test_rare_and_usual_messages_keep_their_order_across_a_crash(self) -> None:
+        ids = []
+        for number in range(12):
+            options = {"collapse_key": str(number)} if number % 3 == 1 else {}
+            ids.append(self.put_on_disk("t", *(["u"] if number % 4 == 2 else []), **options))
+        self.crash()
+        self.assertEqual(self.pulled(), ids)
+        self.assertEqual(self.pulled("u"), ids[2::4])
+        for token, those in (("t", ids), ("u", ids[2::4])):
+            self.ack(*those, token=token)
+        self.assert_empty()
+
     def test_what_was_not_on_disk_is_gone_after_a_crash(self) -> None:
         on_disk = self.put_on_disk("t")
         self.put("t")
