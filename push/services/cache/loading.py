@@ -12,7 +12,7 @@ from push.ipush import ICacheStore
 from push.services.cache.dues import Dues
 from push.services.cache.holdings import Holdings
 
-# So many rows are taken in in 5 ms; larger ones are no faster, as the next page is read meanwhile (measured 2026-11-23).
+# So many are taken in in 5 ms; more are no faster, as the next page is read meanwhile (measured 2026-11-23).
 PAGE = 2_000
 
 Result = TypeVar("Result")
