@@ -71,6 +71,23 @@ class CacheTests(SynchronousTestCase):
         self.settle()
         self.assertEqual(self.house.cache.of("t"), [])
 
+    def test_more_acknowledgements_than_an_envelope_takes_are_told_before_what_is_asked_next(self) -> None:
+        self.keep(1, b"one", "t")
+        lone = ("a" * 32, range(2**62, 2**62 + 1_000_000))
+        batch = [lone, *((f"{number:032}", range(2**62, 2**62 + 8_000)) for number in range(260))]
+        pulled: list[Any] = []
+
+        async def pull() -> None:
+            page = await self.worker.cache.pull(Registration("t", None, NAME, 1, True), Cursor(), 9, 9)
+            pulled.append(list(page.messages))
+
+        told = Deferred.fromCoroutine(_awaited(self.worker.cache.acknowledged([*batch, ("t", (1,))])))
+        asked = Deferred.fromCoroutine(pull())
+        self.worker.settle(turns=1_000)
+        for each in (told, asked):
+            self.successResultOf(each)
+        self.assertEqual(pulled, [[]])
+
     def test_the_cache_is_not_asked_for_a_session_without_anything_kept(self) -> None:
         self.come(token="t")
         self.assertEqual(self.house.cache.pulls, 0)

@@ -6,7 +6,9 @@ is. Must not import services or stores.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
+from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
 from push.ipush import IPulling
@@ -17,6 +19,12 @@ from push.protocols.peer.errors import LinkLost
 
 # What clients acknowledge is a number of theirs; ids that were given out are below this.
 _MAX_ID = (1 << 63) - 1
+
+# What is told at once: clients say how many ids there are, and an envelope has a limit.
+_PART_BYTES = 4_194_304
+# A token with its id or the beginning of its list, and an id, in MessagePack.
+_TOKEN_BYTES = 160
+_ID_BYTES = 9
 
 _PAGE: Reader[Page] = Reader(Page)
 _TOKENS: Reader[tuple[str, ...]] = Reader(tuple[str, ...])
@@ -59,22 +67,44 @@ class RemoteCache:
 
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See IPulling."""
-        for some in _split(batch):
-            await self._asking.ask(Acknowledged(some), _NOTHING)
+        await self._tell([Acknowledged(some) for some in _split(batch)])
 
     async def handed(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See IPulling."""
-        for some in _split(batch):
-            await self._asking.ask(Handed(some), _NOTHING)
+        await self._tell([Handed(some) for some in _split(batch)])
 
     async def moved(self, positions: Sequence[tuple[str, int]]) -> None:
         """See IPulling."""
-        for start in range(0, len(positions), MAX_TOKENS):
-            with suppress(LinkLost):  # what the cache was not told comes again, to the next sessions of these tokens
-                await self._asking.ask(Moved(tuple(positions[start : start + MAX_TOKENS])), _NOTHING)
+        step = _PART_BYTES // _TOKEN_BYTES
+        with suppress(LinkLost):  # what the cache was not told comes again, to the next sessions of these tokens
+            await self._tell([Moved(tuple(positions[at : at + step])) for at in range(0, len(positions), step)])
+
+    async def _tell(self, wishes: Sequence[Acknowledged | Handed | Moved]) -> None:
+        """Tell all of it before anything that is asked after this."""
+        if len(wishes) == 1:
+            await self._asking.ask(wishes[0], _NOTHING)
+            return
+        telling = [Deferred.fromCoroutine(self._asking.ask(wish, _NOTHING)) for wish in wishes]
+        outcomes: Sequence[tuple[bool, Any]] = await DeferredList(telling, consumeErrors=True)
+        for is_told, outcome in outcomes:
+            if not is_told:
+                outcome.raiseException()
 
 
 def _split(batch: Sequence[tuple[str, Sequence[int]]]) -> list[tuple[tuple[str, tuple[int, ...]], ...]]:
     """A batch with ids that can be, in parts that an envelope has room for."""
-    sane = tuple((token, tuple(each for each in ids if each <= _MAX_ID)) for token, ids in batch)
-    return [sane[start : start + MAX_TOKENS] for start in range(0, len(sane), MAX_TOKENS)]
+    parts: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
+    part: list[tuple[str, tuple[int, ...]]] = []
+    room = _PART_BYTES
+    for token, ids in batch:
+        for at in range(0, len(ids), _PART_BYTES // _ID_BYTES):
+            some = tuple([each for each in ids[at : at + _PART_BYTES // _ID_BYTES] if each <= _MAX_ID])
+            size_bytes = _TOKEN_BYTES + _ID_BYTES * len(some)
+            if part and size_bytes > room:
+                parts.append(tuple(part))
+                part, room = [], _PART_BYTES
+            part.append((token, some))
+            room -= size_bytes
+    if part:
+        parts.append(tuple(part))
+    return parts
