@@ -167,5 +167,12 @@ def build_front(
         max_scheduled=config.max_scheduled,
     )
     messages = Messages(receipts=keeping.receipts, cache=keeping.cache, subscribe=subscribe, now_ms=clock.now_ms)
-    schedule = Schedule(cache=keeping.cache, router=router, now_ms=clock.now_ms, clock=reactor, tasks=Tasks())
+    schedule = Schedule(
+        cache=keeping.cache,
+        router=router,
+        receipts=keeping.receipts,
+        now_ms=clock.now_ms,
+        clock=reactor,
+        tasks=Tasks(),
+    )
     return Front(acceptance, messages, schedule)

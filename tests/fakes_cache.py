@@ -224,6 +224,7 @@ class Life:
 
     targets: int = 0
     expires_ms: int | None = None
+    due_ms: int | None = None
     events: list[tuple[Event, str]] = field(default_factory=list)
 
 
@@ -259,6 +260,7 @@ class MemoryReceipts:
         life = self.lives.setdefault(message_id, Life())
         life.targets += targets
         life.expires_ms = expires_ms
+        life.due_ms = life.due_ms if due_ms is None else due_ms
 
     def happened(self, event: Event, message_id: int, tokens: Sequence[str]) -> None:
         """See IReceipts."""

@@ -6,6 +6,7 @@ disk in chunks, so a crash loses what was told in its last two seconds. Must not
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -24,6 +25,7 @@ from push.services.receipt_log import ReceiptLog
 from push.services.receipt_memory import CHUNK, ReceiptMemory
 from push.services.tasks import Tasks
 
+_MESSAGE_ID = itemgetter(0)
 WRITE_INTERVAL_S = 2.0
 MAX_WAITERS = 10_000
 _STOP_TIMEOUT_S = 5.0
@@ -105,6 +107,8 @@ class Receipts(Service):
     def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
         """See IReceipts."""
         memory = self._memory
+        if not self._known.keys().isdisjoint(map(_MESSAGE_ID, messages)):
+            messages = [each for each in messages if not self._is_told_of(*each)]
         memory.sent.update(messages)
         if self._observed >> Event.SENT & 1:
             for message_id, token in messages:
@@ -234,6 +238,13 @@ class Receipts(Service):
         if expires_ms is not None:
             life.expires_ms = expires_ms
         self._memory.grew(life.weight - 1)
+
+    def _is_told_of(self, message_id: int, token: str) -> bool:
+        """Whether a message that was sent now was told of before: it was scheduled. Then this is added."""
+        if message_id not in self._known:
+            return False
+        self.lone(message_id, token, Event.SENT)
+        return True
 
     def _happened(self, code: int, event: Event, message_id: int, tokens: Sequence[str]) -> None:
         now_ms = self._now_ms()

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError, Unavailable
-from push.ipush import ICache
+from push.ipush import ICache, IReceipts
 from push.model import PushRequest, PushResult, StoredDue
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
@@ -35,6 +35,7 @@ class Schedule(Service):
     Args:
         cache: keeps what is to be sent.
         router: sends it.
+        receipts: told once more when it was to be sent: they may have forgotten by now.
         now_ms: milliseconds since 1970, never running back.
         clock: for the interval.
         tasks: runs the sending.
@@ -43,10 +44,18 @@ class Schedule(Service):
     _log = Logger()
 
     def __init__(
-        self, *, cache: ICache, router: SendsDue, now_ms: Callable[[], int], clock: IReactorTime, tasks: Tasks
+        self,
+        *,
+        cache: ICache,
+        router: SendsDue,
+        receipts: IReceipts,
+        now_ms: Callable[[], int],
+        clock: IReactorTime,
+        tasks: Tasks,
     ) -> None:
         self._cache = cache
         self._router = router
+        self._receipts = receipts
         self._now_ms = now_ms
         self._tasks = tasks
         self._is_busy = False
@@ -88,6 +97,9 @@ class Schedule(Service):
 
     async def _send(self, due: StoredDue) -> bool:
         """Send one; False where it must be tried again later."""
+        self._receipts.accepted(
+            due.message_id, targets=0, tokens=None, expires_ms=None, due_ms=due.due_ms, is_logged=False
+        )
         try:
             result = await self._router.send_due(due.message_id, due.due_ms, due.request)
         except PushError as error:

@@ -78,7 +78,12 @@ class AcceptanceCase(SynchronousTestCase):
             max_scheduled=2,
         )
         self.schedule = Schedule(
-            cache=self.cache, router=self.router, now_ms=self.now_ms, clock=self.clock, tasks=Tasks()
+            cache=self.cache,
+            router=self.router,
+            receipts=self.receipts,
+            now_ms=self.now_ms,
+            clock=self.clock,
+            tasks=Tasks(),
         )
 
     def now_ms(self) -> int:
@@ -180,6 +185,14 @@ class Delays(AcceptanceCase):
         self.clock.pump([LOOK_S] * 8)
         self.assertEqual(self.router.due, [(result.message_id, NOW_MS + 5_000, b"later")])
         self.assertEqual(self.cache.scheduled(), [])
+
+    def test_when_it_was_due_is_told_again_as_the_receipts_may_have_forgotten(self) -> None:
+        self.schedule.startService()
+        (result,) = self.push(self.request(b"later", deliver_at_ms=NOW_MS + 5_000))
+        assert isinstance(result, PushResult)
+        self.receipts.lives.clear()
+        self.clock.pump([1.0] * 6)
+        self.assertEqual(self.receipts.lives[result.message_id].due_ms, NOW_MS + 5_000)
 
     def test_several_in_the_order_of_time(self) -> None:
         self.schedule.startService()

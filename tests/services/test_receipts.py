@@ -224,6 +224,27 @@ class Told(Case):
         self.assertEqual((self.find(FIRST).due_ms, self.find(FIRST).targets), (77, 2))
         self.assertEqual(self.became(FIRST), {"a": Event.SENT, "b": None})
 
+    def test_scheduled_message_that_is_sent_among_others_is_told_as_sent(self) -> None:
+        self.receipts.accepted(FIRST, targets=0, tokens=None, expires_ms=None, due_ms=77, is_logged=False)
+        self.receipts.sent_each([(FIRST + 1, "b"), (FIRST, "a")])
+        for _ in range(2):
+            receipt = self.find(FIRST)
+            self.assertEqual((receipt.due_ms, receipt.targets, receipt.counts), (77, 1, {Event.SENT: 1}))
+            self.assertEqual(self.became(FIRST), {"a": Event.SENT})
+            self.assertEqual(self.became(FIRST + 1), {"b": Event.SENT})
+            self.restart()
+
+    def test_scheduled_message_that_was_forgotten_is_told_of_again(self) -> None:
+        self.receipts = self.make(max_in_memory=1)
+        due = {"targets": 0, "tokens": None, "expires_ms": None, "due_ms": 77, "is_logged": False}
+        self.receipts.accepted(FIRST, **due)
+        self.written()
+        self.receipts.sent_each([(FIRST + 1 + number, "b") for number in range(2 * CHUNK)])
+        self.assertIsNone(self.receipts._memory.get(FIRST))
+        self.receipts.accepted(FIRST, **due)
+        self.receipts.sent_each([(FIRST, "a")])
+        self.assertEqual((self.find(FIRST).due_ms, self.became(FIRST)), (77, {"a": Event.SENT}))
+
 
 class Kept(Case):
     """What was told is on disk, and no more than may be."""
