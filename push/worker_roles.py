@@ -26,7 +26,7 @@ from push.errors import StartError
 from push.ipush import IPulling, ISubscribe
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.avatar import Arrival, ConnectorAvatar
+from push.protocols.peer.avatar import Arrival, NodeAvatar
 from push.protocols.peer.connector_door import ConnectorDoor
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
@@ -34,6 +34,7 @@ from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.place import MeetingPlace, ShortPath
 from push.protocols.peer.remote_cache import RemoteCache
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
+from push.protocols.peer.sessions import Sessions
 from push.services.lag import Lag
 from push.services.ordered import OpenClose, OrderedServices
 from push.services.probe import Probe
@@ -122,12 +123,11 @@ class _Parent:
         secret = self._secrets.issue(name)
         return msgspec.json.encode(Task(name, secret, str(self.place.path), type(self._reactor).__module__, known))
 
-    def _avatar(self, name: str, mind: Any) -> ConnectorAvatar:
-        return ConnectorAvatar(
+    def _avatar(self, name: str, mind: Any) -> NodeAvatar:
+        return NodeAvatar(
             name,
             mind,
-            subscribe=self._subscribe,
-            pulling=self._cache,
+            answers=Sessions(name, self._subscribe, self._cache),
             clock=self._reactor,
             max_waiting_bytes=self._config.max_node_outbox_bytes,
             arrived=self._arrived,
@@ -135,8 +135,12 @@ class _Parent:
         )
 
     def _arrived(self, arrival: Arrival) -> None:
-        name = arrival.connector.address
-        self.nodes.arrived(arrival.connector)
+        connector = arrival.connector
+        if connector is None:
+            arrival.link.lose("a worker is a connector")
+            return
+        name = connector.address
+        self.nodes.arrived(connector)
         arrival.link.when_lost(lambda why: self.nodes.lost(name))
         arrival.link.when_lost(lambda why: self.workers.lost(name))
 

@@ -13,13 +13,14 @@ from zope.interface import implementer
 from push.model import ConnectionLimits
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.avatar import Arrival, ConnectorAvatar
+from push.protocols.peer.avatar import Answerer, Arrival, NodeAvatar
 from push.protocols.peer.connector_door import ConnectorDoor
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.remote_cache import RemoteCache
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
+from push.protocols.peer.sessions import Sessions
 from push.protocols.wire.signals import Signal
 from push.services.client_auth import OpenDoor
 from push.services.connector import Connector
@@ -78,20 +79,23 @@ class House:
         self.max_waiting_bytes = 1 << 26
         self.factory = PeerServerFactory(Realm(self._avatar), self.secrets, clock=clock)
 
-    def _avatar(self, name: str, mind: Any) -> ConnectorAvatar:
-        return ConnectorAvatar(
+    def _avatar(self, name: str, mind: Any) -> NodeAvatar:
+        return NodeAvatar(
             name,
             mind,
-            subscribe=self.subscribe,
-            pulling=self.cache,
+            answers=self.answers(name),
             clock=self.clock,
             max_waiting_bytes=self.max_waiting_bytes,
             arrived=self._arrive,
             ready=self.ready.append,
         )
 
+    def answers(self, name: str) -> Answerer:
+        """What answers a node: for a worker, its sessions."""
+        return Sessions(name, self.subscribe, self.cache)
+
     def _arrive(self, arrival: Arrival) -> None:
-        self.arrived[arrival.connector.address] = arrival
+        self.arrived[arrival.link.name] = arrival
 
 
 class Worker:

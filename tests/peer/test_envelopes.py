@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push import errors
 from push.protocols.peer import errors as peer_errors
-from push.protocols.peer.envelopes import Ask, Closed, Hello, Kick, Open, Reader, Session, Told, encode
+from push.protocols.peer.asks import Ask, Told
+from push.protocols.peer.envelopes import Closed, Hello, Kick, Open, Reader, Session, encode
 from push.protocols.peer.errors import CallFailed, CallMalformed, Trouble
 
 ASK: Reader[Ask] = Reader(Ask)

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from push.errors import PermissionDenied, PushError, Unavailable, Unheard
 from push.ipush import IConnector, ISubscribe
 from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Registration, TagQuery
-from push.protocols.peer.envelopes import MAJOR, Hello, encode
+from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
 from push.protocols.peer.hearing import Hearing
 from push.protocols.peer.link import PULSE_INTERVAL_S, PULSE_LIMIT_S
@@ -100,7 +100,7 @@ class JoiningTests(LinkCase):
 
     def test_another_major_version_is_refused_with_a_sentence(self) -> None:
         self.worker.join(major=MAJOR + 1)
-        self.assertIn(f"speaks {MAJOR + 1}.0", str(self.worker.refused))
+        self.assertIn(f"speaks {MAJOR + 1}.{MINOR}", str(self.worker.refused))
         self.assertIn("run the same release on both", str(self.worker.refused))
         self.assertEqual(self.house.arrived, {})
 

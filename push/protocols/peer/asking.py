@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from push.errors import PushError, Unavailable
-from push.protocols.peer.envelopes import MAX_ENVELOPE_BYTES, Ask, Reader, Told, Wish, encode
+from push.protocols.peer.asks import Ask, Told, Wish
+from push.protocols.peer.envelopes import MAX_ENVELOPE_BYTES, Reader, encode
 from push.protocols.peer.errors import CallMalformed, LinkLost, error_of, trouble_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import PIECE_BYTES, Pieces
@@ -77,7 +78,7 @@ class Asking:
 
         Raises:
             LinkLost: there is no link, or it was lost: what was wished for may have been done.
-            PushError: what the doer raised.
+            PushError: what the doer raised; or its answer cannot be read.
         """
         if self._link is None or self._link.is_lost or self._pieces is None:
             raise LinkLost("there is no link to the node that keeps tokens", retry_after_s=1.0)
@@ -87,7 +88,11 @@ class Asking:
         told: Deferred[msgspec.Raw] = Deferred()
         self._waiting[self._number] = told
         self._pieces.put(frame(Signal.SUB, encode(Ask(self._number, wish))))
-        return answer.read(await told)
+        value = await told
+        try:
+            return answer.read(value)
+        except CallMalformed as error:
+            raise PushError(f"a node's answer is not what was asked for: {error}") from None
 
     def told(self, data: bytes) -> None:
         """Answers came. Whoever waits for one goes on before this returns.

@@ -1,48 +1,57 @@
-"""A connector that has logged in, as the node with the tokens sees it: what it may call, and what it becomes.
+"""A node that has logged in, as the one that it joined sees it: what it may call, and what it becomes.
 
 Must not import services, stores or web.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 
-from push.ipush import IPulling, ISubscribe
 from push.protocols.peer.asking import Answering
-from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, Reader, Welcome, encode
+from push.protocols.peer.asks import Wish
+from push.protocols.peer.envelopes import CONNECTOR, MAJOR, MINOR, Hello, Reader, Welcome, encode
 from push.protocols.peer.errors import Incompatible, NotWelcome
 from push.protocols.peer.link import Link, as_bytes
 from push.protocols.peer.remote_connector import RemoteConnector
-from push.protocols.peer.sessions import Sessions
 
 _HELLO: Reader[Hello] = Reader(Hello)
 
 
+class Answerer(Protocol):
+    """Answers one node."""
+
+    def answer(self, wish: Wish) -> Awaitable[object]:
+        """Do what is wished for."""
+
+    def lost(self, why: str) -> None:
+        """The link to that node is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A connector that has been greeted: from now on it can be called.
+    """A node that has been greeted: from now on it can be called.
 
     Attributes:
-        connector: as routers see it.
+        connector: as routers see it, if it is one.
         link: to it.
         hello: what it said of itself.
     """
 
-    connector: RemoteConnector
+    connector: RemoteConnector | None
     link: Link
     hello: Hello
 
 
-class ConnectorAvatar(pb.Avatar):
-    """What one connector may call.
+class NodeAvatar(pb.Avatar):
+    """What one node may call.
 
     Args:
         name: under which it has logged in: its unique address.
         mind: what can be called on it.
-        subscribe: keeps the tokens.
-        pulling: the cache.
+        answers: to its questions; told first of all that the link is lost.
         clock: for the limits.
         max_waiting_bytes: of messages that wait for it.
         arrived: called when it has greeted.
@@ -54,8 +63,7 @@ class ConnectorAvatar(pb.Avatar):
         name: str,
         mind: pb.RemoteReference,
         *,
-        subscribe: ISubscribe,
-        pulling: IPulling,
+        answers: Answerer,
         clock: IReactorTime,
         max_waiting_bytes: int,
         arrived: Callable[[Arrival], None],
@@ -63,8 +71,7 @@ class ConnectorAvatar(pb.Avatar):
     ) -> None:
         self._name = name
         self._mind = mind
-        self._subscribe = subscribe
-        self._pulling = pulling
+        self._answers = answers
         self._clock = clock
         self._max_waiting_bytes = max_waiting_bytes
         self._arrived = arrived
@@ -86,13 +93,13 @@ class ConnectorAvatar(pb.Avatar):
         if self._link is not None:
             raise NotWelcome("a node greets once")
         link = self._link = Link(self._mind, name=self._name, clock=self._clock)
-        sessions = Sessions(self._name, self._subscribe, self._pulling)
-        self._answering = Answering(sessions.answer, link=link, clock=self._clock)
+        self._answering = Answering(self._answers.answer, link=link, clock=self._clock)
         # First of all that its end causes: whoever looks from then on finds none of its sessions.
-        link.when_lost(sessions.lost)
-        connector = self._connector = RemoteConnector(self._name, link, max_waiting_bytes=self._max_waiting_bytes)
+        link.when_lost(self._answers.lost)
+        if CONNECTOR in hello.roles:
+            self._connector = RemoteConnector(self._name, link, max_waiting_bytes=self._max_waiting_bytes)
         self._mind.broker.is_known()
-        self._arrived(Arrival(connector, link, hello))
+        self._arrived(Arrival(self._connector, link, hello))
         return encode(Welcome(MAJOR, MINOR))
 
     def perspective_ping(self, data: object) -> bytes:

@@ -33,7 +33,28 @@ _REFILL: Reader[Refill] = Reader(Refill)
 _DRAIN: Reader[Drain] = Reader(Drain)
 
 
-class ConnectorDoor(pb.Referenceable):
+class Door(pb.Referenceable):
+    """Any node as the one that it joined may use it.
+
+    Args:
+        asking: gets the answers to this node's questions.
+    """
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    def remote_ping(self, data: object) -> bytes:
+        """Say that it is there."""
+        as_bytes(data)
+        return b""
+
+    def remote_told(self, data: object) -> bytes:
+        """Take the answers to this node's questions; what they cause has begun when this returns."""
+        self._asking.told(as_bytes(data))
+        return b""
+
+
+class ConnectorDoor(Door):
     """A connector as its peer may use it. One for each link, as it holds the state of a stream.
 
     Args:
@@ -55,25 +76,15 @@ class ConnectorDoor(pb.Referenceable):
         measured: Sequence[IMeasured],
         max_payload_bytes: int,
     ) -> None:
+        super().__init__(asking)
         self._name = name
         self._connector = connector
         self._probe = probe
-        self._asking = asking
         self._measured = measured
         self._reader = BatchReader(max_payload_bytes, Delivery, Place)
         self._broadcasts = 0
         self._passed: list[Passed] = []
         self._whoever_waits: Deferred[None] | None = None
-
-    def remote_ping(self, data: object) -> bytes:
-        """Say that it is there."""
-        as_bytes(data)
-        return b""
-
-    def remote_told(self, data: object) -> bytes:
-        """Take the answers to this node's questions; what they cause has begun when this returns."""
-        self._asking.told(as_bytes(data))
-        return b""
 
     def remote_deliver(self, data: object) -> "Deferred[bytes]":
         """Take a piece of the stream of messages; answer when those that ended in it have been delivered."""

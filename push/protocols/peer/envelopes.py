@@ -21,7 +21,9 @@ from push.protocols.wire.messages import (
 )
 
 MAJOR = 1
-MINOR = 0
+MINOR = 1
+
+CONNECTOR = "connector"
 
 # Of one envelope. One that is longer travels in pieces, as a frame.
 # The largest payload there can be, and what a page out of the cache may have besides.
@@ -35,17 +37,19 @@ Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Version = Annotated[int, Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Tokens = Annotated[tuple[Token, ...], Meta(max_length=MAX_TOKENS)]
+Role = Annotated[str, Meta(min_length=1, max_length=32)]
 Sentence = Annotated[str, Meta(max_length=1_000)]
 
 T = TypeVar("T")
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """The first call of a node that has logged in."""
+    """The first call of a node that has logged in; one of minor version 0 is a connector and does not say so."""
 
     major: Version
     minor: Version
     software: Annotated[str, Meta(max_length=64)] = ""
+    roles: Annotated[tuple[Role, ...], Meta(max_length=16)] = (CONNECTOR,)
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -199,38 +203,8 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag="moved"):
     positions: Annotated[tuple[tuple[Token, Number], ...], Meta(max_length=MAX_TOKENS)]
 
 
-Wish = (
-    Open
-    | Lend
-    | Reopened
-    | Closed
-    | Locate
-    | Online
-    | TokensOf
-    | Tagged
-    | Describe
-    | Revoke
-    | Pull
-    | Waiting
-    | Acknowledged
-    | Handed
-    | Moved
-)
-
-
-class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One wish; its answer has the same number."""
-
-    number: Number
-    wish: Wish
-
-
-class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The answer to an Ask: a value of the wish's own type, or what went wrong."""
-
-    number: Number
-    trouble: Trouble | None = None
-    value: msgspec.Raw = msgspec.Raw(b"\xc0")  # nil
+TokenWish = Open | Lend | Reopened | Closed | Locate | Online | TokensOf | Tagged | Describe | Revoke
+PullingWish = Pull | Waiting | Acknowledged | Handed | Moved
 
 
 # What routers ask of a connector, besides deliveries.

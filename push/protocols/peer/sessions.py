@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from push.errors import Unavailable
 from push.ipush import IPulling, ISubscribe
 from push.model import Registration
+from push.protocols.peer.asks import Wish
 from push.protocols.peer.envelopes import (
     Acknowledged,
     Closed,
@@ -31,7 +32,6 @@ from push.protocols.peer.envelopes import (
     Tagged,
     TokensOf,
     Waiting,
-    Wish,
 )
 from push.unattended import run
 
