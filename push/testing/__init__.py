@@ -1,4 +1,8 @@
-"""For tests of others: whether a wire protocol of theirs keeps the rules of the session (docs/protocol-plugins.md).
+"""For tests of others: a real server for the length of a test, and the rules that a wire protocol of theirs must keep.
 
-Everything here is in memory and in simulated time: no port is opened, and nothing waits.
+docs/testing.md, docs/protocol-plugins.md.
 """
+
+from push.testing.server import PushServer
+
+__all__ = ["PushServer"]
