@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from push import endpoint_text
 from push.settings import (
     EVENTS,
+    OPTIONAL_ROLES,
     ROLES,
     Parse,
     SettingError,
@@ -177,6 +178,26 @@ class Config:
         100_000, "Most receipts kept in memory, one for each message and token.", number(1, 100_000_000)
     )
     receipts_s: int = setting(86_400, "How long receipts are kept, in seconds.", number(1, 31_536_000))
+
+    max_group_members: int = setting(5_000, "Most members of a group.", number(2, 100_000))
+    max_groups_per_user: int = setting(1_000, "Most groups that one user may be in.", number(1, 100_000))
+    chat_requests_per_s: float = setting(
+        20.0, "Most chat requests of one user in a second, with twice as many at once.", number(0.001, 1e6, False)
+    )
+    chat_messages_per_s: float = setting(
+        100.0, "Most messages of one conversation in a second, with twice as many at once.", number(0.001, 1e6, False)
+    )
+    chat_max_message_bytes: int = setting(16_384, "Largest chat message, in bytes of JSON.", number(256, 32_768))
+    chat_history_messages: int = setting(10_000, "Most messages kept of one conversation.", number(1, 10_000_000))
+    chat_history_s: int = setting(
+        2_592_000, "How long messages of conversations are kept, in seconds.", number(60, 3_153_600_000)
+    )
+    chat_recall_s: int = setting(
+        120, "How long members may take back what they said, in seconds.", number(0, 31_536_000)
+    )
+    presence_debounce_s: float = setting(
+        5.0, "How long one must be there, or away, before watchers are told, in seconds.", number(0.05, 600, False)
+    )
 
     api_max_body_bytes: int = setting(
         8_388_608, "Largest body of an HTTP request, in bytes.", number(1_024, 1_073_741_824)
@@ -345,7 +366,7 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
     role, listen = sources.get("role", "--role"), sources.get("listen", "--listen")
     if not config.role:
         raise SettingError(f"{role}: name at least one role")
-    missing = [each for each in ROLES if each not in config.roles]
+    missing = [each for each in ROLES if each not in config.roles and each not in OPTIONAL_ROLES]
     if missing:
         raise SettingError(
             f"{role}: {', '.join(missing)} must run in the same process: no processes are linked yet: use --role all"

@@ -14,6 +14,7 @@ from twisted.plugin import getPlugins
 
 from push import __version__, endpoint_text
 from push.config import Config
+from push.igroup import IChat
 from push.ipush import IPlaces, IPulling, ISubscribe, IWireProtocol
 from push.model import ConnectionLimits
 from push.protocols.wire.answers import NodeAddress
@@ -51,6 +52,7 @@ def build_connector(
     *,
     subscribe: ISubscribe,
     cache: IPulling,
+    chat: IChat,
     address: str | None = None,
     places: IPlaces | None = None,
 ) -> tuple[Connector, Clients]:
@@ -61,6 +63,7 @@ def build_connector(
         surroundings: of this process.
         subscribe: where sessions are opened.
         cache: keeps what clients have not got yet.
+        chat: answers what clients ask of the group role.
         address: its unique name; None: the address that it advertises.
         places: knows the other connectors, where there are any at other addresses.
 
@@ -81,6 +84,7 @@ def build_connector(
         clock=reactor,
         now_ms=surroundings.now_ms,
         version=__version__,
+        chat=chat,
         elsewhere=elsewhere,
         fraction=fraction,
     )

@@ -136,6 +136,22 @@ class CacheFull(PushError):
     retry = RETRY_BACKOFF
 
 
+class GroupConflict(PushError):
+    """The group is so already, or cannot become so."""
+
+    status = 409
+    reason = "CONFLICT"
+    retry = RETRY_NO
+
+
+class NotImplementedHere(PushError):
+    """This server does not do that."""
+
+    status = 501
+    reason = "NOT_IMPLEMENTED"
+    retry = RETRY_NO
+
+
 class Unavailable(PushError):
     """Something that is needed is away, or full; nothing was accepted."""
 

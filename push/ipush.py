@@ -40,7 +40,9 @@ from push.model import (
     TagQuery,
     TokenInfo,
 )
+from push.model_chat import Notice
 from push.protocols.wire.answers import NodeAddress
+from push.protocols.wire.frames import Frame
 from push.protocols.wire.messages import Disconnect, SubRequest
 
 # Greater than every message id.
@@ -115,6 +117,7 @@ class IConnection(Interface):
     pulled: Sequence[int] = Attribute("The ids of the last few logged broadcasts that it got out of the cache.")
     is_behind: bool = Attribute("Whether what the cache has for it comes first: see fall_behind.")
     acks: bool = Attribute("Whether its client acknowledges.")
+    is_chat: bool = Attribute("Whether its client understands PUBLISH, else CONTACT.")
 
     def opened(registration: Registration, interval_ms: int | None, server_time_ms: int) -> None:
         """The session that was asked for is open: answer so. Nothing is pushed before that answer.
@@ -135,6 +138,15 @@ class IConnection(Interface):
             nodes: where, the best first; at least one.
             retry_after_s: the least time to wait before that, in seconds.
         """
+
+    def answered(frame: Frame, body: bytes) -> None:
+        """The CONTACT or PUBLISH that `asked` told of is done, or refused: this is the body of its PUB_ACK."""
+
+    def write_notice(subsignal: int, body: bytes) -> bytes:
+        """Write what others said as this client understands it: the same for all with the same form and is_chat."""
+
+    def notify(notice: bytes) -> bool:
+        """Queue what others said, as written. Whoever does not read fast enough is closed (3003): then False."""
 
     def push(message_id: int, frame: bytes, is_kept: bool) -> Outcome:
         """Queue one encoded push behind all earlier ones.
@@ -221,6 +233,9 @@ class IConnectionHost(Interface):
     def acknowledged(connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """The client has these messages; `awaited` of them were on their way on this connection."""
 
+    def asked(connection: IConnection, frame: Frame) -> None:
+        """The client sent CONTACT or PUBLISH: `answered` is called in any case, perhaps before this returns."""
+
     def wants_more(connection: IConnection) -> None:
         """A connection is behind, and something is kept for it, or it has room again: pull."""
 
@@ -276,6 +291,12 @@ class IConnector(Interface):
 
         Raises:
             Unheard: it has not come; nobody has got it.
+        """
+
+    def notify(notices: Sequence[Notice]) -> Awaitable[int]:
+        """Tell clients what others said, in order, as far as they are here. Returns to how many connections that went.
+
+        Nothing of it is kept: who is away asks for it on return.
         """
 
     def refill(tokens: Sequence[str]) -> Awaitable[None]:

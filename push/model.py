@@ -183,7 +183,14 @@ class ToAll:
     """To every session on every connector."""
 
 
-Target = ToTokens | ToUids | ToTags | ToConnector | ToAll
+@dataclass(frozen=True, slots=True)
+class ToGroup:
+    """To every token of the members of a group, as they are when it is accepted."""
+
+    name: str
+
+
+Target = ToTokens | ToUids | ToTags | ToConnector | ToAll | ToGroup
 
 
 class Once(msgspec.Struct, frozen=True, gc=False):

@@ -19,6 +19,7 @@ from push import __version__
 from push.cache_roles import Keeping, build_cache, build_front
 from push.config import Config
 from push.connecting import API_CONNECTIONS, Surroundings, build_connector, server_endpoint
+from push.group_roles import GroupRole, GroupSeams, build_group
 from push.ipush import (
     IAuthenticator,
     IFloorStore,
@@ -40,6 +41,7 @@ from push.services.allocation import Allocation, PolledPlaces
 from push.services.canary import Canary
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
 from push.services.draining import Draining
+from push.services.group.targets import GroupTargets
 from push.services.ids import RESERVE_MS, IdFloor, MessageIds
 from push.services.lag import Lag
 from push.services.listening import Listener
@@ -91,6 +93,9 @@ class House:
     router: IRouter | None = None
     messages: IMessages | None = None
     readiness: IReadiness | None = None
+    ids: MessageIds | None = None
+    group_seams: GroupSeams = field(default_factory=GroupSeams)
+    group: GroupRole | None = None
     clock: SteadyClock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -150,6 +155,7 @@ def subscribe_role(house: House) -> IService:
         now_ms=house.now_ms,
         random_bytes=secrets.token_bytes,
         replaced=house.replaced,
+        watcher=house.group_seams.sessions,
     )
     house.subscribe = subscribe
     house.measured += [subscribe, database]
@@ -176,7 +182,9 @@ def connector_role(house: House) -> IService:
         raise SettingError("--role: connector needs subscribe and cache")
     cache = house.keeping.cache
     if config.workers:
-        team = house.team = build_team(config, subscribe=house.subscribe, cache=cache, reactor=house.reactor)
+        team = house.team = build_team(
+            config, subscribe=house.subscribe, cache=cache, chat=house.group_seams.chat, reactor=house.reactor
+        )
         house.nodes = team.nodes
         house.places = _polled(house, team.nodes, team.service)
         house.probes = team.nodes.probes
@@ -184,7 +192,9 @@ def connector_role(house: House) -> IService:
         house.checks.append(lambda: list(team.nodes.checks()))
         return team.service
     surroundings = Surroundings(house.reactor, house.open_files, house.now_ms)
-    connector, clients = build_connector(config, surroundings, subscribe=house.subscribe, cache=cache)
+    connector, clients = build_connector(
+        config, surroundings, subscribe=house.subscribe, cache=cache, chat=house.group_seams.chat
+    )
     probe = Probe(connector=connector, subscribe=house.subscribe, protocol=FramedFactory, clock=house.reactor)
     house.probes = lambda: {connector.address: probe}
     house.nodes = LocalNodes(connector)
@@ -228,6 +238,7 @@ def router_role(house: House) -> IService:
     canary = Canary(router=router, probes=house.probes, clock=house.reactor)
     canary.setServiceParent(services)
     front.service.setServiceParent(services)
+    house.ids = ids
     house.router = front.router
     house.messages = front.messages
     house.measured.append(router)
@@ -235,6 +246,26 @@ def router_role(house: House) -> IService:
     store_check = StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)
     house.readiness = Readiness(house.checks, [store_check, canary])
     return services
+
+
+def group_role(house: House) -> IService:
+    """Groups and chat."""
+    if house.subscribe is None or house.database is None or house.nodes is None or house.ids is None:
+        raise SettingError("--role: group needs subscribe, connector and router")
+    group = house.group = build_group(
+        house.config,
+        seams=house.group_seams,
+        database=house.database,
+        subscribe=house.subscribe,
+        nodes=house.nodes,
+        ids=house.ids,
+        reactor=house.reactor,
+        clock=house.clock,
+    )
+    house.measured += group.measured
+    if house.router is not None:
+        house.router = GroupTargets(house.router, groups=group.side.groups, subscribe=house.subscribe)
+    return group.service
 
 
 def api_role(house: House) -> IService:
@@ -273,6 +304,7 @@ def api_role(house: House) -> IService:
         readiness=house.readiness,
         measured=house.measured,
         settings=settings,
+        group=None if house.group is None else house.group.side,
         clock=house.reactor,
         now_ms=house.now_ms,
         upgrades={WEBSOCKET_PATH: house.websocket} if house.websocket and config.has_clients_at_api else None,
@@ -291,6 +323,7 @@ ROLES: Mapping[str, Callable[[House], IService]] = {
     "cache": cache_role,
     "connector": connector_role,
     "router": router_role,
+    "group": group_role,
     "api": api_role,
 }
 

@@ -23,6 +23,7 @@ from push import endpoint_text
 from push.config import Config, environment_name
 from push.connecting import Surroundings, advertised, build_connector, server_endpoint
 from push.errors import StartError
+from push.igroup import IChat
 from push.ipush import IPulling, ISubscribe
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
@@ -33,6 +34,7 @@ from push.protocols.peer.link import Link
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.place import MeetingPlace, ShortPath
 from push.protocols.peer.remote_cache import RemoteCache
+from push.protocols.peer.remote_chat import RemoteChat
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
 from push.protocols.peer.sessions import Sessions
 from push.services.lag import Lag
@@ -75,7 +77,7 @@ class Team:
     workers: Workers
 
 
-def build_team(config: Config, *, subscribe: ISubscribe, cache: IPulling, reactor: Any) -> Team:
+def build_team(config: Config, *, subscribe: ISubscribe, cache: IPulling, chat: IChat, reactor: Any) -> Team:
     """Build what a parent runs for its workers.
 
     Raises:
@@ -83,7 +85,7 @@ def build_team(config: Config, *, subscribe: ISubscribe, cache: IPulling, reacto
     """
     for listen in config.listen:  # what cannot be is said now, and not by every worker
         server_endpoint(reactor, "--listen", endpoint_text.shared(listen.partition("=")[2]))
-    parent = _Parent(config, subscribe, cache, reactor)
+    parent = _Parent(config, subscribe, cache, chat, reactor)
     services = _Team(config)
     OpenClose(parent.place.open, parent.place.close).setServiceParent(services)
     parent.nodes.setServiceParent(services)
@@ -94,10 +96,11 @@ def build_team(config: Config, *, subscribe: ISubscribe, cache: IPulling, reacto
 class _Parent:
     """What a parent tells its workers, and who hears of them."""
 
-    def __init__(self, config: Config, subscribe: ISubscribe, cache: IPulling, reactor: Any) -> None:
+    def __init__(self, config: Config, subscribe: ISubscribe, cache: IPulling, chat: IChat, reactor: Any) -> None:
         self._config = config
         self._subscribe = subscribe
         self._cache = cache
+        self._chat = chat
         self._reactor = reactor
         self._secrets = OneTimeSecrets()
         public = advertised(config)
@@ -127,7 +130,7 @@ class _Parent:
         return NodeAvatar(
             name,
             mind,
-            answers=Sessions(name, self._subscribe, self._cache),
+            answers=Sessions(name, self._subscribe, self._cache, self._chat),
             clock=self._reactor,
             max_waiting_bytes=self._config.max_node_outbox_bytes,
             arrived=self._arrived,
@@ -209,7 +212,12 @@ class WorkerService(Service):
         cache = RemoteCache(self._asking)
         subscribe = RemoteSubscribe(task.name, self._asking, opened=cache.opened)
         self._connector, self._clients = build_connector(
-            task.config, surroundings, subscribe=subscribe, cache=cache, address=task.name
+            task.config,
+            surroundings,
+            subscribe=subscribe,
+            cache=cache,
+            chat=RemoteChat(self._asking),
+            address=task.name,
         )
         self._probe = Probe(
             connector=self._connector, subscribe=subscribe, protocol=FramedFactory, clock=surroundings.reactor

@@ -81,7 +81,7 @@ class SourceTests(LoadTestCase):
     def test_without_any_the_defaults_are_good(self) -> None:
         settings = self.load()
         self.assertEqual(settings, Config())
-        self.assertEqual(settings.roles, ("subscribe", "cache", "connector", "router", "api"))
+        self.assertEqual(settings.roles, ("subscribe", "cache", "connector", "router", "group", "api"))
 
     def test_every_setting_can_come_from_every_place(self) -> None:
         for setting in fields(Config):
@@ -169,8 +169,9 @@ class RefusalTests(LoadTestCase):
         self.assertIn("true or false", self.refusal(PUSH_ALLOW_ANONYMOUS_CLIENTS="perhaps"))
 
     def test_roles_must_exist_and_be_complete(self) -> None:
-        self.assertIn("subscribe, cache, connector, router, api", self.refusal(PUSH_ROLE="broker"))
-        self.assertIn("not in this version yet", self.refusal(PUSH_ROLE="group"))
+        self.assertIn("subscribe, cache, connector, router, group, api", self.refusal(PUSH_ROLE="broker"))
+        self.assertIn("must run in the same process", self.refusal(PUSH_ROLE="group"))
+        self.assertNotIn("group", self.load(PUSH_ROLE="subscribe,cache,connector,router,api").roles)
         self.assertIn("api must run in the same process", self.refusal(PUSH_ROLE="subscribe,cache,connector,router"))
         self.assertIn("at least one", self.refusal(options={"role": []}))
 

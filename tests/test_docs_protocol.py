@@ -57,7 +57,7 @@ def reaction(session: server.ServerSession, signal: Signal) -> str:
     for event in events:
         if isinstance(event, server.Closed):
             return str(int(event.disconnect.code))
-        if isinstance(event, server.OpenRequested):
+        if isinstance(event, server.OpenRequested | server.ChatAsked):
             return "asks"
         if isinstance(event, server.Reply):
             body = event.frame.body.partition(b"{")
@@ -74,6 +74,7 @@ class ProtocolRules(SynchronousTestCase):
             "ends": "ends",
             "held": "",
             "taken": "",
+            "asks": "asks",
             "3505": "3505",
             "501": "501",
             "opens": "asks",
@@ -155,6 +156,6 @@ class ProtocolRules(SynchronousTestCase):
             f"1–{messages.MAX_AUTH_CHARS:,} characters, no control characters | credential",
             f"1–{messages.MAX_UID_CHARS} characters, no control characters, or",
             f"while {MAX_UNWELCOME} such are waiting",
-            f"status byte {server.STATUS_NOT_IMPLEMENTED} and",
+            f"At most {server.MAX_ASKED} CONTACTs and PUBLISHs",
         ):
             self.assertIn(phrase, text)

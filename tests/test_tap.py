@@ -79,7 +79,7 @@ class OptionsTests(SynchronousTestCase):
             ("extra",): "argument",
             ("--node-id=x",): "--node-id: must be a whole number",
             ("--config=/nowhere.toml",): "cannot read /nowhere.toml",
-            ("--role=group",): "not in this version yet",
+            ("--role=group",): "must run in the same process",
         }
         for arguments, part in cases.items():
             sentence = str(self.assertRaises(SystemExit, parsed, *arguments).code)
@@ -118,7 +118,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertIsInstance(service, MultiService)
         names = [child.name for child in service]
         self.assertEqual(
-            [name for name in names if name != "lag"], ["subscribe", "cache", "connector", "router", "api"]
+            [name for name in names if name != "lag"], ["subscribe", "cache", "connector", "router", "group", "api"]
         )
         for child in service:
             self.assertTrue(IService.providedBy(child))

@@ -17,8 +17,8 @@ from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.messages import Disconnect
 from push.protocols.wire.outbox import Backlog
-from push.protocols.wire.server import Acknowledged, Event, OpenRequested, Reply, ServerSession, State
-from push.protocols.wire.signals import CloseCode
+from push.protocols.wire.server import Acknowledged, ChatAsked, Event, OpenRequested, Reply, ServerSession, State
+from push.protocols.wire.signals import CloseCode, Signal
 
 _RETRY_AFTER_S = 5.0
 _ACKNOWLEDGES_SLOWLY = "this client acknowledges more slowly than messages come"
@@ -96,6 +96,11 @@ class SessionConnection(QueuedWrites):
         """See IConnection."""
         return self._session.unacknowledged is not None
 
+    @property
+    def is_chat(self) -> bool:
+        """See IConnection."""
+        return self._session.is_chat
+
     def opened(self, registration: Registration, interval_ms: int | None, server_time_ms: int) -> None:
         """Answer the client's SUB or CONNECT with 200."""
         self.registration = registration
@@ -118,6 +123,20 @@ class SessionConnection(QueuedWrites):
         """See IConnection."""
         self._act(self._session.redirect(nodes, retry_after_s))
         self._end_if_answered()
+
+    def answered(self, frame: Frame, body: bytes) -> None:
+        """See IConnection."""
+        if not self._closing:
+            self._act(self._session.answer(frame, body))
+            self._end_if_answered()
+
+    def write_notice(self, subsignal: int, body: bytes) -> bytes:
+        """See IConnection."""
+        return self._encode(Frame(Signal.PUBLISH if self.is_chat else Signal.CONTACT, subsignal, 0, body))
+
+    def notify(self, notice: bytes) -> bool:
+        """See IConnection."""
+        return not self._closing and self._queue(notice, 1)
 
     def push(self, message_id: int, frame: bytes, is_kept: bool) -> Outcome:
         """See IConnection."""
@@ -252,6 +271,8 @@ class SessionConnection(QueuedWrites):
                 self._host.acknowledged(self, event.message_ids, event.awaited)
                 if self._backlog is not None:
                     self._go_on()
+            elif isinstance(event, ChatAsked):
+                self._host.asked(self, event.frame)
             else:
                 self._finish(event.disconnect, say_so=not event.by_peer, by_peer=event.by_peer)
             if self._closing:
@@ -305,7 +326,7 @@ class SessionConnection(QueuedWrites):
         return not self._closing
 
     def _end_if_answered(self) -> None:
-        if self._has_ended and self._session.state is not State.OPENING:
+        if self._has_ended and self._session.state is not State.OPENING and not self._session.asked:
             self._finish(Disconnect(0, "the client has ended its side"), say_so=False, by_peer=True)
 
     def _turn_away(self, reason: Disconnect) -> None:

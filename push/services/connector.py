@@ -12,13 +12,16 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError, RateLimited, Unavailable, Unheard
+from push.igroup import IChat
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, IPulling, ISubscribe
 from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
+from push.model_chat import Notice
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import CloseCode
 from push.rates import TokenBucket
+from push.services.asking import Asking, ChatPlug
 from push.services.broadcast import Broadcaster
 from push.services.connections import FULL, Connections, Overtaken
 from push.services.delivering import Delivering
@@ -26,6 +29,7 @@ from push.services.heard import Heard
 from push.services.log_places import LogPlaces, logged_up_to
 from push.services.measures import ConnectorMeasures
 from push.services.moving import Moving
+from push.services.notifying import Notifying
 from push.services.relief import Ceiling
 from push.services.replays import Replays
 from push.services.reports import Reports
@@ -60,6 +64,7 @@ class Connector:
         version: of the software, for node().
         elsewhere: where a client may go instead of here, drawn anew at each call, the best first.
         fraction: random numbers in [0, 1), to spread what many are told; needed where there is an elsewhere.
+        chat: answers what clients ask of the group role.
     """
 
     _log = Logger()
@@ -76,6 +81,7 @@ class Connector:
         version: str,
         elsewhere: Callable[[], Sequence[NodeAddress]] = _nowhere,
         fraction: Callable[[], float] = _half,
+        chat: IChat | None = None,
     ) -> None:
         self.address = address
         self.limits = limits
@@ -102,6 +108,9 @@ class Connector:
         self._delivering = Delivering(
             by_token=self.connections.by_token, broadcaster=self._broadcaster, flusher=self._flusher, slices=slices
         )
+        self._notifying = Notifying(by_token=self.connections.by_token, flusher=self._flusher, slices=slices)
+        # See IConnectionHost.
+        self.asked = Asking(chat=chat or ChatPlug(), clock=clock, tasks=self.tasks).asked
         self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
         # Sessions that are being opened; a connection that ends meanwhile leaves, and is not opened.
         self._opening: set[IConnection] = set()
@@ -242,6 +251,10 @@ class Connector:
             heard.brought(message_id)  # or it will be, by who is told now that it was not heard
         self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
         return sent
+
+    async def notify(self, notices: Sequence[Notice]) -> int:
+        """See IConnector."""
+        return await self._notifying.notify(notices)
 
     async def refill(self, tokens: Sequence[str]) -> None:
         """See IConnector."""

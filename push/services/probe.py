@@ -18,7 +18,8 @@ from push.errors import PushError
 from push.ipush import IConnection, IConnectionHost, IProbe, ISubscribe
 from push.model import ConnectionLimits, Registration
 from push.protocols.wire.answers import NodeAddress
-from push.protocols.wire.frames import FrameDecoder, encode
+from push.protocols.wire.chat import write_refusal
+from push.protocols.wire.frames import Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import Signal
 from push.services.connector import Connector
@@ -93,6 +94,10 @@ class _Host:
 
     def acknowledged(self, connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
         """It does not acknowledge."""
+
+    def asked(self, connection: IConnection, frame: Frame) -> None:
+        """See IConnectionHost. A probe asks for nothing."""
+        connection.answered(frame, write_refusal(frame.signal, 501, "a probe has no part in groups"))
 
     def wants_more(self, connection: IConnection) -> None:
         self._connector.wants_more(connection)

@@ -9,7 +9,7 @@ import msgspec
 from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
-from push.errors import NotFound, PushError, Unavailable, Unregistered
+from push.errors import NotFound, NotImplementedHere, PushError, Unavailable, Unregistered
 from push.ipush import IBroadcasting, ICache, IConnector, IMeasured, INodes, IReceipts, IRouter, ISubscribe
 from push.model import (
     PLAIN,
@@ -21,6 +21,7 @@ from push.model import (
     TagQuery,
     ToAll,
     ToConnector,
+    ToGroup,
     ToTags,
     ToTokens,
     ToUids,
@@ -227,6 +228,8 @@ class Router:
             dispatch.add(progress, tokens, located.online)
         elif isinstance(target, ToTags):
             return self._send_to_tags(progress, dispatch, target.query)
+        elif isinstance(target, ToGroup):
+            raise NotImplementedHere("this server runs no group role")
         else:
             return self._send_to_connectors(progress, dispatch, target)
         return None

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from push.model import Outcome, Sample, ToAll, ToConnector, ToTags, ToTokens, ToUids
+from push.model import Outcome, Sample, ToAll, ToConnector, ToGroup, ToTags, ToTokens, ToUids
 
 _NAMES: dict[type, str] = {
     ToTokens: "tokens",
     ToUids: "uids",
+    ToGroup: "group",
     ToTags: "tags",
     ToConnector: "connector",
     ToAll: "all",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from zope.interface import implementer
 
 from push.errors import PushError
+from push.igroup import ISessionWatcher
 from push.ipush import IAuthenticator, IMeasured, ISubscribe, ITokenStore
 from push.model import Located, Registration, Sample, TagQuery, TokenInfo
 from push.protocols.wire.messages import SubRequest
@@ -34,6 +35,7 @@ class Subscribe:
         now_ms: milliseconds since 1970.
         random_bytes: makes that many unpredictable bytes.
         replaced: called with a session when its token has a newer one at another connector.
+        watcher: told of sessions of clients that come and go.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Subscribe:
         now_ms: Callable[[], int],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         replaced: Callable[[Registration], None] = lambda registration: None,
+        watcher: ISessionWatcher | None = None,
     ) -> None:
         self._store = store
         self._admission = Admission(store=store, authenticator=authenticator, now_ms=now_ms, random_bytes=random_bytes)
         self._now_ms = now_ms
         self._replaced = replaced
+        self._watcher = watcher
         self._online: dict[str, Registration] = {}
         self._last_epoch = 0
 
@@ -61,7 +65,13 @@ class Subscribe:
             raise
         self._admission.opened()
         # Nothing is awaited from here on: of two sessions, the one that is found is the one with the greater epoch.
-        return self._put_online(info.token, info.uid, connector, acks=bool(request.ack))
+        previous = self._online.get(info.token)
+        registration = self._put_online(info.token, info.uid, connector, acks=bool(request.ack))
+        if self._watcher is not None:
+            if previous is not None and previous.uid != registration.uid:
+                self._watcher.left(previous)
+            self._watcher.came(registration)
+        return registration
 
     async def lend(self, connector: str) -> Registration:
         """See ISubscribe."""
@@ -70,7 +80,8 @@ class Subscribe:
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
         for registration in registrations:
-            self._online.setdefault(registration.token, registration)
+            if self._online.setdefault(registration.token, registration) is registration and self._watcher is not None:
+                self._watcher.came(registration)
 
     async def closed(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
@@ -78,6 +89,8 @@ class Subscribe:
             current = self._online.get(registration.token)
             if current is not None and current.epoch == registration.epoch:
                 del self._online[registration.token]
+                if self._watcher is not None:
+                    self._watcher.left(current)
 
     async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:
         """See ISubscribe. Where all are online, this is one look-up each and does not suspend."""
@@ -131,7 +144,9 @@ class Subscribe:
         """See ISubscribe. From when this returns, the token is located nowhere."""
         was_registered = await self._store.delete(token)
         if was_registered:
-            self._online.pop(token, None)
+            session = self._online.pop(token, None)
+            if session is not None and self._watcher is not None:
+                self._watcher.left(session)
         return was_registered
 
     def samples(self) -> Iterable[Sample]:

@@ -20,6 +20,7 @@ from push.model import (
     Target,
     ToAll,
     ToConnector,
+    ToGroup,
     ToTags,
     ToTokens,
     ToUids,
@@ -208,6 +209,8 @@ def _stored_target(target: Target) -> _Tokens | _Uids | _Tags | _Connector | _Al
             return _tags(query)
         case ToConnector(address):
             return _Connector(address)
+        case ToGroup():
+            raise ValueError("a message for a group is kept for its members' tokens")
         case ToAll():
             return _All()
 

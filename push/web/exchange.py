@@ -22,7 +22,7 @@ JSON = b"application/json"
 # What all answers have.
 COMMON_HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
 _COMMON_LINES = b"".join([b"%s: %s\r\n" % item for item in COMMON_HEADERS.items()])
-_LEGACY = (b"/push/", b"/monitor/", b"/manager/")
+_LEGACY = (b"/push/", b"/monitor/", b"/manager/", b"/group/", b"/message/")
 
 
 class BodyStream(Protocol):

@@ -55,6 +55,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         Annotated[str, Meta(min_length=1, max_length=255, description='A connector: "ip" or "ip:port".')] | UnsetType
     ) = UNSET
     all: Annotated[bool, Meta(description="Everybody. Must be true.")] | UnsetType = UNSET
+    group: Annotated[str, Meta(min_length=1, max_length=64, description="The members of a group.")] | UnsetType = UNSET
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True, gc=False):

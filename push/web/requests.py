@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from push.errors import FieldViolation, PushError, TooLarge
-from push.model import PLAIN, PushRequest, TagQuery, Target, ToAll, ToConnector, ToTags, ToTokens, ToUids
+from push.model import PLAIN, PushRequest, TagQuery, Target, ToAll, ToConnector, ToGroup, ToTags, ToTokens, ToUids
 from push.web import errors
 from push.web import message_schemas as schemas
 from push.web.decoding import check_utf8, decode
@@ -252,6 +252,8 @@ class MessageReader:
             return _to_tags(target.tags)
         if target.connector is not UNSET:
             return ToConnector(target.connector)
+        if target.group is not UNSET:
+            return ToGroup(target.group)
         if target.all is not True:
             raise errors.invalid("target.all", "must be true")
         return ToAll()

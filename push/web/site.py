@@ -7,11 +7,13 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
+from push.igroup import GroupSide
 from push.ipush import IAllocation, IDraining, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe, IUpgrade
 from push.web.api_site import ApiSite
 from push.web.auth import Admission
 from push.web.health import HealthRoutes
 from push.web.legacy import LegacyRoutes
+from push.web.legacy_groups import LegacyGroupRoutes
 from push.web.limits import RequestRates
 from push.web.measure import RequestMeasure
 from push.web.metrics import MetricRoutes
@@ -19,6 +21,8 @@ from push.web.openapi import DocRoutes
 from push.web.requests import MessageReader
 from push.web.routes import Api, Route
 from push.web.routes_allocation import AllocationRoutes
+from push.web.routes_conversations import ConversationRoutes
+from push.web.routes_groups import GroupRoutes
 from push.web.routes_messages import MessageRoutes
 from push.web.routes_nodes import NodeRoutes
 from push.web.routes_receipts import ReceiptRoutes
@@ -38,6 +42,7 @@ def build_site(
     readiness: IReadiness,
     measured: Sequence[IMeasured],
     settings: ApiSettings,
+    group: GroupSide | None = None,
     clock: IReactorTime,
     now_ms: Callable[[], int],
     random_bytes: Callable[[int], bytes] = os.urandom,
@@ -55,6 +60,7 @@ def build_site(
         readiness: tries whether this node works.
         measured: whose numbers /metrics and /v1/stats show; those of the API itself are added.
         settings: keys and limits.
+        group: the group role, if there is one.
         clock: the reactor, or what stands for it.
         now_ms: milliseconds since 1970.
         random_bytes: makes ids of requests unlike those of other processes.
@@ -76,6 +82,7 @@ def build_site(
         *AllocationRoutes(allocation=allocation, rates=_allocation_rates(settings, clock)).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
         *HealthRoutes(readiness=readiness, clock=clock).routes(),
+        *_group_routes(group, settings),
         *docs.routes(),
         *LegacyRoutes(router=router, subscribe=subscribe, nodes=nodes, reader=reader, clock=clock).routes(),
     )
@@ -100,6 +107,16 @@ def build_site(
 def _allocation_rates(settings: ApiSettings, clock: IReactorTime) -> RequestRates:
     per_s = settings.allocate_per_s
     return RequestRates(clock=clock, requests_per_s=per_s, burst=max(1, int(per_s)))
+
+
+def _group_routes(group: GroupSide | None, settings: ApiSettings) -> tuple[Route, ...]:
+    if group is None:
+        return ()
+    return (
+        *GroupRoutes(group).routes(),
+        *ConversationRoutes(group).routes(),
+        *LegacyGroupRoutes(group, max_payload_bytes=settings.max_payload_bytes).routes(),
+    )
 
 
 def _request_ids(process: str) -> Iterator[str]:

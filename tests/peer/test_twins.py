@@ -31,6 +31,7 @@ from push.model import (
     TagQuery,
     ToAll,
     ToConnector,
+    ToGroup,
     TokenReceipt,
     ToTags,
     ToTokens,
@@ -296,6 +297,7 @@ class TwinTests(SynchronousTestCase):
             PushRequest(ToTags(AUDIENCE), b"d"),
             PushRequest(ToConnector("10.0.0.1:6789"), b"e"),
             PushRequest(ToAll(), b"f", 5, False, ODD),
+            PushRequest(ToGroup("friends"), b"g"),
         ]
         results = [
             PushResult(1, 1, 1),

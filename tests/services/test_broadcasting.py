@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 from push.errors import Unavailable
 from push.ipush import IBroadcasting, IBusListener, IConnector, ILinkedConnector
 from push.model import BusPlace, Delivery, DeliveryReport, Node, Registration
+from push.model_chat import Notice
 from push.protocols.wire.messages import Disconnect
 from push.services.broadcasting import EachByItself, OverBus
 from push.services.connector import Connector
@@ -67,6 +68,10 @@ class Linked:
         """See IConnector."""
         await self._way()
         return await self._connector.bring(message_id)
+
+    async def notify(self, notices: Sequence[Notice]) -> int:
+        """See IConnector."""
+        return await self._connector.notify(notices)
 
     async def refill(self, tokens: Sequence[str]) -> None:
         """See IConnector."""

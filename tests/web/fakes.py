@@ -45,6 +45,7 @@ from push.model import (
     TokenInfo,
     ToTokens,
 )
+from push.model_chat import Notice
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.web.settings import ApiSettings
@@ -113,6 +114,10 @@ class FakeConnector:
     def refill(self, tokens: Sequence[str]) -> Awaitable[None]:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")
+
+    def notify(self, notices: Sequence[Notice]) -> Awaitable[int]:
+        """Not called by the API."""
+        raise AssertionError("the API tells nobody anything itself")
 
     def kick(self, token: str, reason: Disconnect) -> Awaitable[bool]:
         """Close a session."""

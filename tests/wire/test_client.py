@@ -26,7 +26,7 @@ from push.protocols.wire.client import (
 )
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.messages import Disconnect, SubRequest, write_json
-from push.protocols.wire.server import OpenRequested, Reply, ServerSession
+from push.protocols.wire.server import ChatAsked, OpenRequested, Reply, ServerSession
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -390,6 +390,10 @@ class MirrorTests(SynchronousTestCase):
         (ack,) = client.acknowledge([9])
         server.receive(ack)
         self.assertEqual(server.unacknowledged, set())
-        for request in (client.request(Signal.PUBLISH, b"{}"), client.request(Signal.AUTH, b"")):
-            (reply_frame,) = self.replies(server, request)
-            self.assertEqual(client.receive(reply_frame), (Answered(reply_frame),))
+        (refused,) = self.replies(server, client.request(Signal.AUTH, b""))
+        self.assertEqual(client.receive(refused), (Answered(refused),))
+        (asked,) = server.receive(client.request(Signal.PUBLISH, b"{}"))
+        assert isinstance(asked, ChatAsked)
+        (answer,) = server.answer(asked.frame, b"\0{}")
+        assert isinstance(answer, Reply)
+        self.assertEqual(client.receive(answer.frame), (Answered(answer.frame),))

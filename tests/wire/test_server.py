@@ -8,9 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.server import (
+    MAX_ASKED,
     MAX_HELD_FRAMES,
     MAX_REFUSALS,
     Acknowledged,
+    ChatAsked,
     Closed,
     Event,
     OpenRequested,
@@ -319,18 +321,59 @@ class WhileOpen(SessionCase):
     def test_an_acknowledgement_that_nobody_asked_for_is_ignored(self) -> None:
         self.assertEqual(opened().receive(Frame(Signal.PUB_ACK, SubSignal.MN, 0, bytes(8))), ())
 
-    def test_chat_is_answered_with_501_and_the_session_stays_open(self) -> None:
+    def test_chat_is_asked_for_and_answered_with_the_same_id(self) -> None:
         session = opened()
-        for subsignal in (SubSignal.MS, SubSignal.GC, 127):
-            (event,) = session.receive(Frame(Signal.PUBLISH, subsignal, 4, b"{}"))
-            assert isinstance(event, Reply)
-            self.assertEqual((event.frame.signal, event.frame.subsignal), (Signal.PUB_ACK, subsignal))
-            self.assertNotEqual(event.frame.body[0], 0)
-            self.assertEqual(json.loads(event.frame.body[1:])["status"], 501)
-        fields = self.assertReplies(session.receive(Frame(Signal.CONTACT, 0, 4, b"{}")), Signal.PUB_ACK, message_id=4)
-        self.assertEqual(fields["status"], 501)
-        self.assertEqual(session.receive(Frame(Signal.CONTACT, 0, 0, b"{}")), ())
+        for signal, subsignal, answered in (
+            (Signal.PUBLISH, SubSignal.MS, SubSignal.MS),
+            (Signal.PUBLISH, 127, 127),
+            (Signal.CONTACT, 0, 0),
+            (Signal.CONTACT, SubSignal.MS, 0),
+        ):
+            frame = Frame(signal, subsignal, 4, b"{}")
+            self.assertEqual(session.receive(frame), (ChatAsked(frame),))
+            self.assertEqual(session.asked, 1)
+            self.assertEqual(session.answer(frame, b"body"), (Reply(Frame(Signal.PUB_ACK, answered, 4, b"body")),))
+            self.assertEqual(session.asked, 0)
         self.assertEqual(session.state, State.OPEN)
+
+    def test_chat_with_message_id_0_is_not_answered(self) -> None:
+        session = opened()
+        for signal in (Signal.PUBLISH, Signal.CONTACT):
+            frame = Frame(signal, SubSignal.MS, 0, b"{}")
+            self.assertEqual(session.receive(frame), (ChatAsked(frame),))
+            self.assertEqual(session.answer(frame, b"body"), ())
+
+    def test_who_does_not_wait_for_answers_is_refused_more(self) -> None:
+        session = opened()
+        asked = [Frame(Signal.CONTACT, 0, number, b"{}") for number in range(1, MAX_ASKED + 1)]
+        for frame in asked:
+            self.assertEqual(session.receive(frame), (ChatAsked(frame),))
+        refused = session.receive(Frame(Signal.CONTACT, 0, 999, b"{}"))
+        self.assertEqual(self.assertReplies(refused, Signal.PUB_ACK, message_id=999)["status"], 429)
+        (event,) = session.receive(Frame(Signal.PUBLISH, SubSignal.MS, 998, b"{}"))
+        assert isinstance(event, Reply)
+        self.assertEqual((event.frame.body[0], json.loads(event.frame.body[1:])["status"]), (7, 429))
+        self.assertEqual(session.receive(Frame(Signal.CONTACT, 0, 0, b"{}")), ())
+        session.answer(asked[0], b"")
+        self.assertEqual(session.receive(asked[0]), (ChatAsked(asked[0]),))
+
+    def test_an_answer_after_the_end_is_not_sent(self) -> None:
+        session = opened()
+        frame = Frame(Signal.PUBLISH, SubSignal.MS, 4, b"{}")
+        session.receive(frame)
+        session.close()
+        self.assertEqual(session.answer(frame, b"body"), ())
+
+    def test_a_client_that_publishes_or_connects_understands_publish(self) -> None:
+        session = opened()
+        session.receive(Frame(Signal.CONTACT, 0, 1, b"{}"))
+        self.assertFalse(session.is_chat)
+        session.receive(Frame(Signal.PUBLISH, SubSignal.MP, 2, b"{}"))
+        self.assertTrue(session.is_chat)
+        session = ServerSession(0.0)
+        session.receive(Frame(Signal.CONNECT, 0, 1, b"{}"))
+        session.accept(token="t", interval_ms=60_000, server_time_ms=5)
+        self.assertTrue(session.is_chat)
 
 
 class Deadlines(SessionCase):

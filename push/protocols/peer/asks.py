@@ -2,13 +2,13 @@
 
 import msgspec
 
-from push.protocols.peer.envelopes import Number, PullingWish, TokenWish
+from push.protocols.peer.envelopes import Chat, Number, PullingWish, TokenWish
 from push.protocols.peer.errors import Trouble
 from push.protocols.peer.wishes_cache import CacheWish
 from push.protocols.peer.wishes_receipts import Events
 from push.protocols.peer.wishes_router import RouterWish
 
-Wish = TokenWish | PullingWish | CacheWish | RouterWish | Events
+Wish = TokenWish | PullingWish | CacheWish | RouterWish | Events | Chat
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):

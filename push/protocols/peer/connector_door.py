@@ -15,7 +15,7 @@ from push.errors import PushError, Unavailable
 from push.ipush import IConnector, IMeasured, IProbe
 from push.model import Delivery, DeliveryReport, Outcome, Place
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.envelopes import Drain, Kick, Passed, Reader, Refill, Replaced, encode
+from push.protocols.peer.envelopes import Drain, Kick, Notify, Passed, Reader, Refill, Replaced, encode
 from push.protocols.peer.errors import CallMalformed, trouble_of
 from push.protocols.peer.link import answering, as_bytes
 from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, write_reports
@@ -31,6 +31,7 @@ _KICK: Reader[Kick] = Reader(Kick)
 _REPLACED: Reader[Replaced] = Reader(Replaced)
 _REFILL: Reader[Refill] = Reader(Refill)
 _DRAIN: Reader[Drain] = Reader(Drain)
+_NOTIFY: Reader[Notify] = Reader(Notify)
 
 
 class Door(pb.Referenceable):
@@ -124,6 +125,10 @@ class ConnectorDoor(Door):
     def remote_refill(self, data: object) -> "Deferred[bytes]":
         """See IConnector.refill."""
         return answering(_encoded(self._connector.refill(_REFILL.read(data).tokens)))
+
+    def remote_notify(self, data: object) -> "Deferred[bytes]":
+        """See IConnector.notify."""
+        return answering(_encoded(self._connector.notify(_NOTIFY.read(data).notices)))
 
     def remote_replaced(self, data: object) -> "Deferred[bytes]":
         """See IConnector.replaced."""

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from push.model import Cursor, Registration, TagQuery
+from push.model_chat import Notice
 from push.protocols.peer.errors import CallMalformed, Trouble
 from push.protocols.wire.messages import (
     MAX_AUTH_CHARS,
@@ -203,6 +204,18 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag="moved"):
     positions: Annotated[tuple[tuple[Token, Number], ...], Meta(max_length=MAX_TOKENS)]
 
 
+# And of the group role.
+
+
+class Chat(msgspec.Struct, frozen=True, array_like=True, tag="chat", gc=False):
+    """See IChat.ask."""
+
+    session: Session
+    signal: Annotated[int, Meta(ge=0, le=127)]
+    subsignal: Annotated[int, Meta(ge=0, le=127)]
+    body: bytes
+
+
 TokenWish = Open | Lend | Reopened | Closed | Locate | Online | TokensOf | Tagged | Describe | Revoke
 PullingWish = Pull | Waiting | Acknowledged | Handed | Moved
 
@@ -230,6 +243,12 @@ class Drain(msgspec.Struct, frozen=True):
     """See IConnector.drain."""
 
     sessions_per_s: Annotated[float, Meta(gt=0, le=1e9)] | None
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """See IConnector.notify."""
+
+    notices: Annotated[tuple[Notice, ...], Meta(max_length=MAX_TOKENS)]
 
 
 class Replaced(msgspec.Struct, frozen=True):

@@ -7,8 +7,11 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.spread import pb
 
 from push.errors import (
+    Conflict,
+    GroupConflict,
     InvalidRequest,
     NotFound,
+    NotImplementedHere,
     PermissionDenied,
     PushError,
     RateLimited,
@@ -25,8 +28,11 @@ _MAX_MESSAGE_CHARS = 500
 _BY_REASON: Mapping[str, type[PushError]] = {
     each.reason: each
     for each in (
+        Conflict,
+        GroupConflict,
         InvalidRequest,
         NotFound,
+        NotImplementedHere,
         PermissionDenied,
         PushError,
         RateLimited,

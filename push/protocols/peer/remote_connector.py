@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,10 +18,11 @@ from zope.interface import implementer
 from push.errors import PushError, Unavailable
 from push.ipush import ILinkedConnector, IProbe
 from push.model import Delivery, DeliveryReport, Node, Outcome, Registration, Sample
-from push.protocols.peer.envelopes import Drain, Kick, Passed, Reader, Refill, Replaced, Session, encode
+from push.model_chat import Notice
+from push.protocols.peer.envelopes import Drain, Kick, Notify, Passed, Reader, Refill, Replaced, Session, encode
 from push.protocols.peer.errors import error_of
 from push.protocols.peer.link import Link
-from push.protocols.peer.pieces import Pieces
+from push.protocols.peer.pieces import PIECE_BYTES, Pieces
 from push.protocols.peer.remote_probe import RemoteProbe
 from push.protocols.wire.batches import (
     FAILED,
@@ -42,9 +44,12 @@ DELIVER_LIMIT_S = 30.0
 PASS_LIMIT_S = 120.0
 MAX_BROADCASTS = 10_000
 _JOINED_BYTES = 65_536
+# A token has 128 characters at most, so that these and two bodies are within what Perspective Broker takes.
+_NOTIFIED_TOKENS = 1_500
 
 _PASSED: Reader[tuple[Passed, ...]] = Reader(tuple[Passed, ...])
 _YES_NO: Reader[bool] = Reader(bool)
+_COUNT: Reader[int] = Reader(int)
 _NODE: Reader[Node] = Reader(Node)
 _SAMPLES: Reader[tuple[Sample, ...]] = Reader(tuple[Sample, ...])
 
@@ -135,6 +140,13 @@ class RemoteConnector:
         """See IConnector."""
         envelope = Kick(token, int(reason.code), reason.reason, reason.retry, reason.retry_after_s)
         return _YES_NO.read(await self._link.call("kick", encode(envelope)))
+
+    async def notify(self, notices: Sequence[Notice]) -> int:
+        """See IConnector."""
+        sent = 0
+        for some in notices_in_calls(notices):
+            sent += _COUNT.read(await self._link.call("notify", encode(Notify(some)), limit_s=DELIVER_LIMIT_S))
+        return sent
 
     async def refill(self, tokens: Sequence[str]) -> None:
         """See IConnector."""
@@ -233,6 +245,23 @@ class RemoteConnector:
         for done in waiting:
             if not done.called:
                 done.errback(Failure(Unavailable(why, retry_after_s=1.0)))
+
+
+def notices_in_calls(notices: Sequence[Notice]) -> Iterator[tuple[Notice, ...]]:
+    """Notices in groups that each go into one call, those for very many tokens in parts."""
+    waiting: list[Notice] = []
+    size_bytes = 0
+    for notice in notices:
+        for start in range(0, len(notice.tokens), _NOTIFIED_TOKENS):
+            part = msgspec.structs.replace(notice, tokens=tuple(notice.tokens[start : start + _NOTIFIED_TOKENS]))
+            part_bytes = len(part.chat) + len(part.contact) + sum(map(len, part.tokens)) + 2 * len(part.tokens)
+            if waiting and size_bytes + part_bytes > PIECE_BYTES:
+                yield tuple(waiting)
+                waiting, size_bytes = [], 0
+            waiting.append(part)
+            size_bytes += part_bytes
+    if waiting:
+        yield tuple(waiting)
 
 
 def _frames(batch: Sequence[Delivery]) -> list[bytes]:

@@ -122,7 +122,7 @@ class RemoteKeeper(RemoteCache):
 
     def answered(self, reply: StoredReply) -> None:
         """See ICache. What does not arrive there leaves the answer that was noted at first."""
-        run(self._tell(Answered(reply)), self._failed)
+        run(self._tell_answer(Answered(reply)), self._failed)
 
     async def schedule(self, due: StoredDue) -> None:
         """See ICache."""
@@ -139,7 +139,7 @@ class RemoteKeeper(RemoteCache):
     def _keep(self, part: Sequence[Keep]) -> "Deferred[KeepingTold]":
         return Deferred.fromCoroutine(self._asking.ask(KeepMany(tuple(map(KeepOne.of, part))), _KEEPING))
 
-    async def _tell(self, wish: Answered) -> None:
+    async def _tell_answer(self, wish: Answered) -> None:
         try:
             await self._asking.ask(wish, _NOTHING)
         except LinkLost:

@@ -10,12 +10,14 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from push.errors import Unavailable
+from push.errors import NotImplementedHere, Unavailable
+from push.igroup import IChat
 from push.ipush import IPulling, ISubscribe
 from push.model import Registration
 from push.protocols.peer.asks import Wish
 from push.protocols.peer.envelopes import (
     Acknowledged,
+    Chat,
     Closed,
     Describe,
     Handed,
@@ -43,14 +45,16 @@ class Sessions:
         connector: the name under which it has logged in; what it opens is registered there and nowhere else.
         subscribe: keeps the tokens.
         pulling: the cache.
+        chat: answers what its clients ask of the group role; None: nobody does.
     """
 
     _log = Logger()
 
-    def __init__(self, connector: str, subscribe: ISubscribe, pulling: IPulling) -> None:
+    def __init__(self, connector: str, subscribe: ISubscribe, pulling: IPulling, chat: IChat | None = None) -> None:
         self._connector = connector
         self._subscribe = subscribe
         self._pulling = pulling
+        self._chat = chat
         self._open: dict[str, Registration] = {}
         self._is_over = False
         self._answers: dict[type, Callable[[Any], Awaitable[object]]] = {
@@ -71,6 +75,7 @@ class Sessions:
             Acknowledged: lambda wish: self._pulling.acknowledged(wish.batch),
             Handed: lambda wish: self._pulling.handed(wish.batch),
             Moved: lambda wish: self._pulling.moved(wish.positions),
+            Chat: self._asked,
         }
 
     def __len__(self) -> int:
@@ -99,6 +104,11 @@ class Sessions:
         self._open[token] = registration
         # Asked in the moment of opening: what is kept from now on is also delivered to the session.
         return Opened(token, registration.uid, registration.epoch, registration.acks, self._pulling.has(token))
+
+    async def _asked(self, wish: Chat) -> bytes:
+        if self._chat is None:
+            raise NotImplementedHere("this server runs no group role")
+        return await self._chat.ask(wish.session.at(self._connector), wish.signal, wish.subsignal, wish.body)
 
     async def _reopened(self, sessions: Sequence[Session]) -> None:
         registrations = [session.at(self._connector) for session in sessions]

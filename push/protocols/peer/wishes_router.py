@@ -18,6 +18,7 @@ from push.model import (
     Target,
     ToAll,
     ToConnector,
+    ToGroup,
     ToTags,
     ToTokens,
     ToUids,
@@ -57,6 +58,12 @@ class At(msgspec.Struct, frozen=True, array_like=True, tag="connector"):
     address: Annotated[str, Meta(min_length=1, max_length=512)]
 
 
+class InGroup(msgspec.Struct, frozen=True, array_like=True, tag="group"):
+    """ToGroup."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
 class Everywhere(msgspec.Struct, frozen=True, array_like=True, tag="all"):
     """ToAll."""
 
@@ -64,7 +71,7 @@ class Everywhere(msgspec.Struct, frozen=True, array_like=True, tag="all"):
 class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A PushRequest; `options` is None where they are PLAIN, as nearly always."""
 
-    target: Named | Users | Tagged | At | Everywhere
+    target: Named | Users | Tagged | At | InGroup | Everywhere
     payload: bytes
     ttl_s: Number | None = None
     validate_only: bool = False
@@ -184,21 +191,25 @@ class Delivered(msgspec.Struct, frozen=True, array_like=True, tag="delivered"):
 RouterWish = PushMany | ReceiptOf | TakeBack | ForgetToken | Explain | Find | Delivered
 
 
-def _sent(target: Target) -> Named | Users | Tagged | At | Everywhere:
+def _sent(target: Target) -> Named | Users | Tagged | At | InGroup | Everywhere:
     if type(target) is ToTokens:
         return Named(tuple(target.tokens), target.single)
     if isinstance(target, ToUids):
         return Users(tuple(target.uids), target.single)
     if isinstance(target, ToTags):
         return Tagged(target.query.any, target.query.all, target.query.none)
+    if isinstance(target, ToGroup):
+        return InGroup(target.name)
     return At(target.address) if isinstance(target, ToConnector) else Everywhere()
 
 
-def _read(target: Named | Users | Tagged | At | Everywhere) -> Target:
+def _read(target: Named | Users | Tagged | At | InGroup | Everywhere) -> Target:
     if type(target) is Named:
         return ToTokens(target.tokens, target.single)
     if isinstance(target, Users):
         return ToUids(target.uids, target.single)
     if isinstance(target, Tagged):
         return ToTags(TagQuery(target.any, target.all, target.none))
+    if isinstance(target, InGroup):
+        return ToGroup(target.name)
     return ToConnector(target.address) if isinstance(target, At) else ToAll()

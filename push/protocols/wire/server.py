@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from push.protocols.wire.answers import NodeAddress, write_redirect
+from push.protocols.wire.chat import write_refusal
 from push.protocols.wire.frames import ID, ID_BYTES, Frame
 from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms, idle_deadline_s
 from push.protocols.wire.messages import (
@@ -31,8 +32,8 @@ from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 MAX_HELD_FRAMES = 16
 # A refused client may correct itself on the same connection, but not for ever.
 MAX_REFUSALS = 8
-# The chat status byte (docs/protocol.md, "Status bytes"): what 501 is in one byte.
-STATUS_NOT_IMPLEMENTED = 9
+# A client that does not wait for answers is refused what is more.
+MAX_ASKED = 64
 
 _PING_REPLY_INTERVALS: dict[int, bytes] = {}
 
@@ -72,6 +73,12 @@ class Acknowledged(NamedTuple):
     awaited: int
 
 
+class ChatAsked(NamedTuple):
+    """A CONTACT or PUBLISH came: have it done, and answer with answer()."""
+
+    frame: Frame
+
+
 class Closed(NamedTuple):
     """The session is over. `by_peer`: it said so itself, and need not be told."""
 
@@ -79,7 +86,7 @@ class Closed(NamedTuple):
     by_peer: bool
 
 
-Event = Reply | OpenRequested | Acknowledged | Closed
+Event = Reply | OpenRequested | Acknowledged | ChatAsked | Closed
 
 _REFUSALS = {
     302: SubSignal.CONNECTION_REFUSED_UNEXPECT_NODE,
@@ -97,9 +104,22 @@ class ServerSession:
         interval_ms: the heartbeat that the client is held to.
         heard_s: when the client was last heard while open; before that, when the connection began.
         unacknowledged: ids sent and not yet acknowledged; None for a client that does not acknowledge.
+        asked: how many CONTACTs and PUBLISHs are not answered yet.
+        is_chat: whether it understands PUBLISH: it has sent one, or was opened by CONNECT.
     """
 
-    __slots__ = ("_held", "_opening", "_refusals", "heard_s", "interval_ms", "state", "token", "unacknowledged")
+    __slots__ = (
+        "_held",
+        "_opening",
+        "_refusals",
+        "asked",
+        "heard_s",
+        "interval_ms",
+        "is_chat",
+        "state",
+        "token",
+        "unacknowledged",
+    )
 
     def __init__(self, now_s: float) -> None:
         self.state = State.NEW
@@ -107,6 +127,8 @@ class ServerSession:
         self.interval_ms = DEFAULT_INTERVAL_MS
         self.heard_s = now_s
         self.unacknowledged: set[int] | None = None
+        self.asked = 0
+        self.is_chat = False
         self._opening: tuple[Frame, SubRequest] | None = None
         self._held: list[Frame] | None = None
         self._refusals = 0
@@ -183,6 +205,7 @@ class ServerSession:
         elif request.ack and self.unacknowledged is None:
             self.unacknowledged = set()
         self.token = token
+        self.is_chat |= frame.signal == Signal.CONNECT
         self._refusals = 0
         if interval_ms is not None:
             self.interval_ms = interval_ms
@@ -231,6 +254,22 @@ class ServerSession:
             self.state = State.NEW if self.token is None else State.OPEN
             return self._answer_opening(frame, 302, body)
         return (Reply(Frame(Signal.SUB, 0, 0, body)),) if self.state is State.OPEN else ()
+
+    def answer(self, frame: Frame, body: bytes) -> Sequence[Event]:
+        """Answer a CONTACT or PUBLISH.
+
+        Args:
+            frame: that was asked with.
+            body: of the PUB_ACK.
+
+        Returns:
+            The answer, if the client is there and wants one: a message id of 0 says that it does not.
+        """
+        self.asked -= 1
+        if self.state is State.CLOSED or not frame.message_id:
+            return ()
+        subsignal = 0 if frame.signal == Signal.CONTACT else frame.subsignal
+        return (Reply(Frame(Signal.PUB_ACK, subsignal, frame.message_id, body)),)
 
     def may_push(self, message_id: int, window: int) -> bool:
         """Count a message as on its way to this client.
@@ -349,16 +388,13 @@ class ServerSession:
         fields = {"status": 501, "reason": "AUTH has no meaning here: send the credential with SUB"}
         return (Reply(Frame(Signal.AUTH, 0, frame.message_id, write_json(fields))),)
 
-    def _on_contact(self, frame: Frame) -> Sequence[Event]:
-        if frame.message_id == 0:
-            return ()
-        fields = {"status": 501, "reason": "this server runs no group role"}
-        return (Reply(Frame(Signal.PUB_ACK, 0, frame.message_id, write_json(fields))),)
-
-    def _on_publish(self, frame: Frame) -> Sequence[Event]:
-        fields = {"status": 501, "reason": f"subsignal {frame.subsignal} has no meaning here"}
-        body = bytes([STATUS_NOT_IMPLEMENTED]) + write_json(fields)
-        return (Reply(Frame(Signal.PUB_ACK, frame.subsignal, frame.message_id, body)),)
+    def _on_chat(self, frame: Frame) -> Sequence[Event]:
+        self.asked += 1
+        if self.asked > MAX_ASKED:
+            reason = f"more than {MAX_ASKED} requests are not answered yet: wait for answers"
+            return self.answer(frame, write_refusal(frame.signal, 429, reason))
+        self.is_chat |= frame.signal == Signal.PUBLISH
+        return (ChatAsked(frame),)
 
 
 _Step = Callable[[ServerSession, Frame], Sequence[Event]]
@@ -375,8 +411,8 @@ _TABLE: dict[tuple[State, int], _Step] = {
     (State.OPEN, Signal.CONNECT): ServerSession._on_open,
     (State.OPEN, Signal.AUTH): ServerSession._on_auth,
     (State.OPEN, Signal.PING): ServerSession._on_ping,
-    (State.OPEN, Signal.CONTACT): ServerSession._on_contact,
-    (State.OPEN, Signal.PUBLISH): ServerSession._on_publish,
+    (State.OPEN, Signal.CONTACT): ServerSession._on_chat,
+    (State.OPEN, Signal.PUBLISH): ServerSession._on_chat,
     (State.OPEN, Signal.PUB_ACK): ServerSession._on_pub_ack,
     (State.OPEN, Signal.DISCONNECT): ServerSession._on_disconnect,
 }

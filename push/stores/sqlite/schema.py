@@ -65,6 +65,51 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             lives BLOB NOT NULL
         )""",
     ),
+    (
+        # Conversations. `version` is of members and settings: what is said does not change it.
+        """CREATE TABLE chats (
+            number INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            kind INTEGER NOT NULL,
+            version INTEGER NOT NULL,
+            title TEXT NOT NULL,
+            is_open INTEGER NOT NULL,
+            tells_reads INTEGER NOT NULL,
+            created_ms INTEGER NOT NULL,
+            members INTEGER NOT NULL,
+            last_seq INTEGER NOT NULL,
+            last_id INTEGER NOT NULL,
+            first_seq INTEGER NOT NULL,
+            is_gone INTEGER NOT NULL
+        )""",
+        """CREATE TABLE chat_members (
+            chat INTEGER NOT NULL,
+            who TEXT NOT NULL,
+            role INTEGER NOT NULL,
+            joined_ms INTEGER NOT NULL,
+            since_seq INTEGER NOT NULL,
+            read_seq INTEGER NOT NULL,
+            is_blocking INTEGER NOT NULL,
+            PRIMARY KEY (chat, who)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX chat_members_by_who ON chat_members (who, chat)",
+        """CREATE TABLE chat_messages (
+            chat INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            id INTEGER NOT NULL,
+            sender TEXT NOT NULL,
+            type INTEGER NOT NULL,
+            client_id TEXT,
+            is_recalled INTEGER NOT NULL,
+            content BLOB NOT NULL,
+            PRIMARY KEY (chat, seq)
+        ) WITHOUT ROWID""",
+        # Ids grow, so this index does at its end; it finds what is too old to be kept.
+        "CREATE INDEX chat_messages_by_id ON chat_messages (id)",
+        """CREATE UNIQUE INDEX chat_messages_by_client_id ON chat_messages (chat, sender, client_id)
+            WHERE client_id IS NOT NULL""",
+        "CREATE TABLE presence (who TEXT PRIMARY KEY, seen_ms INTEGER NOT NULL) WITHOUT ROWID",
+    ),
 )
 
 

@@ -1,0 +1,190 @@
+"""Who is there, who was when, and telling that to those who want to know: not more often than that can matter.
+
+A phone that comes and goes is told of when it has stayed as it is for a while. Must not import adapters, stores or web.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from push.chat_json import presence_entry
+from push.errors import PushError, RateLimited
+from push.igroup import IPresence, IPresenceStore, IWhereabouts
+from push.ipush import IConnector
+from push.model import Registration
+from push.model_chat import Notice, Presence, party, uid_of
+from push.protocols.wire.signals import SubSignal
+from push.services.tasks import Tasks
+
+# How many parties one session may watch, and all together.
+MAX_WATCHED = 500
+MAX_WATCHES = 1_000_000
+# In one transaction, for which messages may have to wait.
+_WRITTEN = 1_000
+
+
+@implementer(IPresence)
+class Presences:
+    """The presence of all parties.
+
+    Args:
+        store: remembers when they were last there.
+        whereabouts: knows their sessions.
+        connectors: address → connector, for all that are alive.
+        clock: for the debouncing.
+        now_ms: milliseconds since 1970.
+        tasks: runs what nobody waits for.
+        debounce_s: how long one must have been there, or away, before others are told; and how often that is stored.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: IPresenceStore,
+        whereabouts: IWhereabouts,
+        connectors: Callable[[], Mapping[str, IConnector]],
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        tasks: Tasks,
+        debounce_s: float,
+    ) -> None:
+        self._store = store
+        self._whereabouts = whereabouts
+        self._connectors = connectors
+        self._clock = clock
+        self._now_ms = now_ms
+        self._tasks = tasks
+        self._debounce_s = debounce_s
+        # Seen since the last write, and what is being written.
+        self._seen: dict[str, int] = {}
+        self._writing: dict[str, int] = {}
+        # Party → token of who watches → whether that one was told that the party is there.
+        self._watchers: dict[str, dict[str, bool]] = {}
+        # Token → its session, and the parties that it watches.
+        self._watched: dict[str, tuple[Registration, set[str]]] = {}
+        self._watches = 0
+        # When a party's state is to be told.
+        self._settling: dict[str, float] = {}
+        self._is_looking = False
+
+    def changed(self, registration: Registration, sessions: int) -> None:
+        """A session has come or gone: its party has so many now. It watches nobody, or nobody yet."""
+        who = party(registration.uid, registration.token)
+        self._forget(registration.token)
+        if not sessions and uid_of(who) is not None:
+            self._seen[who] = self._now_ms()
+        if who in self._watchers:
+            self._settling[who] = self._clock.seconds() + self._debounce_s
+        if self._seen or self._settling:
+            self._look_later()
+
+    async def presence(self, whos: Sequence[str]) -> Sequence[Presence]:
+        """See IPresence."""
+        sessions = await self._whereabouts.sessions(whos)
+        now_ms = self._now_ms()
+        seen = {who: now_ms for who in whos if who in sessions}
+        away = [who for who in whos if who not in sessions]
+        if away:
+            seen = {**await self._store.seen(away), **self._writing, **self._seen, **seen}
+        return [Presence(who, len(sessions.get(who, ())), seen.get(who)) for who in whos]
+
+    async def watch(self, registration: Registration, whos: Sequence[str]) -> Sequence[Presence]:
+        """Tell a session from now on when these come and go, and no more of others.
+
+        Returns:
+            How they are now.
+
+        Raises:
+            RateLimited: these are too many, or too many watch already.
+        """
+        token = registration.token
+        wanted = set(whos)
+        if len(wanted) > MAX_WATCHED:
+            raise RateLimited(f"a session may watch {MAX_WATCHED} others at most")
+        self._forget(token)
+        if self._watches + len(wanted) > MAX_WATCHES:
+            raise RateLimited("too many watch others already", retry_after_s=60.0)
+        found = await self.presence(whos)
+        if wanted:
+            self._forget(token)
+            self._watched[token] = (registration, wanted)
+            self._watches += len(wanted)
+            for presence in found:
+                self._watchers.setdefault(presence.who, {})[token] = presence.sessions > 0
+        return found
+
+    async def flush(self) -> None:
+        """Write who was seen, now."""
+        if not self._seen or self._writing:
+            return
+        self._writing, self._seen = self._seen, {}
+        try:
+            rows = list(self._writing.items())
+            for start in range(0, len(rows), _WRITTEN):
+                await self._store.saw(dict(rows[start : start + _WRITTEN]))
+        except PushError as error:
+            self._log.warn("who was seen last could not be stored: {error}", error=error)
+        finally:
+            self._writing = {}
+
+    def _forget(self, token: str) -> None:
+        watched = self._watched.pop(token, None)
+        if watched is None:
+            return
+        _, whos = watched
+        self._watches -= len(whos)
+        for who in whos:
+            watchers = self._watchers[who]
+            watchers.pop(token, None)
+            if not watchers:
+                del self._watchers[who]
+                self._settling.pop(who, None)
+
+    def _look_later(self) -> None:
+        if not self._is_looking:
+            self._is_looking = True
+            self._clock.callLater(self._debounce_s, self._look)
+
+    def _look(self) -> None:
+        """Write who was seen, and tell of those who have stayed as they are."""
+        self._is_looking = False
+        now_s = self._clock.seconds()
+        settled = [who for who, at_s in self._settling.items() if at_s <= now_s]
+        for who in settled:
+            del self._settling[who]
+        if self._seen:
+            self._tasks.spawn("storing who was seen", self.flush())
+        if settled:
+            self._tasks.spawn("telling who is there", self._tell(settled))
+        if self._settling:
+            self._look_later()
+
+    async def _tell(self, whos: Sequence[str]) -> None:
+        batches: dict[str, list[Notice]] = {}
+        for presence in await self.presence(whos):
+            self._tell_watchers(presence, batches)
+        for address, notices in batches.items():
+            connector = self._connectors().get(address)
+            if connector is not None:
+                try:
+                    await connector.notify(notices)
+                except PushError:
+                    continue  # its sessions are over, and watch nobody any more
+
+    def _tell_watchers(self, presence: Presence, batches: dict[str, list[Notice]]) -> None:
+        is_there = presence.sessions > 0
+        places: dict[str, list[str]] = {}
+        watchers = self._watchers.get(presence.who, {})
+        for token, was_told in watchers.items():
+            if was_told != is_there:
+                watchers[token] = is_there
+                session, _ = self._watched[token]
+                places.setdefault(session.connector, []).append(token)
+        body = msgspec.json.encode(presence_entry(presence))
+        for address, tokens in places.items():
+            batches.setdefault(address, []).append(Notice(tokens, SubSignal.US, body))
