@@ -306,6 +306,7 @@ class TwinTests(SynchronousTestCase):
             InvalidRequest("no"),
             PushResult(5, 0, 0),
             Unavailable("later", retry_after_s=2.0),
+            PushResult(7, 3, 2),
         ]
         self.house.router.answers["push"] = results
         answers = self.get(RemoteRouter(self.asking).push(requests))
