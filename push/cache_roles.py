@@ -3,7 +3,7 @@
 import os
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,7 +51,13 @@ class Keeping:
 
 
 def build_cache(
-    config: Config, *, database: Database, subscribe: ISubscribe, reactor: Any, clock: SteadyClock
+    config: Config,
+    *,
+    database: Database,
+    subscribe: ISubscribe,
+    reactor: Any,
+    clock: SteadyClock,
+    give_up: Callable[[str], None],
 ) -> Keeping:
     """Build the cache and the receipts, in SQLite, and the webhook if there is one.
 
@@ -61,6 +67,7 @@ def build_cache(
         subscribe: knows tokens.
         reactor: time and turns.
         clock: milliseconds since 1970 that never run back.
+        give_up: ends the server, with a sentence, where what it kept cannot be read.
 
     Raises:
         SettingError: the webhook's secret cannot be read.
@@ -89,6 +96,7 @@ def build_cache(
             max_logged_broadcasts=config.max_logged_broadcasts,
             idempotency_s=config.idempotency_s,
         ),
+        give_up=give_up,
     )
     service = OrderedServices()
     measured: list[IMeasured] = [cache, receipts]

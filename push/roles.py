@@ -72,6 +72,7 @@ class House:
         config: all settings.
         reactor: time, threads and endpoints.
         open_files: the limit on them.
+        give_up: ends the process with a sentence, where it turns out only after the start that it cannot work.
         measured: whose numbers are shown.
         checks: what must hold for readiness, answered at once.
     """
@@ -79,6 +80,7 @@ class House:
     config: Config
     reactor: Any
     open_files: int
+    give_up: Callable[[str], None]
     measured: list[IMeasured] = field(default_factory=list)
     checks: list[Callable[[], list[Check]]] = field(default_factory=list)
     subscribe: ISubscribe | None = None
@@ -112,13 +114,14 @@ class House:
             self.team.nodes.replaced(registration)
 
 
-def build(config: Config, *, reactor: Any, open_files: int) -> list[IService]:
+def build(config: Config, *, reactor: Any, open_files: int, give_up: Callable[[str], None]) -> list[IService]:
     """Build the services of all configured roles.
 
     Args:
         config: what to run.
         reactor: the reactor that will run it.
         open_files: how many files this process may have open.
+        give_up: see House.
 
     Returns:
         The roles' services, named after them, in the order in which they are to start.
@@ -126,7 +129,7 @@ def build(config: Config, *, reactor: Any, open_files: int) -> list[IService]:
     Raises:
         SettingError: a setting turns out to be unusable, e.g. a key file or an endpoint.
     """
-    house = House(config, reactor, open_files)
+    house = House(config, reactor, open_files, give_up)
     lag = Lag(reactor, labels=(("node", "parent"),) if config.workers else ())
     lag.setName("lag")
     house.measured.append(lag)
@@ -167,7 +170,12 @@ def cache_role(house: House) -> IService:
     if house.subscribe is None or house.database is None:
         raise SettingError("--role: cache needs subscribe")
     keeping = build_cache(
-        house.config, database=house.database, subscribe=house.subscribe, reactor=house.reactor, clock=house.clock
+        house.config,
+        database=house.database,
+        subscribe=house.subscribe,
+        reactor=house.reactor,
+        clock=house.clock,
+        give_up=house.give_up,
     )
     house.keeping = keeping
     house.measured += keeping.measured

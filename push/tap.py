@@ -1,5 +1,6 @@
 """`twistd push`: options in, service out. The only reader of options, the only importer of the reactor."""
 
+import atexit
 import gc
 import os
 import resource
@@ -145,6 +146,12 @@ class PushService(OrderedServices):
         self._explainer.let_go()
         self._reactor.callWhenRunning(self._started)
 
+    def give_up(self, sentence: str) -> None:
+        """Stop in order, with this sentence on stderr and exit code 1: what is broken was found after the start."""
+        write_to_stderr(2, sentence)
+        atexit.register(_fail)
+        self._reactor.callWhenRunning(self._stop_once)
+
     def _or_explain(self, start: Callable[[], None]) -> None:
         try:
             start()
@@ -200,8 +207,7 @@ class Explainer:
         if self.logs:
             _log.critical("cannot start: {sentence}", sentence=sentence)
         if self._stderr is not None:
-            with suppress(OSError):
-                os.write(self._stderr, f"push: {sentence}\n".encode(errors="backslashreplace"))
+            write_to_stderr(self._stderr, sentence)
         # twistd does these two itself for any exception but SystemExit, which alone leaves no traceback in the log.
         status_pipe = self._twistd.get("statusPipe")
         if status_pipe is not None:
@@ -210,6 +216,18 @@ class Explainer:
             with suppress(OSError):
                 os.unlink(self._twistd["pidfile"])
         raise SystemExit(1)
+
+
+def write_to_stderr(descriptor: int, sentence: str) -> None:
+    """Say it where twistd's log does not go by itself."""
+    with suppress(OSError):
+        os.write(descriptor, f"push: {sentence}\n".encode(errors="backslashreplace"))
+
+
+def _fail() -> None:
+    """End with exit code 1, of which twistd knows nothing once its reactor has run."""
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def raise_file_limit() -> int:
@@ -272,10 +290,10 @@ def makeService(options: Options) -> MultiService:
     try:
         # twistd changes its directory only later, and a daemon to one where paths mean something else.
         config = replace(config, data_dir=os.path.abspath(os.path.join(twistd.get("rundir", "."), config.data_dir)))
-        children = roles.build(config, reactor=reactor, open_files=raise_file_limit())
+        service = PushService(config, twistd=twistd, reactor=reactor)
+        children = roles.build(config, reactor=reactor, open_files=raise_file_limit(), give_up=service.give_up)
     except SettingError as error:
         raise SystemExit(f"push: {error}") from None
-    service = PushService(config, twistd=twistd, reactor=reactor)
     for child in children:
         child.setServiceParent(service)
     return service

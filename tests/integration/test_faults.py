@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -249,6 +250,29 @@ class DamagedFileTests(FaultCase):
             with WireClient(server.port) as client:
                 client.open(token=token, ack=True)
                 self.assertEqual(client.messages(256), [b"x" * 500] * 256)
+
+    def test_a_row_that_cannot_be_read_is_refused_by_its_name_and_the_server_ends(self) -> None:
+        with started(self.mktemp()) as server:
+            with WireClient(server.port) as client:
+                token = client.open(ack=True).token
+            wait_until("the session is closed", lambda: not server.api.token(token)["online"])
+            ids = [int(server.api.send({"token": token}, f"message {number}")["id"]) for number in range(3)]
+            self.assertEqual(server.stop(), 0)
+            path = server.directory / "data" / "push.sqlite3"
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("UPDATE cache_messages SET head = x'95' WHERE position = ?", (ids[1],))
+            code, output = server.run()
+            self.assertEqual(code, 1, output)
+            self.assertNotIn("Traceback", output)
+            (said,) = [line for line in output.splitlines() if line.startswith("push: ")]
+            for part in (str(path), f"cache_messages, position {ids[1]}", "restore the file"):
+                self.assertIn(part, said)
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("DELETE FROM cache_messages WHERE position = ?", (ids[1],))
+            server.start()
+            with WireClient(server.port) as client:
+                client.open(token=token, ack=True)
+                self.assertEqual(client.messages(2), [b"message 0", b"message 2"])
 
     def check_refused(self, server: Server, path: Path) -> None:
         """That it does not start, and says why."""

@@ -161,22 +161,29 @@ class OnDiskTests(OnDiskCase):
         self.assertEqual(connection.execute("PRAGMA auto_vacuum").fetchone(), (2,))
 
     def test_row_of_an_unknown_format_or_damaged_is_said_clearly_and_names_the_file(self) -> None:
-        self.commit(messages=[message(1, "t1"), message(2, "t1")], replies=[reply("k")], due=[due(4)])
-        for table, column, read in (
-            ("cache_messages", "head", lambda: self.store.messages(0, 9)),
-            ("replies", "reply", lambda: self.store.replies(["k"])),
-            ("due", "request", lambda: self.store.due()),
+        self.commit(messages=[message(1, "t1"), message(2, "t1")], replies=[reply("k")], due=[due(3), due(4)])
+        for table, column, where, place, read in (
+            (
+                "cache_messages",
+                "head",
+                "position = 2",
+                "cache_messages, position 2: ",
+                lambda: self.store.messages(0, 9),
+            ),
+            ("replies", "reply", "true", "", lambda: self.store.replies(["k"])),
+            ("due", "request", "message_id = 4", "due, message_id 4", lambda: self.store.due()),
         ):
             for row, words in (
                 (msgspec.msgpack.encode([2, "what", "comes", "next"]), "its format is 2, the newest known here is 1"),
-                (msgspec.msgpack.encode([1, "not", "what", "it", "should", "be"]), "cannot be read (Expected"),
+                (msgspec.msgpack.encode([1, "not", "what", "it", "should", "be"]), "Expected"),
                 (b"", "truncated"),
-                (b"\x95\x01\xa1\xff", "cannot be read ("),
-                (os.urandom(3) + b"\xc1", "cannot be read ("),
+                (b"\x95\x01\xa1\xff", ""),
+                (os.urandom(3) + b"\xc1", ""),
             ):
-                self.execute(f"UPDATE {table} SET {column} = ?", row)
+                self.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", row)
                 error = self.failureResultOf(read(), StartError)
                 self.assertIn(str(self.path), str(error.value))
+                self.assertIn(f"cannot be read ({place}", str(error.value))
                 self.assertIn(words, str(error.value))
 
     def test_disk_without_room_refuses_all_of_a_commit_and_takes_it_again_when_there_is(self) -> None:

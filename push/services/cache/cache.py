@@ -6,7 +6,7 @@ Must not import adapters, stores or web: it meets the disk, receipts and tokens 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -43,6 +43,9 @@ from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 from push.services.turns import Slices
 
+# How long one transaction may take at the end: a disk that is only slow writes the largest in a second.
+STOP_TIMEOUT_S = 10.0
+
 
 @implementer(ICache, IMeasured)
 class Cache(Service):
@@ -56,6 +59,7 @@ class Cache(Service):
         now_ms: milliseconds since 1970, never running back: see SteadyClock.
         limits: how much it may keep.
         is_shared: whether routers of other processes keep messages here, too.
+        give_up: called with a sentence where what is on disk cannot be read: to try again cannot help.
     """
 
     _log = Logger()
@@ -70,9 +74,12 @@ class Cache(Service):
         now_ms: Callable[[], int],
         limits: CacheLimits,
         is_shared: bool = False,
+        give_up: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.is_shared = is_shared
+        self._give_up = give_up
         self._store = store
+        self._clock = clock
         self._now_ms = now_ms
         self._limits = limits
         self._tasks = Tasks()
@@ -247,13 +254,23 @@ class Cache(Service):
         self._load()
 
     def stopService(self) -> "Deferred[None]":
-        """Write what there is to write. Fires when it is on disk, or cannot be written."""
+        """Write what there is to write. Fires when it is on disk, or cannot be written, or the disk does not answer."""
         super().stopService()
         self._periodic.stopService()
-        self._tasks.spawn("writing the cache at the end", self._commits.flush())
-        return self._tasks.settled()
+        return Deferred.fromCoroutine(self._stop())
 
     # Inside
+
+    async def _stop(self) -> None:
+        try:
+            await self._commits.flush(STOP_TIMEOUT_S)
+            await self._tasks.settled().addTimeout(STOP_TIMEOUT_S, self._clock)
+        except TimeoutError:
+            self._log.error(
+                "the cache's store has not answered for {seconds:g} s, and is not waited for any longer: what has not "
+                "been confirmed may be lost, and what was acknowledged last may come again",
+                seconds=STOP_TIMEOUT_S,
+            )
 
     def _check_ready(self) -> None:
         if not self._is_ready:
@@ -334,6 +351,8 @@ class Cache(Service):
             if self._trouble != str(error):
                 self._trouble = str(error)
                 self._log.critical("the cache cannot be loaded: {reason}", reason=self._trouble)
+                if isinstance(error, StartError):
+                    self._give_up(self._trouble)
         else:
             self._is_ready = True
             self._log.info("{count} cached messages are loaded", count=self._held.index.count)

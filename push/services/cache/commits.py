@@ -91,8 +91,12 @@ class Commits:
         self._waiters.append(waiter)
         return waiter
 
-    async def flush(self) -> None:
-        """Write all there is, or as much as can be written."""
+    async def flush(self, timeout_s: float) -> None:
+        """Write all there is, or as much as can be written.
+
+        Raises:
+            TimeoutError: a transaction takes longer than that.
+        """
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -102,7 +106,7 @@ class Commits:
             if not self._is_busy:
                 return
             failures = self.failures
-            await self.end()
+            await self.end().addTimeout(timeout_s, self._clock)
             if self.failures > failures:
                 return
 

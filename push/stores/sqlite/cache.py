@@ -19,7 +19,7 @@ anywhere in 5 ms.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -70,6 +70,9 @@ _REPLIES = with_records("""
     SELECT json_group_array(json_array(number, expires_ms)), CAST(group_concat(reply, '') AS BLOB)
     FROM (SELECT number, expires_ms, reply FROM records CROSS JOIN replies ON key = a)
 """)
+# One by one, to say which cannot be read.
+_HEADS = "SELECT position, head FROM cache_messages WHERE position > ? ORDER BY position"
+_REQUESTS = "SELECT message_id, request FROM due WHERE message_id > ? ORDER BY message_id"
 
 
 @implementer(ICacheStore)
@@ -111,7 +114,7 @@ class CacheStore:
             try:
                 return decode_messages(_numbers.decode(positions), rows or b"")
             except UnknownRow as error:
-                raise self._unreadable("message", error) from None
+                raise self._unreadable("message", error, _damaged(connection, _HEADS, after, _decode_head)) from None
 
         return self._database.read(query)
 
@@ -148,7 +151,8 @@ class CacheStore:
                 try:
                     requests = decode_requests(len(pairs), rows)
                 except UnknownRow as error:
-                    raise self._unreadable("scheduled message", error) from None
+                    where = _damaged(connection, _REQUESTS, after, _decode_request)
+                    raise self._unreadable("scheduled message", error, where) from None
                 found += [StoredDue(*pair, request) for pair, request in zip(pairs, requests, strict=True)]
                 after = pairs[-1][0]
 
@@ -224,11 +228,31 @@ class CacheStore:
             after = await self._database.write(prune_positions, Slice(log_position, after))
         self._pruned_position = max(self._pruned_position, log_position)
 
-    def _unreadable(self, what: str, error: UnknownRow) -> StartError:
+    def _unreadable(self, what: str, error: UnknownRow, where: str = "") -> StartError:
         return StartError(
-            f"{self._database.path} holds a {what} that cannot be read ({error}): install the version of this server "
-            "that wrote it, restore the file from a backup, or move it away to begin with an empty one"
+            f"{self._database.path} holds a {what} that cannot be read ({where}{error}): install the version of this "
+            "server that wrote it, restore the file from a backup, or move it away to begin with an empty one"
+            + (", or delete this row alone with sqlite3" if where else "")
         )
+
+
+def _damaged(connection: sqlite3.Connection, rows: str, after: int, decode: Callable[[int, bytes], object]) -> str:
+    """Which of the next rows cannot be read."""
+    for number, row in connection.execute(rows, (after,)):
+        try:
+            decode(number, row if isinstance(row, bytes) else b"")
+        except UnknownRow:
+            table, column = ("cache_messages", "position") if rows is _HEADS else ("due", "message_id")
+            return f"{table}, {column} {number}: "
+    return ""
+
+
+def _decode_head(position: int, row: bytes) -> object:
+    return decode_messages([position], row)
+
+
+def _decode_request(_: int, row: bytes) -> object:
+    return decode_requests(1, row)
 
 
 def _text(numbers: Sequence[int]) -> str:

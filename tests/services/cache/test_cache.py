@@ -2,11 +2,14 @@
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
 from push.ipush import ICache, ICacheStore, IMeasured, IReceipts, ISubscribe
 from push.model import CacheLimits, Cursor, Event, Keep, OnFull
+from push.services.cache import staging
+from push.services.cache.cache import STOP_TIMEOUT_S
 from tests.services.cache.case import DISK_FULL, START, CacheCase
 
 
@@ -684,7 +687,7 @@ class LifeTests(CacheCase):
 
         def messages(disk, after, limit):  # type: ignore[no-untyped-def]
             asked.append(after)
-            disk.failure = DISK_FULL if len(asked) == 2 else None
+            disk.failure = DISK_FULL if len(asked) == 3 else None
             return read(disk, after, limit)
 
         self.patch(self.disk.__class__, "messages", messages)
@@ -694,7 +697,7 @@ class LifeTests(CacheCase):
         self.assertFalse(self.cache.is_ready)
         self.clock.advance(1)
         self.assertEqual(self.pulled(), ids)
-        self.assertEqual(asked, [0, ids[0], ids[0], ids[1], ids[2]])
+        self.assertEqual(asked, [0, ids[0], ids[1], ids[1], ids[2]])
 
     def test_everything_kept_is_there_after_a_crash(self) -> None:
         plain = self.put_on_disk("t", payload=b"p")
@@ -745,6 +748,19 @@ class LifeTests(CacheCase):
             self.ack(message_id, token="u")
             self.assert_empty()
 
+    def test_message_kept_again_for_a_token_that_was_done_with_it_is_there_after_a_crash(self) -> None:
+        message_id = self.put_on_disk("t", "u")
+        self.ack(message_id)
+        self.clock.advance(1)
+        self.put("t", message_id=message_id)
+        self.turn()
+        later = self.put_on_disk("t")
+        self.crash()
+        self.assertEqual((self.pulled(), self.pulled("u")), ([message_id, later], [message_id]))
+        self.ack(message_id, later)
+        self.ack(message_id, token="u")
+        self.assert_empty()
+
     def test_what_expired_while_the_server_was_down_is_told(self) -> None:
         message_id = self.put_on_disk("t", ttl_s=5)
         self.clock.advance(0)
@@ -766,6 +782,35 @@ class LifeTests(CacheCase):
         self.successResultOf(again)
         self.assertEqual([self.successResultOf(each) for each in (answered, later)], [None, None])
         self.assertEqual(len(self.disk.rows), 2)
+
+    def test_stop_does_not_wait_for_ever_for_a_disk_that_does_not_answer(self) -> None:
+        answered = self.ticket(self.message("t"))
+        self.hold()
+        stopped = self.begin(self.stop())
+        self.clock.advance(STOP_TIMEOUT_S - 1)
+        self.assertNoResult(stopped)
+        with capturedLogs() as logs:
+            self.clock.advance(1)
+        self.successResultOf(stopped)
+        (said,) = [event for event in logs if event["log_level"] is LogLevel.error]
+        self.assertIn("has not answered for 10 s", str(formatEvent(said)))
+        self.release()  # it does, later
+        self.assertIsNone(self.successResultOf(answered))
+
+    def test_stop_waits_as_long_as_a_slow_disk_gets_on(self) -> None:
+        self.patch(staging, "MAX_MESSAGES", 2)
+        for number in range(6):
+            self.put(str(number))
+        self.hold()
+        stopped = self.begin(self.stop())
+        steps = 0
+        while self.disk.held:
+            self.assertNoResult(stopped)
+            self.clock.advance(STOP_TIMEOUT_S - 1)
+            self.disk.step()
+            steps += 1
+        self.assertGreater(steps, 2)
+        self.successResultOf(stopped)
 
     async def stop(self) -> None:
         """Stop the service."""
