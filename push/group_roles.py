@@ -9,7 +9,7 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 
 from push.config import Config
-from push.igroup import GroupSide
+from push.igroup import GroupSide, IConversationStore, IGroupStore, IPresenceStore, IWhereabouts
 from push.ipush import IMeasured, INodes, ISubscribe
 from push.services.asking import ChatPlug
 from push.services.group.acquaintances import Acquaintances
@@ -29,6 +29,10 @@ from push.services.ordered import OpenClose, OrderedServices
 from push.services.periodic import Periodic
 from push.services.steady_clock import SteadyClock
 from push.services.tasks import Tasks
+from push.stores.redis.chats import ConversationStore as RedisConversationStore
+from push.stores.redis.client import Redis
+from push.stores.redis.groups import GroupStore as RedisGroupStore
+from push.stores.redis.groups import PresenceStore as RedisPresenceStore
 from push.stores.sqlite.chats import ConversationStore
 from push.stores.sqlite.database import Database
 from push.stores.sqlite.groups import GroupStore, PresenceStore
@@ -50,6 +54,25 @@ class GroupSeams:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatStores:
+    """Where groups and conversations are kept."""
+
+    groups: IGroupStore
+    said: IConversationStore
+    presence: IPresenceStore
+
+    @classmethod
+    def in_sqlite(cls, database: Database) -> "ChatStores":
+        """Of one server."""
+        return cls(GroupStore(database), ConversationStore(database), PresenceStore(database))
+
+    @classmethod
+    def in_redis(cls, redis: Redis) -> "ChatStores":
+        """Of a cluster: any number of group roles may use it at once."""
+        return cls(RedisGroupStore(redis), RedisConversationStore(redis), RedisPresenceStore(redis))
+
+
+@dataclass(frozen=True, slots=True)
 class GroupRole:
     """What the group role is.
 
@@ -68,29 +91,32 @@ def build_group(
     config: Config,
     *,
     seams: GroupSeams,
-    database: Database,
+    stores: ChatStores,
     subscribe: ISubscribe,
     nodes: INodes,
     ids: MessageIds,
     reactor: Any,
     clock: SteadyClock,
+    whereabouts: IWhereabouts | None = None,
 ) -> GroupRole:
-    """Build the group role, in SQLite, and plug it in.
+    """Build the group role, and plug it in.
 
     Args:
         config: all settings.
         seams: what other roles were given of it.
-        database: where all is kept.
+        stores: where all is kept.
         subscribe: knows tokens.
         nodes: knows connectors.
         ids: gives out message ids.
         reactor: time and turns.
         clock: milliseconds since 1970 that never run back.
+        whereabouts: knows where parties are; None: this process' own subscribe role tells.
     """
     tasks = Tasks()
-    store = GroupStore(database)
+    store = stores.groups
     rooms = Rooms(store)
-    fanout = Fanout(whereabouts=seams.sessions, connectors=nodes.connectors, tasks=tasks)
+    places = seams.sessions if whereabouts is None else whereabouts
+    fanout = Fanout(whereabouts=places, connectors=nodes.connectors, tasks=tasks)
     telling = Telling(fanout)
     groups = Groups(
         store=store,
@@ -104,7 +130,7 @@ def build_group(
     acquaintances = Acquaintances(subscribe)
     talk = Talk(
         groups=store,
-        said=ConversationStore(database),
+        said=stores.said,
         rooms=rooms,
         telling=telling,
         acquaintances=acquaintances,
@@ -119,8 +145,8 @@ def build_group(
         ),
     )
     presences = Presences(
-        store=PresenceStore(database),
-        whereabouts=seams.sessions,
+        store=stores.presence,
+        whereabouts=places,
         connectors=nodes.connectors,
         clock=reactor,
         now_ms=clock.now_ms,

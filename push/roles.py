@@ -19,7 +19,7 @@ from push import __version__
 from push.cache_roles import Keeping, build_cache, build_front
 from push.config import Config
 from push.connecting import API_CONNECTIONS, Surroundings, build_connector, server_endpoint
-from push.group_roles import GroupRole, GroupSeams, build_group
+from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
 from push.ipush import (
     IAuthenticator,
     IFloorStore,
@@ -263,7 +263,7 @@ def group_role(house: House) -> IService:
     group = house.group = build_group(
         house.config,
         seams=house.group_seams,
-        database=house.database,
+        stores=ChatStores.in_sqlite(house.database),
         subscribe=house.subscribe,
         nodes=house.nodes,
         ids=house.ids,

@@ -162,6 +162,19 @@ class Saying(World):
         self.assertEqual(alice.ask(MP, group="room")["messages"], [])
 
 
+class SayingWithoutBeingTold(Saying):
+    """Of a group role that has to ask where members are."""
+
+    asks = True
+
+    def test_a_token_that_became_another_user_s_hears_nothing_of_the_former_s(self) -> None:
+        alice, _ = self.users("alice", "bob")
+        phone = Person(self, uid="bob")
+        other = Person(self, uid="carol", token=phone.token)
+        alice.ask(MS, to="bob", text="for bob")
+        self.assertEqual(other.heard_in_old_form(), [])
+
+
 class Blocks(World):
     """MMI: not being written to by somebody."""
 

@@ -9,11 +9,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.config import Config
-from push.group_roles import GroupSeams, build_group
+from push.group_roles import ChatStores, GroupSeams, build_group
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.client_auth import OpenDoor
 from push.services.connector import Connector
+from push.services.group.whereabouts import AskedSessions
 from push.services.ids import MessageIds
 from push.services.steady_clock import SteadyClock
 from push.services.subscribe import Subscribe
@@ -112,6 +113,9 @@ class Person(Client):
 class World(SynchronousTestCase):
     """Everything but sockets."""
 
+    # Whether the group role is told of sessions by nobody, and asks each time.
+    asks = False
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
@@ -149,12 +153,13 @@ class World(SynchronousTestCase):
         self.group = build_group(
             config,
             seams=seams,
-            database=self.database,
+            stores=ChatStores.in_sqlite(self.database),
             subscribe=self.subscribe,
             nodes=Nodes(*self.connectors),
             ids=self.ids,
             reactor=self.clock,
             clock=SteadyClock(wall_ms=self.now_ms, monotonic_s=self.clock.seconds),
+            whereabouts=AskedSessions(self.subscribe) if self.asks else None,
         )
         self.group.service.startService()
         self.addCleanup(self.group.service.stopService)
