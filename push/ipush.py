@@ -644,14 +644,12 @@ class IReceipts(Interface):
     has an `expires_ms`), SENT told by `happened` waits for an acknowledgement; told by `handed`, it is the end.
     """
 
-    def lone(message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
-        """A message for one token was accepted, and this became of it at once.
+    def lone_each(event: Event | None, messages: Sequence[tuple[int, str, int | None]]) -> None:
+        """Messages, each for one token, were accepted, and this became of all of them at once; None for nothing yet.
 
         Args:
-            message_id: its id.
-            token: whose.
-            event: what became of it.
-            expires_ms: until when it is kept; None where it is not.
+            event: what became of them.
+            messages: message id, token, and until when it is kept; None where it is not.
         """
 
     def sent_each(messages: Sequence[tuple[int, str]]) -> None:

@@ -235,16 +235,17 @@ class MemoryReceipts:
     def __init__(self) -> None:
         self.lives: dict[int, Life] = {}
 
-    def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
+    def lone_each(self, event: Event | None, messages: Sequence[tuple[int, str, int | None]]) -> None:
         """See IReceipts."""
-        life = self.lives.setdefault(message_id, Life())
-        life.targets, life.expires_ms = 1, expires_ms
-        life.events.append((event, token))
+        for message_id, token, expires_ms in messages:
+            life = self.lives.setdefault(message_id, Life())
+            life.targets, life.expires_ms = 1, expires_ms
+            if event is not None:
+                life.events.append((event, token))
 
     def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
         """See IReceipts."""
-        for message_id, token in messages:
-            self.lone(message_id, token, Event.SENT)
+        self.lone_each(Event.SENT, [(message_id, token, None) for message_id, token in messages])
 
     def accepted(
         self,

@@ -27,7 +27,7 @@ from push.model import (
 )
 from push.services.bringing import Bringing
 from push.services.keeps import Keeps, Refused, by_owner
-from push.services.progress import Progress, begins_ms, expires_ms
+from push.services.progress import Progress, expires_ms, lone_expires_ms
 from push.services.results import Owner, Results
 from push.services.routing_measures import RoutingMeasures
 
@@ -82,9 +82,10 @@ class Dispatch:
         """Collect a plain message for one token that is registered."""
         request = self._requests[position]
         if session is None or session.acks:
-            expires = expires_ms(request, begins_ms(message_id))
+            expires = lone_expires_ms(request, message_id)
             if expires is not None:
-                tokens = request.target.tokens  # type: ignore[union-attr]
+                # The session's own text of the token, where there is one: that in the request need not be kept then.
+                tokens = (token,) if session is None else (session.token,)
                 self._expires_ms[position] = expires
                 self._keeps.add(position, Keep(message_id, request.payload, tokens, expires))
                 if session is None:
@@ -101,7 +102,6 @@ class Dispatch:
                 self._measures.became(ToTokens, Outcome.OFFLINE, 1)
                 self._tell_missed(message_id, (token,))
                 return
-        # The session's own text of the token: the one in the request need not be kept for the receipt.
         self._add(session.connector, Delivery(message_id, request.payload, (session.token,)), position)
 
     def add(self, progress: Progress, tokens: Sequence[str], online: Mapping[str, Registration]) -> None:
@@ -317,17 +317,16 @@ class Dispatch:
 
     def _take(self, report: DeliveryReport, deliveries: list[Delivery], owners: list[Owner]) -> None:
         results, receipts = self._results, self._receipts
-        lone_sent = 0
         plain: list[tuple[int, str]] = []
+        kept: list[tuple[int, str, int | None]] = []
         missed = report.missed
         for position, (owner, delivery, sent) in enumerate(zip(owners, deliveries, report.sent, strict=True)):
             message_id = delivery.message_id
             if type(owner) is int:
                 if sent:
-                    lone_sent += 1
                     results.put(owner, PushResult(message_id, 1, 1))
                     if delivery.is_kept:
-                        receipts.lone(message_id, delivery.tokens[0], Event.SENT, self._expires_ms[owner])
+                        kept.append((message_id, delivery.tokens[0], self._expires_ms[owner]))
                     else:
                         plain.append((message_id, delivery.tokens[0]))
                 else:
@@ -338,7 +337,9 @@ class Dispatch:
                 self._take_many(owner, delivery, sent, missed.get(position, ()))  # type: ignore[arg-type]
         if plain:
             receipts.sent_each(plain)
-        self._measures.became(ToTokens, Outcome.SENT, lone_sent)
+        if kept:
+            receipts.lone_each(Event.SENT, kept)
+        self._measures.became(ToTokens, Outcome.SENT, len(plain) + len(kept))
         for position, each in missed.items():
             self._take_missed(owners[position], deliveries[position], each)
 
@@ -398,14 +399,7 @@ class Dispatch:
 
     def _tell_kept(self, position: int, delivery: Delivery) -> None:
         """A message for one token was not sent, but is kept."""
-        self._receipts.accepted(
-            delivery.message_id,
-            targets=1,
-            tokens=delivery.tokens,
-            expires_ms=self._expires_ms[position],
-            due_ms=None,
-            is_logged=False,
-        )
+        self._receipts.lone_each(None, [(delivery.message_id, delivery.tokens[0], self._expires_ms[position])])
 
     def _tell_missed(self, message_id: int, tokens: Sequence[str]) -> None:
         """It is not kept, and they were away."""

@@ -33,10 +33,10 @@ class HeldReceipts:
         """It is over."""
         self._current = None
 
-    def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
+    def lone_each(self, event: Event | None, messages: Sequence[tuple[int, str, int | None]]) -> None:
         """See IReceipts."""
         if self._current is not None:
-            self._current.lone(message_id, token, event, expires_ms)
+            self._current.lone_each(event, messages)
 
     def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
         """See IReceipts."""

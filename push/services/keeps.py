@@ -135,17 +135,14 @@ class Keeps:
 
     def _tell(self, keeps: Sequence[Keep], owners: Sequence[Owner], refused: Mapping[int, Sequence[str]]) -> None:
         """Of messages for one token that are delivered besides, is told with what becomes of them."""
-        accepted, is_known = self._receipts.accepted, self._results.is_known
-        for at, (keep, owner) in enumerate(zip(keeps, owners, strict=True)):
-            if type(owner) is int and at not in refused and is_known(owner):
-                accepted(
-                    keep.message_id,
-                    targets=1,
-                    tokens=keep.tokens,
-                    expires_ms=keep.expires_ms,
-                    due_ms=None,
-                    is_logged=False,
-                )
+        is_known = self._results.is_known
+        lone = [
+            (keep.message_id, keep.tokens[0], keep.expires_ms)
+            for at, (keep, owner) in enumerate(zip(keeps, owners, strict=True))
+            if type(owner) is int and is_known(owner) and at not in refused
+        ]
+        if lone:
+            self._receipts.lone_each(None, lone)
 
 
 def by_owner(tokens: Sequence[str], owners: Mapping[str, str]) -> Iterable[tuple[str | None, Sequence[str]]]:

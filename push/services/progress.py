@@ -98,6 +98,14 @@ def expires_ms(request: PushRequest, from_ms: int) -> int | None:
     return from_ms + ttl_s * 1000
 
 
+def lone_expires_ms(request: PushRequest, message_id: int) -> int | None:
+    """`expires_ms` for a message for one token, without options and sent at once."""
+    ttl_s = request.ttl_s
+    if ttl_s is None:
+        return accepted_ms(message_id) + DEFAULT_TTL_S * 1000
+    return accepted_ms(message_id) + ttl_s * 1000 if ttl_s else None
+
+
 def begins_ms(message_id: int) -> int:
     """When the time to live of a message begins that is sent at once."""
     return accepted_ms(message_id)

@@ -1,8 +1,8 @@
 """What became of the latest messages: in memory at once, on disk a little later.
 
 Nearly every message is told once, as sent to one token at once, and then never asked for: so `sent_each` does next to
-nothing for each of them, and `lone` and what happens for one token are as short as they can be. What changed goes to
-disk in chunks, so a crash loses what was told in its last two seconds. Must not import adapters, stores or web.
+nothing for each of them, and what happens for one token is as short as it can be. What changed goes to disk in chunks,
+so a crash loses what was told in its last two seconds. Must not import adapters, stores or web.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +69,7 @@ class Receipts(Service):
             store=store, tasks=self._tasks, now_ms=now_ms, max_weight=max_on_disk, keep_ms=int(keep_s * 1000)
         )
         self._memory = ReceiptMemory(max_weight=max_in_memory)
-        # The memory's own: `lone` has no time for what it would cost to ask it.
+        # The memory's own: `lone_each` has no time for what it would cost to ask it.
         self._known = self._memory.known
         self._fresh = self._memory.fresh
         self._waiters: dict[int, list[Deferred[None]]] = {}
@@ -90,18 +90,22 @@ class Receipts(Service):
 
     # IReceipts
 
-    def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
+    def lone_each(self, event: Event | None, messages: Sequence[tuple[int, str, int | None]]) -> None:
         """See IReceipts."""
         fresh, known = self._fresh, self._known
-        if message_id in known:  # what happens then was faster
-            self._accept(message_id, 1, (token,), expires_ms)
-            self.happened(event, message_id, (token,))
-            return
-        known[message_id] = LoneLife(token, FOLLOWING[NOTHING << 4 | event], 0, expires_ms)
-        fresh[message_id] = None
-        if self._observed >> event & 1:
-            self._tell(event, message_id, (token,), accepted_ms(message_id))
-        if len(fresh) >= CHUNK:
+        bits = NOTHING if event is None else FOLLOWING[NOTHING << 4 | event]
+        is_observed = event is not None and self._observed >> event & 1
+        for message_id, token, expires_ms in messages:
+            if message_id not in known:
+                known[message_id] = LoneLife(token, bits, 0, expires_ms)
+                fresh[message_id] = None
+                if is_observed:
+                    self._tell(event, message_id, (token,), accepted_ms(message_id))  # type: ignore[arg-type]
+            else:  # what happens then was faster
+                self._accept(message_id, 1, (token,), expires_ms)
+                if event is not None:
+                    self.happened(event, message_id, (token,))
+        if self._memory.is_full:
             self._fold()
 
     def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
@@ -171,8 +175,8 @@ class Receipts(Service):
             if (before ^ bits) & IS_ANOTHER:
                 life.at_ms = now_ms
             fresh[message_id] = None
-            if len(fresh) >= CHUNK:
-                self._fold()
+        if self._memory.is_full:
+            self._fold()
 
     def handed(self, message_id: int, tokens: Sequence[str]) -> None:
         """See IReceipts."""
@@ -243,7 +247,7 @@ class Receipts(Service):
         """Whether a message that was sent now was told of before: it was scheduled. Then this is added."""
         if message_id not in self._known:
             return False
-        self.lone(message_id, token, Event.SENT)
+        self.lone_each(Event.SENT, [(message_id, token, None)])
         return True
 
     def _happened(self, code: int, event: Event, message_id: int, tokens: Sequence[str]) -> None:

@@ -351,7 +351,7 @@ class TwinTests(SynchronousTestCase):
 
     def test_what_happens_in_a_turn_is_told_together_and_in_order(self) -> None:
         receipts = self.receipts
-        receipts.lone(1, "t", Event.SENT)
+        receipts.lone_each(Event.SENT, [(1, "t", None)])
         receipts.sent_each([(2, "t"), (3, "u")])
         receipts.accepted(4, targets=2, tokens=["t", "u"], expires_ms=5, due_ms=None, is_logged=False)
         receipts.accepted(5, targets=9, tokens=None, expires_ms=None, due_ms=7, is_logged=True)
@@ -364,7 +364,7 @@ class TwinTests(SynchronousTestCase):
         self.assertEqual(
             self.house.receipts.calls,
             [
-                ("lone", 1, "t", Event.SENT, None),
+                ("lone_each", Event.SENT, ((1, "t", None),)),
                 ("sent_each", ((2, "t"), (3, "u"))),
                 ("accepted", 4, 2, ("t", "u"), 5, None, False),
                 ("accepted", 5, 9, None, None, 7, True),
@@ -378,9 +378,9 @@ class TwinTests(SynchronousTestCase):
     def test_a_receipt_is_looked_for_after_what_was_told(self) -> None:
         receipt = Receipt(4, 1, None, 7, 1, {}, [])
         self.house.receipts.answers.update(find=receipt, delivered=receipt)
-        self.receipts.lone(4, "t", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(4, "t", None)])
         self.assertEqual(self.get(self.receipts.find(4)), receipt)
-        self.assertEqual([call[0] for call in self.house.receipts.calls], ["lone", "find"])
+        self.assertEqual([call[0] for call in self.house.receipts.calls], ["lone_each", "find"])
         self.assertEqual(self.get(self.receipts.delivered(4, 1.5)), receipt)
         self.house.receipts.answers["find"] = None
         self.assertIsNone(self.get(self.receipts.find(5)))

@@ -321,7 +321,7 @@ class HolderTests(SynchronousTestCase):
         self.assertEqual(told, [["a"], (None, True)])
 
     def test_what_is_told_to_receipts_of_a_former_holder_is_forgotten(self) -> None:
-        self.other.receipts.lone(1, TOKEN, Event.SENT)
+        self.other.receipts.lone_each(Event.SENT, [(1, TOKEN, None)])
         self.other.receipts.happened(Event.SENT, 1, [TOKEN])
         receipt = self.successResultOf(begun(self.other.receipts.delivered(1, 5.0)))
         self.assertEqual(receipt.targets, 0)

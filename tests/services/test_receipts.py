@@ -86,7 +86,7 @@ class Case(SynchronousTestCase):
     def fill(self, count: int, first: int = FIRST + 2**30) -> None:
         """Tell of so many other messages."""
         for message_id in range(first, first + count):
-            self.receipts.lone(message_id, "other", Event.SENT)
+            self.receipts.lone_each(Event.SENT, [(message_id, "other", None)])
 
 
 class Told(Case):
@@ -100,7 +100,7 @@ class Told(Case):
         self.assertIsNone(self.find(FIRST))
 
     def test_lone_message_that_was_sent_at_once(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
         receipt = self.find(FIRST)
         self.assertEqual(receipt.tokens, [TokenReceipt("a", Event.SENT, self.now_ms())])
         self.assertEqual((receipt.targets, receipt.accepted_ms), (1, self.now_ms()))
@@ -108,7 +108,7 @@ class Told(Case):
         self.assertIsNone(receipt.expires_ms)
 
     def test_lone_message_that_was_kept_and_acknowledged(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         self.clock.advance(1)
         self.receipts.happened(Event.SENT, FIRST, ["a"])
         self.clock.advance(1)
@@ -145,8 +145,8 @@ class Told(Case):
 
     def test_what_happens_to_each_of_many_is_as_if_it_were_told_one_by_one(self) -> None:
         def tell(receipts: Receipts, *, one_by_one: bool) -> None:
-            receipts.lone(FIRST, "a", Event.SENT, 99)
-            receipts.lone(FIRST + 1, "b", Event.EXPIRED, 99)  # too late for it
+            receipts.lone_each(Event.SENT, [(FIRST, "a", 99)])
+            receipts.lone_each(Event.EXPIRED, [(FIRST + 1, "b", 99)])  # too late for it
             receipts.accepted(FIRST + 2, targets=2, tokens=["c", "d"], expires_ms=99, due_ms=None, is_logged=False)
             receipts.sent_each([(FIRST + 3, "e")])
             self.clock.advance(1)
@@ -168,7 +168,7 @@ class Told(Case):
 
     def test_the_cache_may_tell_before_the_router(self) -> None:
         self.receipts.happened(Event.CACHED, FIRST, ["a"])
-        self.receipts.lone(FIRST, "a", Event.SENT, 99)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", 99)])
         receipt = self.find(FIRST)
         self.assertEqual((receipt.targets, receipt.expires_ms), (1, 99))
         self.assertEqual(receipt.counts, {Event.SENT: 1, Event.CACHED: 1})
@@ -176,11 +176,11 @@ class Told(Case):
 
     def test_every_first_event_of_a_lone_message(self) -> None:
         for number, event in enumerate(Event):
-            self.receipts.lone(FIRST + number, "a", event)
+            self.receipts.lone_each(event, [(FIRST + number, "a", None)])
             self.assertEqual(self.became(FIRST + number), {"a": event})
 
     def test_nothing_overwrites_an_end(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.REPLACED)
+        self.receipts.lone_each(Event.REPLACED, [(FIRST, "a", None)])
         self.accept(FIRST + 1, "a", "b", expires_ms=1)
         self.receipts.happened(Event.EXPIRED, FIRST + 1, ["b"])
         for event in Event:
@@ -250,8 +250,8 @@ class Kept(Case):
     """What was told is on disk, and no more than may be."""
 
     def test_restart_keeps_what_was_told(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.SENT)
-        self.receipts.lone(FIRST + 1, "b", Event.CACHED, 99)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
+        self.receipts.lone_each(Event.CACHED, [(FIRST + 1, "b", 99)])
         self.accept(FIRST + 2, "a", "b", expires_ms=98)
         self.receipts.happened(Event.CACHED, FIRST + 2, ["a", "b"])
         before = [self.find(FIRST + number) for number in range(3)]
@@ -288,9 +288,9 @@ class Kept(Case):
             self.restart()
 
     def test_crash_loses_at_most_what_was_told_since_the_last_writing(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
         self.written()
-        self.receipts.lone(FIRST + 1, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST + 1, "a", None)])
         self.receipts = self.make()
         self.assertIsNotNone(self.find(FIRST))
         self.assertIsNone(self.find(FIRST + 1))
@@ -317,7 +317,7 @@ class Kept(Case):
 
     def test_memory_forgets_the_oldest_first_and_the_disk_still_has_them(self) -> None:
         self.receipts = self.make(max_in_memory=2 * CHUNK)
-        self.receipts.lone(FIRST, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
         self.fill(10 * CHUNK)
         (remembered, *_) = self.receipts.samples()
         self.assertLess(remembered.value, 4 * CHUNK)
@@ -337,7 +337,7 @@ class Kept(Case):
 
     def test_event_of_a_forgotten_message_is_added_to_what_is_on_disk(self) -> None:
         self.receipts = self.make(max_in_memory=CHUNK)
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         self.fill(5 * CHUNK)
         self.receipts.happened(Event.DELIVERED, FIRST, ["a"])
         receipt = self.find(FIRST)
@@ -358,7 +358,7 @@ class Kept(Case):
     def test_store_that_fails_is_tried_again_and_loses_nothing(self) -> None:
         self.receipts.startService()
         self.store.failure = Unavailable("the disk is full")
-        self.receipts.lone(FIRST, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
         self.fill(3 * CHUNK)
         self.clock.pump([WRITE_INTERVAL_S] * 3)
         self.assertEqual(self.became(FIRST), {"a": Event.SENT})
@@ -392,7 +392,7 @@ class Kept(Case):
         self.assertIsNone(self.find(FIRST + 1))
 
     def test_damaged_chunk_hides_no_other(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
         self.restart()
         self.receipts.happened(Event.DELIVERED, FIRST, ["b"])
         self.restart()
@@ -402,7 +402,7 @@ class Kept(Case):
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_event_while_the_disk_is_read_is_in_the_answer(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         self.restart()
         held = Deferred()
         newest = self.store.newest
@@ -449,23 +449,23 @@ class Waiting(Case):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_answers_when_it_is_acknowledged_among_many(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.SENT, 99)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", 99)])
         waiting = self.wait(FIRST)
         self.receipts.happened_each(Event.DELIVERED, [(FIRST + 1, "b"), (FIRST, "a")])
         self.assertEqual(self.successResultOf(waiting).counts[Event.DELIVERED], 1)
 
     def test_answers_at_once_where_everything_is_over(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.SENT)
+        self.receipts.lone_each(Event.SENT, [(FIRST, "a", None)])
         self.assertEqual(self.successResultOf(self.wait(FIRST)).counts, {Event.SENT: 1})
 
     def test_answers_when_a_message_is_handed_to_a_client_that_does_not_acknowledge(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         waiting = self.wait(FIRST)
         self.receipts.handed(FIRST, ["a"])
         self.assertEqual(self.successResultOf(waiting).tokens[0].event, Event.SENT)
 
     def test_answers_with_what_there_is_when_the_time_is_over(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         waiting = self.wait(FIRST, 3.0)
         self.clock.advance(2.9)
         self.assertNoResult(waiting)
@@ -475,7 +475,7 @@ class Waiting(Case):
         self.assertEqual(self.receipts._waiters, {})
 
     def test_no_time_is_no_waiting(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         self.assertEqual(self.successResultOf(self.wait(FIRST, 0.0)).counts, {Event.CACHED: 1})
 
     def test_unknown_message_is_not_waited_for(self) -> None:
@@ -484,7 +484,7 @@ class Waiting(Case):
 
     def test_number_of_those_who_wait_is_bounded(self) -> None:
         self.patch(receipts, "MAX_WAITERS", 2)
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         waiting = [self.wait(FIRST) for _ in range(3)]
         self.assertEqual(self.successResultOf(waiting[2]).counts, {Event.CACHED: 1})
         self.clock.advance(11)
@@ -493,7 +493,7 @@ class Waiting(Case):
         self.assertNoResult(self.wait(FIRST))
 
     def test_who_gives_up_leaves_nothing_behind(self) -> None:
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         waiting = self.wait(FIRST)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
@@ -503,7 +503,7 @@ class Waiting(Case):
 
     def test_message_that_is_waited_for_is_not_forgotten(self) -> None:
         self.receipts = self.make(max_in_memory=CHUNK)
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
         waiting = self.wait(FIRST)
         self.fill(5 * CHUNK)
         self.assertNoResult(waiting)
@@ -528,8 +528,8 @@ class Observers(Case):
         delivered, sent = Heard(Event.DELIVERED, Event.EXPIRED), Heard(Event.SENT)
         verifyObject(IReceiptObserver, delivered)
         self.receipts = self.make(observers=[delivered, sent])
-        self.receipts.lone(FIRST, "a", Event.CACHED, 99)
-        self.receipts.lone(FIRST + 1, "b", Event.SENT)
+        self.receipts.lone_each(Event.CACHED, [(FIRST, "a", 99)])
+        self.receipts.lone_each(Event.SENT, [(FIRST + 1, "b", None)])
         self.accept(FIRST + 2, "a", "b", "c", expires_ms=99)
         accepted_ms = self.now_ms()
         self.clock.advance(1)
@@ -552,7 +552,7 @@ class Observers(Case):
         self.receipts = self.make(observers=[heard])
         accepted_ms = self.now_ms()
         self.receipts.sent_each([(FIRST, "a"), (FIRST + 1, "b")])
-        self.receipts.lone(FIRST + 2, "c", Event.CACHED, 99)
+        self.receipts.lone_each(Event.CACHED, [(FIRST + 2, "c", 99)])
         self.clock.advance(1)
         self.receipts.happened_each(Event.DELIVERED, [(FIRST + 2, "c")])
         self.assertEqual(

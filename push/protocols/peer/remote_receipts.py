@@ -23,7 +23,7 @@ from push.protocols.peer.wishes_receipts import (
     HandedTo,
     Happened,
     HappenedEach,
-    Lone,
+    LoneEach,
     SentEach,
     Told,
 )
@@ -55,9 +55,9 @@ class RemoteReceipts:
         self._events: list[Told] = []
         self.forgotten = 0
 
-    def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
+    def lone_each(self, event: Event | None, messages: Sequence[tuple[int, str, int | None]]) -> None:
         """See IReceipts."""
-        self._put(Lone(message_id, token, event, expires_ms))
+        self._put(LoneEach(event, tuple(messages)))
 
     def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
         """See IReceipts."""

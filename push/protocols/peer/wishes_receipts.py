@@ -16,17 +16,15 @@ MAX_EVENTS = 100_000
 Each = Annotated[tuple[tuple[Number, Token], ...], Meta(max_length=MAX_TOKENS)]
 
 
-class Lone(msgspec.Struct, frozen=True, array_like=True, tag="lone", gc=False):
-    """See IReceipts.lone."""
+class LoneEach(msgspec.Struct, frozen=True, array_like=True, tag="lone_each", gc=False):
+    """See IReceipts.lone_each."""
 
-    message_id: Number
-    token: Token
-    event: Event
-    expires_ms: Number | None = None
+    event: Event | None
+    messages: Annotated[tuple[tuple[Number, Token, Number | None], ...], Meta(max_length=MAX_TOKENS)]
 
     def tell(self, receipts: IReceipts) -> None:
         """Tell the receipts."""
-        receipts.lone(self.message_id, self.token, self.event, self.expires_ms)
+        receipts.lone_each(self.event, self.messages)
 
 
 class SentEach(msgspec.Struct, frozen=True, array_like=True, tag="sent_each", gc=False):
@@ -107,7 +105,7 @@ class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted", gc=Fa
         receipts.counted(self.event, self.message_id, self.count)
 
 
-Told = Lone | SentEach | Accepted | Happened | HappenedEach | HandedTo | Counted
+Told = LoneEach | SentEach | Accepted | Happened | HappenedEach | HandedTo | Counted
 
 
 class Events(msgspec.Struct, frozen=True, array_like=True, tag="events", gc=False):

@@ -122,7 +122,7 @@ class Cache(Service):
         held = self._held
         after = held.last_position
         keeping = held.keep(batch)
-        self._commits.kept(keeping.ticket, len(batch), at_once=any(keep.is_ahead for keep in batch))
+        self._commits.kept(keeping.ticket, len(batch), at_once=True in [keep.is_ahead for keep in batch])
         if self.is_shared or (batch and batch[0].audience is not None):
             return Keeping(keeping.ticket, keeping.refused, held.places(batch, after))
         return keeping

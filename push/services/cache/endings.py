@@ -3,7 +3,7 @@
 What is long is done in steps, so that others are served in its middle. No I/O. Must not import adapters, stores or web.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from push.ipush import IReceipts
 from push.model import Event, Registration
@@ -43,17 +43,15 @@ class Endings:
 
     def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]], event: Event) -> None:
         """Tokens have messages: DELIVERED or, where nobody acknowledges, SENT."""
-        take, end, logged, shelf = self._index.take, self._end, self._log.by_id, self._shelf
+        take, end, logged, rows = self._index.take, self._end, self._log.by_id, self._staging.rows
         # As nearly all: for one token, without options, and not even on their way to disk.
-        early: list[tuple[int, str]] = []
-        wait, settled = self._staging.rows.pop, self._staging.settled
+        early: list[Record] = []
         for token, message_ids in batch:
             for message_id in message_ids:
                 record = take(token, message_id)
-                if record is not None and record.more is None and wait(record.position, None) is not None:
-                    early.append((message_id, token))
-                    shelf.leave_early(record)
-                    settled(record)
+                if record is not None and record.more is None and record.position in rows:
+                    del rows[record.position]
+                    early.append(record)
                 elif record is not None:
                     end(record, token, event)
                     if record.more is not None and record.more.collapse_key:
@@ -61,7 +59,9 @@ class Endings:
                 if logged and message_id in logged:
                     self._had(message_id, token, event, was_kept=record is not None)
         self._staging.spared += len(early)
-        self._tell(early, event)
+        self._shelf.leave_early(early)
+        self._staging.settled(early)
+        self._tell([(record.message_id, record.token) for record in early], event)
 
     def cancel(self, message_id: int) -> Iterator[int]:
         """Forget a message, in steps. Yields of each for how many tokens it was kept."""
@@ -120,16 +120,22 @@ class Endings:
             self._end(record, registration.token, Event.CANCELLED)
         return bool(strange)
 
-    def cached(self, record: Record) -> None:
-        """A message is on disk, for those tokens that still need it."""
-        tokens = (record.token,) if record.token else self._index.needed_by(record)
-        self.events[Event.CACHED] += len(tokens)
-        self._receipts.happened(Event.CACHED, record.message_id, tokens)
+    def cached(self, records: Iterable[Record]) -> None:
+        """Messages are on disk, for those tokens that still need them."""
+        lone: list[tuple[int, str]] = []
+        for record in records:
+            if record.token:
+                lone.append((record.message_id, record.token))
+                continue
+            tokens = self._index.needed_by(record)
+            self.events[Event.CACHED] += len(tokens)
+            self._receipts.happened(Event.CACHED, record.message_id, tokens)
+        self._tell(lone, Event.CACHED)
 
     def _tell(self, ended: Sequence[tuple[int, str]], event: Event) -> None:
-        """Messages are over for these tokens: (message id, token)."""
+        """This happened to messages for these tokens: (message id, token)."""
         self.events[event] += len(ended)
-        if event is not Event.SENT:
+        if ended and event is not Event.SENT:
             self._receipts.happened_each(event, ended)
             return
         for message_id, token in ended:

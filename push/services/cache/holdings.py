@@ -179,14 +179,11 @@ class Holdings:
         limits = self._limits
         count = self.index.count + len(self.log) + self._dues.count
         size_bytes = self._shelf.size_bytes + self._dues.size_bytes
-        logged = demanding = 0
-        for keep in batch:
-            count += len(keep.tokens)
-            size_bytes += len(keep.payload)
-            if keep.audience is not None:
-                logged += 1
-                demanding += keep.options.on_full is not OnFull.DROP_OLDEST
-        if count + logged > limits.max_cached_messages or size_bytes > limits.max_cached_bytes:
+        count += sum([len(keep.tokens) for keep in batch])
+        size_bytes += sum([len(keep.payload) for keep in batch])
+        logged = [keep for keep in batch if keep.audience is not None]
+        demanding = sum([keep.options.on_full is not OnFull.DROP_OLDEST for keep in logged])
+        if count + len(logged) > limits.max_cached_messages or size_bytes > limits.max_cached_bytes:
             raise Unavailable("the cache is full: try again later", retry_after_s=RETRY_AFTER_S)
         if self._shelf.last_position + len(batch) > self.ceiling:
             raise Unavailable("the cache is reserving places", retry_after_s=1.0)
@@ -266,9 +263,12 @@ class Holdings:
             self._shelf.store(record)
         for token, record, event in flight.victims:
             self.endings.displaced(token, record, event)
-        for record in flight.rows.values():
-            if record.position in self._shelf.stored and (record.more is None or record.more.audience is None):
-                self.endings.cached(record)
+        stored = self._shelf.stored
+        self.endings.cached(
+            record
+            for position, record in flight.rows.items()
+            if position in stored and (record.more is None or record.more.audience is None)
+        )
 
     def failed(self, error: PushError) -> None:
         """The transaction that was closed is not on disk."""

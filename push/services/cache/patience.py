@@ -8,7 +8,7 @@ waits, nor where nobody acknowledges, or only after long. Must not import adapte
 from collections import deque
 
 # Nobody waits longer.
-MAX_WAIT_S = 0.15
+MAX_WAIT_S = 0.4
 # How often it is looked whether waiting is worth it.
 PERIOD_S = 0.05
 # Fewer messages a second than this are written at once: to write them all takes a twentieth of a core.

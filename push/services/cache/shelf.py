@@ -54,15 +54,16 @@ class Shelf:
         self.stored[record.position] = record
         self.buckets.add(record.position, record.expires_ms)
 
-    def leave_early(self, record: Record) -> None:
-        """A message that was never on disk is gone."""
-        self.size_bytes -= record.size_bytes
-        if record.position != record.message_id:
-            self.leave(record.message_id, record.position)
+    def leave_early(self, records: Iterable[Record]) -> None:
+        """Messages that were never on disk are gone."""
+        for record in records:
+            self.size_bytes -= record.size_bytes
+            if record.position != record.message_id:
+                self.leave(record.message_id, record.position)
 
     def forget(self, record: Record) -> None:
         """A message is gone; its `ticket` says whether it was on disk."""
-        self.leave_early(record)
+        self.leave_early((record,))
         if not record.ticket:
             del self.stored[record.position]
             self.buckets.discard(record.position, record.expires_ms)

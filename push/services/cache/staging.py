@@ -7,7 +7,7 @@ Must not import adapters, stores or web.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from push.errors import PushError
@@ -118,13 +118,22 @@ class Staging:
                 self.remove(position, is_urgent=is_urgent)
             else:
                 self.flight.left_out.pop(position, None)
-        self.settled(record)
+        self.settled((record,))
 
-    def settled(self, record: Record) -> None:
-        """A message that was taken out of `rows` need not be on disk; whoever took it has counted it as spared."""
-        self._tickets.settle(record.ticket)
+    def settled(self, records: Sequence[Record]) -> None:
+        """Messages that were taken out of `rows` need not be on disk; whoever took them has counted them as spared."""
+        ticket = count = 0
+        for record in records:
+            if record.ticket != ticket:
+                if count:
+                    self._tickets.settle(ticket, count)
+                ticket, count = record.ticket, 0
+            count += 1
+        if count:
+            self._tickets.settle(ticket, count)
         if self._twins:
-            self._settle_twins(record.position)
+            for record in records:
+                self._settle_twins(record.position)
 
     def remove(self, position: int, *, is_urgent: bool = False) -> None:
         """A row is on disk, or on its way, and not needed any more; `is_urgent` where somebody waits for its end."""

@@ -48,12 +48,12 @@ class Tickets:
             self._open[self.last] = count
         return self.last
 
-    def settle(self, ticket: int) -> None:
-        """One thing need not be on disk any more."""
-        left = self._open.get(ticket, 0) - 1
+    def settle(self, ticket: int, count: int = 1) -> None:
+        """So many things need not be on disk any more."""
+        left = self._open.get(ticket, 0) - count
         if left > 0:
             self._open[ticket] = left
-        elif left == 0:
+        elif ticket in self._open:
             del self._open[ticket]
             self._answer(ticket, None)
 

@@ -124,7 +124,7 @@ class Told:
         """What happened to a message."""
         return [event for event, of, who in self.events if of == message_id and token in (None, who)]
 
-    def lone(self, message_id: int, token: str, event: Event, expires_ms: int | None = None) -> None:
+    def lone_each(self, event: Event | None, messages: Sequence[tuple[int, str, int | None]]) -> None:
         """The router's."""
         raise AssertionError("the cache does not say that")
 
