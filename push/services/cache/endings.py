@@ -127,7 +127,9 @@ class Endings:
             if record.token:
                 lone.append((record.message_id, record.token))
                 continue
-            tokens = self._index.needed_by(record)
+            more = record.more
+            is_for_all = more is not None and more.left == len(more.tokens)
+            tokens = record.tokens() if is_for_all else self._index.needed_by(record)
             self.events[Event.CACHED] += len(tokens)
             self._receipts.happened(Event.CACHED, record.message_id, tokens)
         self._tell(lone, Event.CACHED)

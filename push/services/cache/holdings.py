@@ -145,9 +145,12 @@ class Holdings:
         """Keep one that is not as simple as most. Returns how much of it waits for the disk, and who has no room."""
         record = kept(keep, position, ticket)
         waits = 0
-        placed: list[str] = []
         refused: list[str] = []
-        for token in record.tokens():
+        tokens = record.tokens()
+        others = self.index.add_to_each(record, tokens)
+        rest = frozenset(others)
+        placed = [token for token in tokens if token not in rest]
+        for token in others:
             added = self.index.add(record, token, drops_oldest=keep.options.on_full is OnFull.DROP_OLDEST)
             if added is Added.REFUSED:
                 refused.append(token)
