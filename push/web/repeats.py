@@ -21,6 +21,9 @@ _HEADER = HEADER.encode()
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_CHARS}}}\Z")
 _WRONG = f"must be 1 to {MAX_KEY_CHARS} visible ASCII characters without spaces"
 
+# How many entries of one batch the header names: each is remembered on disk for a day, and a stream has no end.
+MAX_ENTRIES = 100_000
+
 _fields_of = msgspec.structs.astuple
 _changed = msgspec.structs.replace
 _pack = msgspec.msgpack.Encoder().encode
@@ -84,9 +87,18 @@ class Repeats:
         if self.key is None:
             return entries
         return [
-            entry if isinstance(entry, PushError) else self._once("entry", f"{self.key}/{position}", entry)
+            entry if isinstance(entry, PushError) else self._entry(position, entry)
             for position, entry in enumerate(entries, first)
         ]
+
+    def _entry(self, position: int, entry: PushRequest) -> PushRequest | PushError:
+        if position < MAX_ENTRIES or entry.options.once is not None or entry.validate_only:
+            return self._once("entry", f"{self.key}/{position}", entry)
+        return invalid(
+            HEADER,
+            f"names {MAX_ENTRIES:,} entries at most, and this is another one: it was not sent. Begin a new request "
+            "with another key, or give each message an id of its own",
+        )
 
     def named(self, own_id: str, request: PushRequest) -> PushRequest:
         """A message that has a name of its own, which goes before the request's.

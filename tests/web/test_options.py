@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import CacheFull, Conflict
 from push.model import PLAIN, Once, OnFull, Options, PushRequest, PushResult, Store, ToTokens
+from push.web import repeats
 from tests.web.fakes import World, replies, request_bytes
 from tests.web.test_auth import bearer, key
 from tests.web.test_messages import BATCH, SEND, message
@@ -224,6 +225,20 @@ class RepeatTests(SynchronousTestCase):
             self.assertEqual([reply.status for reply in replies(connection.transport.value(), "POST")], [200])
             keys = [request.options.once and request.options.once.key for request in self.world.router.requests]
             self.assertEqual(keys, [f"/entry/k/{number}" for number in range(2_500)])
+
+    def test_a_stream_without_end_does_not_use_up_names_without_end(self) -> None:
+        self.patch(repeats, "MAX_ENTRIES", 2)
+        entries = [message("0"), message("1"), message("2"), self.named(message("3")), {"target": 3}]
+        lines = b"\n".join(json.dumps(entry).encode() for entry in entries)
+        reply = self.world.call("POST", BATCH, lines, {**LINES, "Idempotency-Key": "k"})
+        keys = [request.options.once and request.options.once.key for request in self.world.router.requests]
+        self.assertEqual(keys, ["/entry/k/0", "/entry/k/1", "/id/m1"])
+        errors = [json.loads(line).get("error") for line in reply.body.splitlines()]
+        self.assertEqual([error and error["code"] for error in errors], [None, None, 400, None, 400])
+        self.assertIn("Idempotency-Key: names 2 entries at most", errors[2]["message"])
+        self.world = World()
+        reply = self.world.call("POST", BATCH, lines, LINES)
+        self.assertEqual(len(self.world.router.requests), 4)
 
     def test_a_messages_own_id_goes_before_the_header(self) -> None:
         entries = [message(), self.named(message())]
