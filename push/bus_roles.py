@@ -3,7 +3,7 @@
 from typing import Any
 
 from push.config import Config
-from push.ipush import IBroadcastBus
+from push.ipush import IBroadcastBus, IPlaces
 from push.protocols.peer.hearing import Hearing
 from push.services.broadcasting import OverBus
 from push.services.connector import Connector
@@ -38,6 +38,6 @@ def build_reception(
     )
 
 
-def build_broadcasting(bus: IBroadcastBus, *, reactor: Any) -> OverBus:
+def build_broadcasting(bus: IBroadcastBus, *, places: IPlaces, reactor: Any) -> OverBus:
     """A router's mouth; its numbers are to be shown."""
-    return OverBus(bus, clock=reactor)
+    return OverBus(bus, clock=reactor, known=lambda: len(places.known()))

@@ -5,7 +5,7 @@ so that it comes between what was sent before and after it, and so that it is co
 hear gets the payload over its link, and so do all while the bus is away. Must not import adapters, stores or web.
 """
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -41,10 +41,12 @@ class OverBus:
     Args:
         bus: where to.
         clock: has the time.
+        known: how many connectors the cluster has; those that this router cannot reach may hear it all the same.
     """
 
-    def __init__(self, bus: IBroadcastBus, *, clock: IReactorTime) -> None:
+    def __init__(self, bus: IBroadcastBus, *, clock: IReactorTime, known: Callable[[], int] = lambda: 0) -> None:
         self._bus = bus
+        self._known = known
         self._clock = clock
         self._mistrusted_until_s = clock.seconds()
         self._tasks = Tasks()
@@ -57,7 +59,8 @@ class OverBus:
         """See IBroadcasting."""
         hearing = {each for each in connectors if ILinkedConnector.providedBy(each) and each.hears}
         # What is in the log is pulled from there; what a connector is only told of needs no bus.
-        if payload is None or is_logged or len(hearing) < _LEAST or not self._is_trusted():
+        is_worth_it = bool(hearing) and max(len(hearing), self._known()) >= _LEAST
+        if payload is None or is_logged or not is_worth_it or not self._is_trusted():
             hearing = set()
         else:
             self._tasks.spawn("publishing a broadcast", self._publish(message_id, payload))

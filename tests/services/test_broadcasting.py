@@ -262,6 +262,15 @@ class OverBusTests(BusCase):
         self.send()
         self.assertEqual((self.got(), self.channel.number), ([[b"hello"]], 0))
 
+    def test_those_that_are_not_linked_hear_it_where_the_cluster_has_more_than_one(self) -> None:
+        self.broadcasting = OverBus(self.bus, clock=self.clock, known=lambda: 3)
+        links: list[IConnector] = [self.places[0].link]
+        for each in self.broadcasting.broadcast(1, b"hello", False, links):
+            Deferred.fromCoroutine(_awaited(each))
+        self.assertEqual(self.got(), [[b"hello"], [], []])
+        self.pass_time(TURN_LIMIT_S + 1)
+        self.assertEqual(self.got(), [[], [b"hello"], [b"hello"]])
+
     def test_with_a_cut_link_it_comes_without_a_turn_and_once(self) -> None:
         place = self.places[0]
         place.link.is_cut = True
