@@ -155,7 +155,7 @@ def subscribe_role(house: House) -> IService:
     subscribe = Subscribe(
         store=store,
         authenticator=_authenticator(house),
-        now_ms=house.now_ms,
+        now_ms=house.clock.now_ms,
         random_bytes=secrets.token_bytes,
         replaced=house.replaced,
         watcher=house.group_seams.sessions,

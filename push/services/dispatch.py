@@ -37,6 +37,7 @@ class Dispatch:
 
     Args:
         requests: all of it.
+        now_ms: when it was accepted, milliseconds since 1970.
         connectors: address → connector.
         cache: keeps what is to survive.
         subscribe: says who has come online meanwhile.
@@ -49,6 +50,7 @@ class Dispatch:
         self,
         requests: Sequence[PushRequest],
         *,
+        now_ms: int,
         connectors: Mapping[str, IConnector],
         cache: ICache,
         subscribe: ISubscribe,
@@ -61,7 +63,8 @@ class Dispatch:
         self._receipts = receipts
         self._measures = measures
         self._broadcasting = broadcasting
-        self._results = Results(requests)
+        self._now_ms = now_ms
+        self._results = Results(requests, now_ms)
         self._keeps = Keeps(cache=cache, receipts=receipts, results=self._results)
         # For each connector what it is to deliver, and whose that is.
         self._batches: dict[str, tuple[list[Delivery], list[Owner]]] = {}
@@ -82,7 +85,7 @@ class Dispatch:
         """Collect a plain message for one token that is registered."""
         request = self._requests[position]
         if session is None or session.acks:
-            expires = lone_expires_ms(request, message_id)
+            expires = lone_expires_ms(request, message_id, self._now_ms)
             if expires is not None:
                 # The session's own text of the token, where there is one: that in the request need not be kept then.
                 tokens = (token,) if session is None else (session.token,)

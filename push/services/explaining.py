@@ -80,7 +80,8 @@ def _of_message(known: Known) -> list[str]:
 
 def _of_token(known: Known, receipt: Receipt, last: TokenReceipt) -> list[str]:
     at = _time(last.at_ms)
-    after_s = f"{(last.at_ms - receipt.accepted_ms) / 1000:.3f} s after it was accepted"
+    # Not negative: after a restart ids, which say when messages were accepted, run ahead of the clock for some seconds.
+    after_s = f"{max(0, last.at_ms - receipt.accepted_ms) / 1000:.3f} s after it was accepted"
     match last.event:
         case Event.DELIVERED:
             return [f"the client acknowledged the message at {at}, {after_s}: it has arrived"]
@@ -139,17 +140,18 @@ def _of_cached(known: Known, at: str) -> list[str]:
         return [f"the message waits in the cache, kept at {at}: the token is offline"]
     if session.acks:
         return [
-            f"the message waits in the cache, kept at {at}, though the token is online: it is sent when the client has "
-            "acknowledged what was sent before it"
+            f"the message waits in the cache, kept at {at}, though the token is online: either it was sent out of "
+            "there and the client has not acknowledged it, or it is sent when the client has acknowledged what was "
+            "sent before it"
         ]
     return [f"the message waits in the cache, kept at {at}, though the token is online: it is about to be sent"]
 
 
 def _of_logged(known: Known, receipt: Receipt) -> list[str]:
     info, kept = known.info, known.kept
-    if info is not None and info.created_ms > receipt.accepted_ms:
-        created = _time(info.created_ms)
-        return [f"the token was registered at {created}, after the message was accepted: it is not meant for it"]
+    if info is not None and info.created_ms > max(receipt.accepted_ms, receipt.due_ms or 0):
+        created, was = _time(info.created_ms), "accepted" if receipt.due_ms is None else "due"
+        return [f"the token was registered at {created}, after the message was {was}: it is not meant for it"]
     if kept is None:
         why = "is gone from there"
         if receipt.counts.get(Event.CANCELLED):

@@ -15,10 +15,12 @@ class Results:
 
     Args:
         requests: all of the push.
+        now_ms: when it was accepted, milliseconds since 1970.
     """
 
-    def __init__(self, requests: Sequence[PushRequest]) -> None:
+    def __init__(self, requests: Sequence[PushRequest], now_ms: int) -> None:
         self._requests = requests
+        self._now_ms = now_ms
         self._results: list[PushResult | PushError | Progress | None] = [None] * len(requests)
 
     def begin(self, position: int, message_id: int, from_ms: int) -> Progress:
@@ -30,10 +32,9 @@ class Results:
         """What was asked for."""
         return self._requests[owner] if isinstance(owner, int) else owner.request
 
-    @staticmethod
-    def from_ms(owner: Owner, message_id: int) -> int:
+    def from_ms(self, owner: Owner, message_id: int) -> int:
         """When the time to live begins, milliseconds since 1970."""
-        return begins_ms(message_id) if isinstance(owner, int) else owner.from_ms
+        return begins_ms(message_id, self._now_ms) if isinstance(owner, int) else owner.from_ms
 
     def put(self, position: int, result: PushResult) -> None:
         """What became of a plain message to one token."""

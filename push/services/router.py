@@ -117,7 +117,8 @@ class Router:
         of_uids: Mapping[str, tuple[str, ...]],
         from_ms: int | None = None,
     ) -> Sequence[PushResult | PushError]:
-        dispatch = self._dispatch(requests)
+        now_ms = self._ids.now_ms()
+        dispatch = self._dispatch(requests, now_ms)
         lone = 0
         for position, request in enumerate(requests):
             target = request.target
@@ -135,7 +136,7 @@ class Router:
                     lone += 1
                     dispatch.lone(position, ids[position], token, session)
                     continue
-            begins = begins_ms(ids[position]) if from_ms is None else from_ms
+            begins = begins_ms(ids[position], now_ms) if from_ms is None else from_ms
             progress = dispatch.begin(position, ids[position], begins)
             progress.is_due = from_ms is not None
             awaited: Awaitable[None] | None = None
@@ -155,6 +156,7 @@ class Router:
                     break
                 # Others may have been accepted meanwhile: what comes now is later than they are.
                 ids[position + 1 :] = self._ids.take(len(requests) - position - 1)
+                now_ms = self._ids.now_ms()
         if lone:
             self._measures.requested(ToTokens, lone)
         return await dispatch.results()
@@ -180,9 +182,10 @@ class Router:
             tokens += theirs
         return tokens, of_uids
 
-    def _dispatch(self, requests: Sequence[PushRequest]) -> Dispatch:
+    def _dispatch(self, requests: Sequence[PushRequest], now_ms: int) -> Dispatch:
         return Dispatch(
             requests,
+            now_ms=now_ms,
             connectors=self._nodes.connectors(),
             cache=self._cache,
             subscribe=self._subscribe,
@@ -278,7 +281,7 @@ class Router:
         try:
             if is_ordered and not progress.is_due:  # others may have been logged meanwhile, with greater ids
                 progress.message_id = self._ids.next()
-                progress.from_ms = begins_ms(progress.message_id)
+                progress.from_ms = begins_ms(progress.message_id, self._ids.now_ms())
             await dispatch.log(progress, audience)
             if connectors:
                 await dispatch.broadcast(progress, connectors)

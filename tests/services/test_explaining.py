@@ -133,6 +133,7 @@ class Explained(SynchronousTestCase):
 
     def test_waits_in_the_cache_behind_what_is_not_acknowledged(self) -> None:
         told = self.told(lone(Event.CACHED), kept=kept("t1"), session=ACKS)
+        self.assertIn("it was sent out of there and the client has not acknowledged it", told[0])
         self.assertIn("it is sent when the client has acknowledged what was sent before it", told[0])
 
     def test_waits_in_the_cache_and_is_about_to_be_sent(self) -> None:
@@ -196,7 +197,17 @@ class Explained(SynchronousTestCase):
 
     def test_logged_before_the_token_was_registered(self) -> None:
         told = self.told(receipt_of(is_logged=True), kept=kept(audience=Everybody()), created_ms=ACCEPTED_MS + 1)
-        self.assertIn("the token was registered at 2026-01-01 00:16:40.001 UTC, after the message", told[0])
+        self.assertIn("the token was registered at 2026-01-01 00:16:40.001 UTC, after the message was acc", told[0])
+
+    def test_scheduled_for_all_is_meant_for_who_was_registered_by_then(self) -> None:
+        for created_ms, is_meant in ((ACCEPTED_MS + 500, True), (ACCEPTED_MS + 1_500, False)):
+            receipt = receipt_of(is_logged=True, due_ms=ACCEPTED_MS + 1_000)
+            told = self.told(receipt, kept=kept(audience=Everybody()), created_ms=created_ms)
+            self.assertEqual("is kept once for all of them" in told[0], is_meant)
+            self.assertEqual("after the message was due: it is not meant for it" in told[0], not is_meant)
+
+    def test_acknowledged_before_its_id_says_as_ids_run_ahead_after_a_restart(self) -> None:
+        self.assertIn("0.000 s after it was accepted", self.told(lone(Event.DELIVERED, after_ms=-4_265))[0])
 
     def test_logged_for_other_tags(self) -> None:
         for query, fits in (

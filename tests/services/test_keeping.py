@@ -125,6 +125,17 @@ class WhatIsKept(KeepingCase):
             expires_ms = self.cache.entries[-1].keep.expires_ms
             self.assertEqual(expires_ms, accepted_ms(result.message_id) + kept_s * 1000)
 
+    def test_it_is_kept_no_longer_where_ids_run_ahead_of_the_clock(self) -> None:
+        self.ids.raise_floor(1_800_000_009_000)  # as after a crash
+        online, away = self.online(ack=True)[1], self.offline()
+        for target in (ToTokens((away,)), ToTokens((online,)), ToTokens((online, away)), ToAll(), self.tags()):
+            self.assertGreater(accepted_ms(self.push(target, ttl_s=60).message_id), 1_800_000_009_000)
+            self.assertEqual(self.cache.entries[-1].keep.expires_ms, 1_800_000_060_000)
+
+    def tags(self) -> ToTags:
+        """Everybody who has not this tag."""
+        return ToTags(TagQuery(none=("red",)))
+
     def test_options_go_to_the_cache(self) -> None:
         options = Options(is_high=True, collapse_key="k", on_full=OnFull.DROP_OLDEST)
         self.push(ToTokens((self.offline(),)), options=options)

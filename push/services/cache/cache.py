@@ -120,6 +120,8 @@ class Cache(Service):
         if not self._is_ready:
             self._check_ready()
         held = self._held
+        if self._dues.are_any:
+            held.place_due(batch)
         after = held.last_position
         keeping = held.keep(batch)
         self._commits.kept(keeping.ticket, len(batch), at_once=True in [keep.is_ahead for keep in batch])

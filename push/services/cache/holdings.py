@@ -35,6 +35,7 @@ from push.services.cache.replies import Replies
 from push.services.cache.shelf import Shelf
 from push.services.cache.staging import LOG, Staging
 from push.services.cache.tickets import Tickets
+from push.services.ids import first_id_at
 
 RETRY_AFTER_S = 5.0
 NO_CEILING = (1 << 63) - 1
@@ -137,6 +138,11 @@ class Holdings:
             places.append(Place(after, tuple([before(token, after) for token in keep.tokens])))
         return places
 
+    def place_due(self, batch: Sequence[Keep]) -> None:
+        """Give what was scheduled its place now: its id is as old as the request."""
+        if any(keep.message_id in self._dues for keep in batch):
+            self.begin_above(min(first_id_at(self._now_ms()), self.ceiling - len(batch)))
+
     def begin_above(self, position: int) -> None:
         """Give out no position up to this one."""
         self._shelf.last_position = max(self._shelf.last_position, position)
@@ -200,7 +206,7 @@ class Holdings:
     def _log(self, record: Record) -> None:
         if not self.log.room():
             self.staging.displace(LOG, record.ticket)
-        self.log.add(record)
+        self.log.add(record, self._now_ms())
 
     def _answer(self, keep: Keep, ticket: int, placed: int, refused: int) -> None:
         """Should the server be killed before it answers: what the request is answered when it is made again."""

@@ -3,15 +3,24 @@
 Pure: no clock, no I/O. Must not import adapters, stores or web.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from push.model import Event, TagQuery
 from push.services.cache.records import Record
+from push.services.ids import accepted_ms, first_id_at
 
 
 def _position(record: Record) -> int:
     return record.position
+
+
+def _logged_ms(ahead: tuple[int, int]) -> int:
+    return ahead[0]
+
+
+def _ahead_position(ahead: tuple[int, int]) -> int:
+    return ahead[1]
 
 
 def matches(query: TagQuery, tags: Sequence[str]) -> bool:
@@ -40,6 +49,9 @@ class BroadcastLog:
     def __init__(self, max_messages: int) -> None:
         self._max_messages = max_messages
         self._records: list[Record] = []
+        # When messages were logged whose positions are ahead of the clock, and these: as ids are for some seconds
+        # after a restart.
+        self._ahead: list[tuple[int, int]] = []
         self.by_id: dict[int, Record] = {}
         self.newest = 0
 
@@ -50,11 +62,25 @@ class BroadcastLog:
         """How many more there may be."""
         return max(0, self._max_messages - len(self._records))
 
-    def add(self, record: Record) -> None:
-        """Append one; its position is the greatest."""
+    def add(self, record: Record, now_ms: int | None = None) -> None:
+        """Append one; its position is the greatest.
+
+        Args:
+            record: what to append.
+            now_ms: when it is logged, milliseconds since 1970; None for one of an earlier run.
+        """
         self._records.append(record)
         self.by_id[record.message_id] = record
         self.newest = record.position
+        if now_ms is not None and accepted_ms(record.position) > now_ms:
+            del self._ahead[: bisect_left(self._ahead, self._records[0].position, key=_ahead_position)]
+            self._ahead.append((now_ms, record.position))
+
+    def place_at(self, at_ms: int) -> int:
+        """The place of a token that was registered then: behind all that was logged before."""
+        place = first_id_at(at_ms) - 1
+        before = bisect_left(self._ahead, at_ms, key=_logged_ms)
+        return max(place, self._ahead[before - 1][1]) if before else place
 
     def remove(self, record: Record) -> bool:
         """Remove one. Returns whether it was there."""

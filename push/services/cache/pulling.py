@@ -17,7 +17,6 @@ from push.services.cache.index import Index, is_high
 from push.services.cache.log import BroadcastLog, is_for
 from push.services.cache.places import Places
 from push.services.cache.records import Record
-from push.services.ids import first_id_at
 
 # Payloads of logged messages that many will ask for one after the other.
 MAX_READ_BYTES = 16_777_216
@@ -137,7 +136,7 @@ class Pulling:
         info = await self._subscribe.describe(token)
         if info is None:
             return self._broadcasts.newest, _NO_TAGS
-        place = max(place, first_id_at(info.created_ms) - 1)
+        place = max(place, self._broadcasts.place_at(info.created_ms))
         if place >= self._broadcasts.newest:
             self._places.learn(token, place)
         return place, info.tags

@@ -7,6 +7,7 @@ from push.model import (
     CacheLimits,
     Cursor,
     Event,
+    Everybody,
     Once,
     OnFull,
     Options,
@@ -80,6 +81,42 @@ class LogTests(CacheCase):
         self.turn()
         self.crash()
         self.assertEqual(self.pulled("new"), [later])
+
+    def test_also_where_positions_are_ahead_of_the_clock(self) -> None:
+        self.next_id = first_id_at(START_MS + 9_000)  # as after a crash
+        before = self.log()
+        self.clock.advance(0.001)
+        self.tokens.register("new", self.now_ms())
+        self.clock.advance(0.001)
+        after = self.log()
+        self.assertEqual((self.pulled("new"), self.pulled("t")), ([after], [before, after]))
+        self.clock.advance(10)
+        self.new_token("newer")
+        last = self.log()
+        self.assertEqual((self.pulled("newer"), self.pulled("new")), ([last], [after, last]))
+
+    def test_what_is_remembered_of_those_is_no_more_than_the_log(self) -> None:
+        self.next_id = first_id_at(START_MS + 9_000)
+        for _ in range(10):
+            self.log(on_full=OnFull.DROP_OLDEST)
+            self.turn()
+        self.assertLessEqual(len(self.cache._held.log._ahead), 4)
+
+    def test_scheduled_reaches_who_was_registered_before_it_was_due(self) -> None:
+        early = self.message()
+        due = StoredDue(early.message_id, START_MS + 1_000, PushRequest(ToAll(), b"due", 60))
+        scheduled = self.begin(self.cache.schedule(due))
+        self.turn()
+        self.successResultOf(scheduled)
+        self.clock.advance(0.5)
+        self.tokens.register("before", self.now_ms())
+        self.clock.advance(0.5)
+        after = self.cache.last_position
+        keeping = self.keep(self.message(message_id=due.message_id, audience=Everybody()))
+        self.assertEqual([place.position for place in keeping.places], [self.cache.last_position])
+        self.assertGreater(self.cache.last_position, max(after, first_id_at(self.now_ms()) - 1))
+        self.new_token("later")
+        self.assertEqual([self.pulled(token) for token in ("t", "before", "later")], [[due.message_id]] * 2 + [[]])
 
     def test_token_that_is_not_registered_gets_none(self) -> None:
         self.log()
