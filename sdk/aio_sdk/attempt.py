@@ -129,6 +129,8 @@ class Attempt:
                     self._retimed.set()
                 if data := await line.read():
                     link.receive(data, self._clock.time())
+                    if link.has_output:
+                        self._wanted.set()
                 else:
                     link.lost("the server closed the connection")
 

@@ -37,7 +37,8 @@ class PushClient:
     server: it may be away, and the client goes on trying.
 
     Args:
-        url: push://host[:port], or pushs://host[:port] for TLS with a verified name.
+        url: push://host[:port], or ws://host[:port]/path over WebSocket; pushs:// or wss:// for TLS with a
+            verified name.
         uid: the user that this device belongs to, 1-128 characters.
         auth: the credential, a JWT, where the server demands one; or a callable, which may be asynchronous, that
             gives one. It is called before each attempt. An OSError of it counts as a failed attempt; anything
@@ -54,7 +55,7 @@ class PushClient:
         ack: whether the server is to keep each message until it is acknowledged, and to send it again if it is
             not. False: at most once.
         auto_ack: whether asking for the next message acknowledges the one before. False: call `message.ack()`.
-        ssl_context: for pushs:// and https://, instead of the default one.
+        ssl_context: for pushs://, wss:// and https://, instead of the default one.
         on_status: called in the event loop with each new `Status`; it must not block.
         tuning: times and limits.
         surroundings: clock, randomness and connections, for tests.

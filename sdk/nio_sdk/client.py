@@ -38,7 +38,8 @@ class PushClient(LoopCalls):
     wait for the server: it may be away, and the client goes on trying.
 
     Args:
-        url: push://host[:port], or pushs://host[:port] for TLS with a verified name.
+        url: push://host[:port], or ws://host[:port]/path over WebSocket; pushs:// or wss:// for TLS with a
+            verified name.
         uid: the user that this device belongs to, 1-128 characters.
         auth: the credential, a JWT, where the server demands one; or a callable that gives one. It is called before
             each attempt, in a thread, as it may block. An OSError of it counts as a failed attempt; anything else
@@ -56,7 +57,7 @@ class PushClient(LoopCalls):
             not. False: at most once.
         auto_ack: whether a message is acknowledged when `on_message` has returned, or when the thread that got it
             asks for the next. False: call `message.ack()`, in any thread.
-        ssl_context: for pushs:// and https://, instead of the default one.
+        ssl_context: for pushs://, wss:// and https://, instead of the default one.
         on_message: called in the loop's thread with each message; without it, messages are queued for `get`, `poll`
             and iteration.
         on_status: called in the loop's thread with each new `Status`. Neither may block; no lock is held meanwhile.

@@ -1,4 +1,4 @@
-"""One connection's life, from its SUB to its end: a frame decoder, the session table and the clock's part in it.
+"""One connection's life, from its SUB to its end: its carrier, the session table and the clock's part in it.
 
 Pure: bytes and times in; bytes, messages and finally an `ending` out. A driver moves the bytes, calls `tick` when
 `next_s` has come, and sends what `take_output` gives it after each call. It pulls events one by one, so that the
@@ -11,10 +11,11 @@ from collections import deque
 
 from push.protocols.wire import client as wire
 from push.protocols.wire.answers import NodeAddress
-from push.protocols.wire.frames import Frame, FrameDecoder, FrameError, encode
+from push.protocols.wire.frames import Frame, FrameError
 from push.protocols.wire.messages import RETRY_BACKOFF, RETRY_NO, Disconnect, SubRequest, write_disconnect
 from push.protocols.wire.signals import CloseCode, Signal
 from push_client.address import Address
+from push_client.carrier import make_carrier
 from push_client.ending import Ending
 from push_client.errors import Disconnected, Refused
 from push_client.heartbeat import Heartbeat
@@ -57,10 +58,9 @@ class Link:
         self._intervals = intervals
         self._tuning = tuning
         self._session = wire.ClientSession()
-        self._decoder = FrameDecoder(tuning.max_body_bytes)
+        self._carrier = make_carrier(address, tuning.max_body_bytes)
         # Frames wait here undigested until they are asked for.
         self._frames: deque[Frame] = deque()
-        self._output = bytearray()
         self._answer_s = now_s + tuning.connect_timeout_s
         self._frame_s: float | None = None
         self._move_s = math.inf
@@ -74,12 +74,17 @@ class Link:
         """Whether the session is open."""
         return self._session.state is wire.State.OPEN
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to send that no call of the driver's has asked for: an answer of the carrier's."""
+        return bool(self._carrier.output)
+
     def receive(self, data: bytes, now_s: float) -> None:
         """Take what the server has sent, whenever `next_event` has nothing more."""
-        before = self._decoder.buffered_bytes
-        frames = self._decoder.feed(data)
+        before = self._carrier.buffered_bytes
+        frames = self._carrier.feed(data)
         self._frames.extend(frames)
-        if not self._decoder.buffered_bytes:
+        if not self._carrier.buffered_bytes:
             self._frame_s = None
         elif frames or not before:
             self._frame_s = now_s
@@ -98,16 +103,17 @@ class Link:
                 if self._is_news(event, now_s):
                     assert isinstance(event, wire.Opened | wire.Received)
                     return event
-        if self.ending is None and self._decoder.error is not None:
-            self._end_for_bytes(self._decoder.error)
+        if self.ending is None and self._carrier.error is not None:
+            self._end_for_bytes(self._carrier.error)
         return None
 
     def take_output(self, now_s: float) -> bytes:
         """What to send now, acknowledgements included; it is the caller's to send."""
         if self._receipts.wanting and self.is_open and self.ending is None:
             self._send(*self._session.acknowledge(self._receipts.take()))
-        data = bytes(self._output)
-        self._output.clear()
+        output = self._carrier.output
+        data = bytes(output)
+        output.clear()
         if data and self._heartbeat is not None:
             self._heartbeat.sent(now_s)
         return data
@@ -184,11 +190,12 @@ class Link:
         goodbye = self._session.close(_GOODBYE)
         if goodbye is not None:
             self._send(goodbye)
+        self._carrier.end()
         return self.take_output(now_s)
 
     def _send(self, *frames: Frame) -> None:
         for one in frames:
-            self._output += encode(one.signal, one.body, subsignal=one.subsignal, message_id=one.message_id)
+            self._carrier.send(one)
 
     def _is_news(self, event: wire.Event, now_s: float) -> bool:
         if isinstance(event, wire.Received):

@@ -60,8 +60,10 @@ def make_profile(
         raise ValueError("the token is kept in one place: give token_file or token_store, not both")
     home = parse_url(url)
     asked = None if allocation is None else parse_allocation(allocation)
+    if asked and home.path:
+        raise ValueError("an allocation names places of the framed protocol: use it with push:// or pushs://")
     if has_context and not (home.tls or (asked and asked.tls)):
-        raise ValueError("an ssl_context makes no sense with push://: use pushs://")
+        raise ValueError("an ssl_context makes no sense with push:// or ws://: use pushs:// or wss://")
     request = SubRequest(
         token=token,
         uid=uid,

@@ -34,8 +34,7 @@ class Route:
         """Where to connect now."""
         if not self._nodes:
             return self._home
-        # A redirect changes the host, never whether the line is encrypted.
-        return Address(self._nodes[0].host, self._nodes[0].port, self._home.tls)
+        return self._home.at(self._nodes[0].host, self._nodes[0].port)
 
     @property
     def wants_allocation(self) -> bool:

@@ -21,6 +21,7 @@ from push.protocols.wire.server import OpenRequested, Reply, ServerSession
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.sdk.hand_clock import GUARD_S, HandClock
 from tests.sdk.looped import LoopedClient
+from tests.sdk.over_websocket import upgraded
 
 try:
     import uvloop
@@ -117,7 +118,13 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 class ScriptedServer:
-    """A server on a loopback port; its n-th connection is played by the n-th script, later ones by the last."""
+    """A server on a loopback port; its n-th connection is played by the n-th script, later ones by the last.
+
+    Attributes:
+        over_websocket: whether the scripts' bytes travel in messages of WebSocket.
+    """
+
+    over_websocket = False
 
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
@@ -131,7 +138,7 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"push://127.0.0.1:{self.port}"
+        return f"ws://127.0.0.1:{self.port}/push" if self.over_websocket else f"push://127.0.0.1:{self.port}"
 
     async def start(self, ssl_context: Any = None) -> "ScriptedServer":
         """Listen."""
@@ -160,7 +167,10 @@ class ScriptedServer:
         script = self.scripts[min(self.accepted, len(self.scripts) - 1)]
         self.accepted += 1
         try:
-            await script(Peer(reader, writer))
+            if self.over_websocket:
+                await script(Peer(*await upgraded(reader, writer)))
+            else:
+                await script(Peer(reader, writer))
         except (EOFError, ConnectionError, asyncio.CancelledError):
             pass
         except BaseException as error:
@@ -195,14 +205,19 @@ def aio(url: str, *, clock: HandClock, chance: Callable[[], float], **arguments:
 
 
 def on_every_sdk(suite: type["SdkCase"]) -> type["SdkCase"]:
-    """Run a suite with aio_sdk, with aio_sdk under uvloop, and with nio_sdk in a loop of its caller's."""
+    """Run a suite with aio_sdk, under uvloop, too, with nio_sdk in a loop of its caller's, and over WebSocket."""
     module = sys.modules[suite.__module__]
-    for name, sdk, bases in (
-        ("Aio", aio, (suite, IsolatedAsyncioTestCase)),
-        ("Uvloop", aio, (suite, UvloopCase)),
-        ("Nio", LoopedClient, (suite, IsolatedAsyncioTestCase)),
+    for name, sdk, bases, over_websocket in (
+        ("Aio", aio, (suite, IsolatedAsyncioTestCase), False),
+        ("Uvloop", aio, (suite, UvloopCase), False),
+        ("Nio", LoopedClient, (suite, IsolatedAsyncioTestCase), False),
+        ("AioWebSocket", aio, (suite, IsolatedAsyncioTestCase), True),
+        ("NioWebSocket", LoopedClient, (suite, IsolatedAsyncioTestCase), True),
     ):
-        made = type(f"{name}{suite.__name__}", bases, {"sdk": staticmethod(sdk), "__module__": suite.__module__})
+        if over_websocket and not suite.speaks_websocket:
+            continue
+        members = {"sdk": staticmethod(sdk), "over_websocket": over_websocket, "__module__": suite.__module__}
+        made = type(f"{name}{suite.__name__}", bases, members)
         if bases[1] is UvloopCase:
             made = skipIf(uvloop is None, "uvloop is not installed here")(made)
         setattr(module, made.__name__, made)
@@ -229,9 +244,13 @@ class SdkCase:
 
     Attributes:
         sdk: the one that is tested.
+        over_websocket: whether by WebSocket.
+        speaks_websocket: whether a suite is to be run so.
     """
 
     sdk: Sdk = staticmethod(aio)
+    over_websocket = False
+    speaks_websocket = True
 
     def __init_subclass__(cls) -> None:
         """Guard every test."""
@@ -260,7 +279,9 @@ class SdkCase:
 
     async def serve(self, *scripts: Script) -> ScriptedServer:
         """Start a server."""
-        server = await ScriptedServer(*scripts).start()
+        server = ScriptedServer(*scripts)
+        server.over_websocket = self.over_websocket
+        await server.start()
         self._servers.append(server)
         return server
 

@@ -74,6 +74,8 @@ async def open_and_stay(peer: Peer) -> None:
 class AllocationTests(SdkCase):
     """Clients that ask."""
 
+    speaks_websocket = False
+
     async def serve_http(self, *answers: bytes) -> ScriptedServer:
         """A server that answers so, one after the other."""
         left = list(answers)
@@ -88,6 +90,10 @@ class AllocationTests(SdkCase):
     def ports(self) -> list[int]:
         """Where it has tried to connect."""
         return [status.address.port for status in self.said(aio_sdk.Connecting)]
+
+    async def test_who_speaks_websocket_does_not_ask(self) -> None:
+        with self.assertRaisesRegex(ValueError, "allocation"):
+            self.client("ws://127.0.0.1:1/", allocation="http://127.0.0.1:1/v1/allocate")
 
     async def test_it_goes_where_it_is_told(self) -> None:
         there = await self.serve(open_and_stay)

@@ -54,7 +54,7 @@ class OpeningTests(SdkCase):
         server = await self.serve(open_and_stay)
         async with self.client(server) as client:
             await client.wait_open()
-        address = aio_sdk.Address("127.0.0.1", server.port, False)
+        address = parse_url(server.url)
         self.assertEqual(
             self.statuses,
             [aio_sdk.Connecting(address), aio_sdk.Open(address, TOKEN, 60.0), aio_sdk.Ended("the client was closed")],

@@ -48,7 +48,7 @@ class ThreadedClient:
             yield message
 
 
-class RealServerTests(SynchronousTestCase):
+class WhateverTheyConnectBy:
     """aio_sdk."""
 
     make: Callable[..., Any] = staticmethod(aio_sdk.PushClient)
@@ -57,11 +57,15 @@ class RealServerTests(SynchronousTestCase):
         self.statuses: list[object] = []
         self.tuning = aio_sdk.Tuning(first_delay_s=0.05, max_delay_s=0.2)
 
+    def url(self, server: Server) -> str:
+        """Where that is."""
+        return f"push://{HOST}:{server.port}"
+
     @asynccontextmanager
     async def client(self, server: Server, **arguments: Any) -> AsyncIterator[Any]:
         """A client that is open."""
         arguments = {"tuning": self.tuning, "on_status": self.statuses.append, **arguments}
-        async with asyncio.timeout(2 * _LIMIT_S), self.make(f"push://{HOST}:{server.port}", **arguments) as client:
+        async with asyncio.timeout(2 * _LIMIT_S), self.make(self.url(server), **arguments) as client:
             await client.wait_open()
             yield client
 
@@ -127,6 +131,23 @@ class RealServerTests(SynchronousTestCase):
         with started(self.mktemp()) as server:
             asyncio.run(run(server))
 
+    def test_a_change_of_network_opens_the_session_anew(self) -> None:
+        async def run(server: Server) -> None:
+            async with self.client(server) as client:
+                token = await client.wait_open()
+                client.network_changed("elsewhere")
+                while self.count(aio_sdk.Open) < 2:
+                    await asyncio.sleep(0.02)
+                await asyncio.to_thread(server.api.send, {"token": token}, "here")
+                self.assertEqual((await anext(aiter(client))).text, "here")
+
+        with started(self.mktemp()) as server:
+            asyncio.run(run(server))
+
+
+class RealServerTests(WhateverTheyConnectBy, SynchronousTestCase):
+    """aio_sdk, and what only clients of the framed protocol do."""
+
     def test_the_api_says_where_to_connect(self) -> None:
         async def run(server: Server, path: str) -> None:
             url = f"http://{HOST}:{server.api.port}{path}"
@@ -144,21 +165,36 @@ class RealServerTests(SynchronousTestCase):
                 self.assertEqual(opened.address.port, server.port)
                 self.assertEqual(self.count(aio_sdk.Unallocated), 0)
 
-    def test_a_change_of_network_opens_the_session_anew(self) -> None:
+
+class NioRealServerTests(RealServerTests):
+    """nio_sdk."""
+
+    make = staticmethod(ThreadedClient)
+
+
+class WebSocketTests(WhateverTheyConnectBy, SynchronousTestCase):
+    """aio_sdk over WebSocket, at the API's port."""
+
+    def url(self, server: Server) -> str:
+        """Where that is."""
+        return f"ws://{HOST}:{server.api.port}/ws"
+
+    def test_where_it_is_not_spoken_the_reason_is_told(self) -> None:
         async def run(server: Server) -> None:
-            async with self.client(server) as client:
-                token = await client.wait_open()
-                client.network_changed("elsewhere")
-                while self.count(aio_sdk.Open) < 2:
-                    await asyncio.sleep(0.02)
-                await asyncio.to_thread(server.api.send, {"token": token}, "here")
-                self.assertEqual((await anext(aiter(client))).text, "here")
+            for path in ("/healthz", "/nowhere"):
+                url = f"ws://{HOST}:{server.api.port}{path}"
+                async with asyncio.timeout(_LIMIT_S), self.make(url, on_status=self.statuses.append):
+                    while not self.count(aio_sdk.Lost):
+                        await asyncio.sleep(0.02)
+                reason = next(one.reason for one in self.statuses if isinstance(one, aio_sdk.Lost))
+                self.assertIn("does not speak WebSocket here", reason)
+                self.statuses.clear()
 
         with started(self.mktemp()) as server:
             asyncio.run(run(server))
 
 
-class NioRealServerTests(RealServerTests):
+class NioWebSocketTests(WebSocketTests):
     """nio_sdk."""
 
     make = staticmethod(ThreadedClient)

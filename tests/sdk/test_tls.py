@@ -1,4 +1,4 @@
-"""pushs://: verified names, and a context of one's own."""
+"""pushs:// and wss://: verified names, and a context of one's own."""
 
 import asyncio
 import datetime
@@ -61,13 +61,19 @@ class TlsTests(SdkCase):
         context.load_cert_chain(path)
         # asyncio's own server reports each handshake that a client breaks off, as some of these tests want it to.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        server = await ScriptedServer(script).start(context)
+        server = ScriptedServer(script)
+        server.over_websocket = self.over_websocket
+        await server.start(context)
         self._servers.append(server)
         return server, path
 
     def tls_client(self, server: ScriptedServer, context: ssl.SSLContext | None) -> Any:
         """A client that knows that server as localhost."""
-        return self.client(f"pushs://localhost:{server.port}", ssl_context=context)
+        return self.client(self.url(server), ssl_context=context)
+
+    def url(self, server: ScriptedServer) -> str:
+        """Of that server, as localhost."""
+        return f"wss://localhost:{server.port}/push" if self.over_websocket else f"pushs://localhost:{server.port}"
 
     async def test_a_trusted_certificate_for_the_name_is_accepted(self) -> None:
         server, path = await self.serve_tls("localhost")
@@ -101,8 +107,7 @@ class TlsTests(SdkCase):
         server, path = await self.serve_tls("localhost", script)
         context = ssl.create_default_context(cafile=path)
         tuning = aio_sdk.Tuning(max_queued_messages=3)
-        url = f"pushs://localhost:{server.port}"
-        async with self.client(url, ssl_context=context, tuning=tuning, auto_ack=False) as client:
+        async with self.client(self.url(server), ssl_context=context, tuning=tuning, auto_ack=False) as client:
             iteration = aiter(client)
             for number in range(1, total + 1):
                 if number % 100 == 0:

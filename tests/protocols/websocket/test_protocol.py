@@ -11,6 +11,7 @@ from push.model import Delivery
 from push.protocols.websocket.forms import Kind
 from push.protocols.websocket.plugin import WebSocketWireProtocol
 from push.protocols.websocket.protocol import MAX_FRAMES_A_TURN
+from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import ID, Frame, encode
 from push.protocols.wire.messages import Disconnect
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
@@ -266,3 +267,26 @@ class Closing(WebSocketCase):
         frame = Frame(Signal.PUB_ACK, SubSignal.MN, 0, ID.pack(1) + ID.pack(2))
         self.client.protocol.dataReceived(self.client.dialect.encode(frame))
         self.assertEqual(list(self.client.protocol.unacknowledged()), [3])
+
+
+class Redirects(SynchronousTestCase):
+    """Nodes are known by their places for the framed protocol; a client of WebSocket is not sent there."""
+
+    def asked(self, *elsewhere: NodeAddress) -> Any:
+        """What a client is answered that is one too many."""
+        clock = Clock()
+        connector, _, _ = make_connector(clock, elsewhere=lambda: elsewhere, max_connections=0)
+        client = Raw(connector, clock)
+        written = messages(client.say(masked(TEXT, b'{"signal":"SUB"}')))
+        return json.loads(written[0])["content"]
+
+    # Of a StringTransport, our end is 10.0.0.1:12345.
+
+    def test_another_host_is_named_with_the_port_that_the_client_came_to(self) -> None:
+        answer = self.asked(NodeAddress("10.0.0.1", 6789), NodeAddress("10.0.0.2", 6789))
+        self.assertEqual((answer["status"], answer["host"], answer["port"]), (302, "10.0.0.2", 12_345))
+        self.assertEqual(answer["nodes"], [{"host": "10.0.0.2", "port": 12_345}])
+
+    def test_where_there_is_only_this_host_it_has_to_come_back(self) -> None:
+        answer = self.asked(NodeAddress("10.0.0.1", 6790))
+        self.assertEqual((answer["status"], answer["retry_after"]), (503, 5))
