@@ -38,6 +38,15 @@ def build_reception(
     )
 
 
-def build_broadcasting(bus: IBroadcastBus, *, places: IPlaces, reactor: Any) -> OverBus:
-    """A router's mouth; its numbers are to be shown."""
-    return OverBus(bus, clock=reactor, known=lambda: len(places.known()))
+def build_broadcasting(bus: IBroadcastBus, *, reactor: Any, places: IPlaces | None = None) -> OverBus:
+    """A router's mouth.
+
+    Args:
+        bus: where to.
+        reactor: has the time.
+        places: knows the connectors of the cluster, also those that this router cannot reach.
+
+    Returns:
+        To be given to the router; its numbers are to be shown.
+    """
+    return OverBus(bus, clock=reactor, known=lambda: 0 if places is None else len(places.known()))
