@@ -112,7 +112,8 @@ def _webhook(config: Config, *, reactor: Any, clock: SteadyClock) -> Webhook:
     try:
         keys = load_secrets(config.webhook_secret_file, os.environ)
     except ValueError as error:
-        raise SettingError(f"--webhook-url: {error}") from None
+        setting = "--webhook-secret-file" if config.webhook_secret_file else "--webhook-url"
+        raise SettingError(f"{setting}: {error}") from None
     return Webhook(
         poster=Poster(config.webhook_url, reactor=reactor, timeout_s=config.webhook_timeout_s),
         host=urlsplit(config.webhook_url).hostname or "",

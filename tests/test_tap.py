@@ -151,6 +151,15 @@ class MakeServiceTests(SynchronousTestCase):
             self.assertIn(part, sentence)
             self.assertNotIn("too short", sentence)
 
+    def test_the_file_with_the_secret_of_the_webhook_is_named(self) -> None:
+        url = "--webhook-url=https://example.org/"
+        for arguments, start in (
+            ([url, "--webhook-secret-file=/nowhere/key"], "push: --webhook-secret-file: cannot read /nowhere/key"),
+            ([url], "push: --webhook-url: its requests must be signed"),
+        ):
+            sentence = str(self.assertRaises(SystemExit, self.make, *arguments).code)
+            self.assertTrue(sentence.startswith(start), sentence)
+
     def test_as_many_files_may_be_opened_as_the_system_allows(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))

@@ -98,10 +98,15 @@ def _completed(
         tokens = [each for each in tokens if each.token not in kept.tokens or each.token in told]
         tokens += [TokenReceipt(token, Event.CACHED, accepted_ms(message_id)) for token in untold]
         targets = max(targets, len(tokens))
+    expires_ms = kept.expires_ms if kept is not None else receipt.expires_ms if receipt is not None else None
+    # After a restart ids run ahead of the clock for some seconds: what happened to a message was not before it came.
+    times_ms = [accepted_ms(message_id), *(each.at_ms for each in tokens if each.event is not None)]
+    if expires_ms is not None:
+        times_ms.append(expires_ms)
     return Receipt(
         message_id=message_id,
-        accepted_ms=accepted_ms(message_id),
-        expires_ms=kept.expires_ms if kept is not None else receipt.expires_ms if receipt is not None else None,
+        accepted_ms=min(times_ms),
+        expires_ms=expires_ms,
         due_ms=due.due_ms if due is not None else receipt.due_ms if receipt is not None else None,
         targets=targets,
         counts=counts,

@@ -34,6 +34,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     except msgspec.ValidationError as error:
         raise errors.from_validation(error) from None
     except msgspec.DecodeError as error:
+        if not bytes(body).strip():
+            raise InvalidRequest("The body is empty: it must be JSON.") from None
         raise InvalidRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None

@@ -81,6 +81,8 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
         name = named.group(1)
         text = "unknown field" if text.startswith("Object contains") else "required field is missing"
         path = f"{path}.{name}" if path else name
+    elif " matching regex " in text:  # all patterns of requests forbid the same
+        text = "must not contain control characters"
     else:
         text = text[:1].lower() + text[1:]
     path = path[:_MAX_ECHO_CHARS]

@@ -129,6 +129,15 @@ class Receipted(MessagesCase):
         self.assertEqual((receipt.targets, receipt.accepted_ms), (3, START_MS))
         self.assertEqual(receipt.expires_ms, START_MS + HOUR_MS)
 
+    def test_was_accepted_before_all_that_happened_though_ids_run_ahead_of_the_clock(self) -> None:
+        self.next_id = first_id_at(START_MS + 9_000)
+        message_id = self.push("t1", ttl_s=2)
+        self.clock.advance(1)
+        self.now(self.cache.acknowledged([("t1", [message_id])]))
+        self.assertEqual(self.now(self.messages.receipt(message_id)).accepted_ms, START_MS + 1_000)
+        kept = self.now(self.messages.receipt(self.push("t1", ttl_s=2, is_told=False)))
+        self.assertLessEqual(kept.accepted_ms, START_MS + 3_000)
+
     def test_unknown_message(self) -> None:
         self.assertIn("not known", str(self.refused(self.messages.receipt(self.next_id))))
 

@@ -131,6 +131,8 @@ class SendTests(SynchronousTestCase):
             ({"target": {"tokens": ["a", 3]}, "message": {"data": 1}}, "target.tokens[1]", "expected `str`, got `int`"),
             ({"target": {"token": long}, "message": {"data": 1}}, "target.token", "expected `str` of length <= 128"),
             ({"target": {"tokens": []}, "message": {"data": 1}}, "target.tokens", "expected `array` of length >= 1"),
+            ({"target": {"uid": "a\n"}, "message": {"data": 1}}, "target.uid", "must not contain control characters"),
+            (message(options={"collapse_key": "\0"}), "options.collapse_key", "must not contain control characters"),
             (message(options={"ttl": -1}), "options.ttl", "expected `int` >= 0"),
             (message(options={"ttl": 10**30}), "options.ttl", "expected `int` <= 2592000"),
             (message(validate_only="yes"), "validate_only", "expected `bool`, got `str`"),
@@ -175,7 +177,8 @@ class SendTests(SynchronousTestCase):
 
     def test_what_is_not_json_is_400_with_a_sentence(self) -> None:
         for body, sentence in (
-            (b"", "not JSON"),
+            (b"", "The body is empty: it must be JSON."),
+            (b" \n", "The body is empty: it must be JSON."),
             (b"{", "not JSON"),
             (b"\xff\xfe", "not UTF-8"),
             (b'{"target":{"token":"a"},"message":{"data":"\xc0\x80"}}', "not UTF-8"),
