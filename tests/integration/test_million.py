@@ -38,7 +38,9 @@ EVERY_MS = 3
 AGE_MS = COUNT * EVERY_MS + 60_000
 
 START_S = 5.0
+# Of a processor, for one of so many: all that it needs, from the connection on.
 REPLAY_S = 0.02
+REPLAYS = 20
 RESIDENT_BYTES = 600_000_000
 # To read all rows into plain dicts takes so much of a processor where START_S is to be kept (measured 2026-11-23, the
 # machine of docs/performance.md with nobody else on it; 2.4 with others, where the server took 5.7 s).
@@ -130,15 +132,16 @@ class MillionTests(SynchronousTestCase):
     def replay(self, slowness: float) -> None:
         """A client gets all that it has, in order, as soon as it comes."""
         taken_s = []
-        for number in range(20):
+        for number in range(REPLAYS):
             with WireClient(self.server.port) as client:
                 began_s = time.monotonic()
                 client.open(token=TOKENS[number])
                 got = client.messages(EACH)
                 taken_s.append(time.monotonic() - began_s)
             self.assertEqual([int(payload) for payload in got], list(range(number, COUNT, len(TOKENS))))
-        self.seen(f"replay {min(taken_s):.4f} … {max(taken_s):.4f}")
-        self.assertLess(median(taken_s), REPLAY_S * slowness)
+        seen = self.seen(f"replay {min(taken_s):.4f} … {median(taken_s):.4f} … {max(taken_s):.4f}")
+        # By the clock it also takes what others on this machine take: that is printed, and not looked at.
+        self.assertLess(seen["cpu_s"] / REPLAYS, REPLAY_S * slowness)
 
     def expire(self) -> None:
         """All at once: two days are over."""
