@@ -57,9 +57,11 @@ class OverBus:
         self, message_id: int, payload: bytes | None, is_logged: bool, connectors: Sequence[IConnector]
     ) -> Sequence[Awaitable[int]]:
         """See IBroadcasting."""
-        hearing = {each for each in connectors if ILinkedConnector.providedBy(each) and each.hears}
+        linked = [each for each in connectors if ILinkedConnector.providedBy(each)]
+        hearing = {each for each in linked if each.hears}
         # What is in the log is pulled from there; what a connector is only told of needs no bus.
-        is_worth_it = bool(hearing) and max(len(hearing), self._known()) >= _LEAST
+        elsewhere = self._known() - (len(connectors) - len(linked))
+        is_worth_it = bool(hearing) and max(len(hearing), elsewhere) >= _LEAST
         if payload is None or is_logged or not is_worth_it or not self._is_trusted():
             hearing = set()
         else:

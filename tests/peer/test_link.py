@@ -499,7 +499,7 @@ class ConnectorTests(LinkCase):
     def test_how_the_link_does_is_counted(self) -> None:
         def numbers() -> dict[str, Any]:
             found = list(self.worker.remote.link_samples())
-            self.assertEqual({sample.labels for sample in found}, {(("node", NAME),)})
+            self.assertEqual({dict(sample.labels)["node"] for sample in found}, {NAME})
             return {sample.name.removeprefix("push_link_"): sample.value for sample in found}
 
         before = numbers()["calls_total"]

@@ -271,6 +271,22 @@ class OverBusTests(BusCase):
         self.pass_time(TURN_LIMIT_S + 1)
         self.assertEqual(self.got(), [[], [b"hello"], [b"hello"]])
 
+    def test_a_connector_of_the_router_s_own_process_needs_no_bus_nor_does_the_only_other_one(self) -> None:
+        self.broadcasting = OverBus(self.bus, clock=self.clock, known=lambda: 2)
+        links: list[IConnector] = [self.places[0].connector, self.places[1].link]
+        for each in self.broadcasting.broadcast(1, b"hello", False, links):
+            Deferred.fromCoroutine(_awaited(each))
+        self.assertEqual((self.got(), self.channel.number), ([[b"hello"], [b"hello"], []], 0))
+
+    def test_what_a_connector_got_directly_and_hears_besides_comes_once(self) -> None:
+        links: list[IConnector] = [self.places[0].connector, *(place.link for place in self.places[1:])]
+        sent = [
+            Deferred.fromCoroutine(_awaited(each)) for each in self.broadcasting.broadcast(1, b"hello", False, links)
+        ]
+        self.pass_time(TURN_LIMIT_S + 1)
+        self.assertEqual((self.got(), self.channel.number), ([[b"hello"]] * 3, 1))
+        self.assertEqual([self.successResultOf(each) for each in sent], [1, 1, 1])
+
     def test_with_a_cut_link_it_comes_without_a_turn_and_once(self) -> None:
         place = self.places[0]
         place.link.is_cut = True

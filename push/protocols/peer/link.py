@@ -111,9 +111,13 @@ class Link:
         called.addCallbacks(self._checked, self._translated, errbackArgs=(limit_s,))
         return called
 
-    def samples(self) -> Iterable[Sample]:
-        """How it does, with the peer's name."""
-        labels = (("node", self.name),)
+    def samples(self, way: str = "in") -> Iterable[Sample]:
+        """How it does, with the peer's name.
+
+        Args:
+            way: "in" where the peer has joined this node, "out" where it is the other way round.
+        """
+        labels = (("node", self.name), ("way", way))
         yield Sample("push_link_calls_total", "counter", "Calls over a link.", self.calls, labels)
         yield Sample("push_link_failures_total", "counter", "Calls over a link that failed.", self.failures, labels)
         yield Sample("push_link_unanswered", "gauge", "Calls not answered yet.", self._unanswered, labels)
