@@ -90,8 +90,11 @@ def _of_token(known: Known, receipt: Receipt, last: TokenReceipt) -> list[str]:
         case Event.CACHED:
             return _of_cached(known, at)
         case Event.EXPIRED:
-            lived_s = ((receipt.expires_ms or last.at_ms) - receipt.accepted_ms) / 1000
-            return [f"the message expired at {at} after {lived_s:.0f} s: the token had not taken it by then"]
+            # `at` is when that was noticed: later, where the server was down.
+            expired_ms = receipt.expires_ms or last.at_ms
+            lived_s = (expired_ms - receipt.accepted_ms) / 1000
+            when = f"{_time(expired_ms)} after {lived_s:.0f} s"
+            return [f"the message expired at {when}: the token had not taken it by then"]
         case Event.CANCELLED:
             return [f"the message was cancelled at {at}, before the token had taken it"]
         case Event.REPLACED:

@@ -149,7 +149,7 @@ class Explained(SynchronousTestCase):
         told = self.told(lone(Event.EXPIRED, HOUR_MS + 100))
         self.assertEqual(
             told[0],
-            "the message expired at 2026-01-01 01:16:40.100 UTC after 3600 s: the token had not taken it by then",
+            "the message expired at 2026-01-01 01:16:40.000 UTC after 3600 s: the token had not taken it by then",
         )
 
     def test_replaced_dropped_and_rejected(self) -> None:
