@@ -160,6 +160,10 @@ class Unavailable(PushError):
     retry = RETRY_BACKOFF
 
 
+class Unreachable(Unavailable):
+    """The node that is needed cannot be reached from here now: nothing was done there."""
+
+
 class Superseded(Unavailable):
     """Another node does this by now, or what this one knew is gone; nothing was accepted."""
 

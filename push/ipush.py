@@ -213,6 +213,9 @@ class IConnectionHost(Interface):
     """What a wire protocol needs of its connector."""
 
     limits: ConnectionLimits = Attribute("What is allowed.")
+    ids_say_order: bool = Attribute(
+        "Whether of two messages for a token, the one with the lesser id was accepted first."
+    )
 
     def now_s() -> float:
         """Seconds on the host's monotonic clock."""
@@ -358,7 +361,7 @@ class INodes(Interface):
     """Which connectors there are."""
 
     def connectors() -> Mapping[str, IConnector]:
-        """Address → connector, for all that are alive now."""
+        """Address → connector, for all that are alive now. Calls to one that is out of reach fail with Unreachable."""
 
 
 class IBroadcasting(Interface):
@@ -469,6 +472,8 @@ class ISubscribe(Interface):
 class IPulling(Interface):
     """What a connector needs of the cache."""
 
+    is_shared: bool = Attribute("Whether routers of several processes keep messages there.")
+
     def pull(registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Awaitable[Page]:
         """What a session is to get next; waits for what is_ahead and comes before.
 
@@ -507,7 +512,11 @@ class IPulling(Interface):
         """
 
     def moved(positions: Sequence[tuple[str, int]]) -> Awaitable[None]:
-        """Tokens have all logged broadcasts up to these places. On disk soon: at the latest with the next commit."""
+        """Tokens have all logged broadcasts up to these places. On disk soon: at the latest with the next commit.
+
+        Raises:
+            Unavailable: that may not be known: they may get some again.
+        """
 
 
 class ICache(IPulling):
@@ -520,8 +529,6 @@ class ICache(IPulling):
     is_ahead, only from then. To one token, in the order of these calls; what is urgent before what is not. What is on
     disk survives a crash. What is acknowledged may come again after a crash, with the same id, but not else.
     """
-
-    is_shared: bool = Attribute("Whether routers of other processes keep messages here, too.")
 
     def keep(batch: Sequence[Keep]) -> Awaitable[Keeping]:
         """Take messages.

@@ -300,6 +300,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
         place: where it stands, if it is kept and calls may overtake one another: a session that lacks what comes before
             it pulls both, in order. None: the caller keeps the order.
         owner: the user that it is meant for: a session of another does not get it; None: whoever has the token.
+        is_keepable: it is not kept, but can be: where a session has to get something else before it, it is BEHIND, and
+            to be kept.
     """
 
     message_id: int
@@ -309,6 +311,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     is_logged: bool = False
     place: Place | None = None
     owner: str | None = None
+    is_keepable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class MemoryLeases:
             return fail(self.failure)
         if name in self._living():
             return succeed(None)
-        self._number += 1
+        self._number = max(self._number + 1, round(self._clock.seconds() * 1e6))
         lease = Lease(name, self._number, details)
         self._held[name] = (lease, self._clock.seconds() + ttl_s)
         return succeed(lease)

@@ -203,7 +203,8 @@ class SessionConnection(QueuedWrites):
     def push_pulled(self, kept: Kept) -> bool:
         """See IConnection."""
         backlog = self._backlog
-        if backlog is not None and len(backlog) and backlog.next_id < kept.message_id:
+        ids_say_order = self._host.ids_say_order
+        if ids_say_order and backlog is not None and len(backlog) and backlog.next_id < kept.message_id:
             self._release(before_id=kept.message_id)
             if self._closing or (len(backlog) and backlog.next_id < kept.message_id):
                 return False

@@ -39,6 +39,7 @@ class ClusterSubscribe:
         now_ms: milliseconds since 1970.
         clock: turns, and waiting.
         is_alive: whether a connector with this name is there, as far as this node knows.
+        refresh: makes `is_alive` know what is so now; asked before a session counts as offline because of it.
         replaced: called with a session that has a newer one: its connector must close it.
         random_bytes: makes that many unpredictable bytes.
     """
@@ -54,6 +55,7 @@ class ClusterSubscribe:
         is_alive: Callable[[str], bool],
         replaced: Callable[[Registration], None],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._directory = directory
@@ -66,6 +68,9 @@ class ClusterSubscribe:
         self._sessions: Lookups[Mapping[str, Registration]] = Lookups(
             "sessions", directory.find, clock=clock, tasks=self.tasks
         )
+        self._refreshed: Lookups[None] | None = None
+        if refresh is not None:
+            self._refreshed = Lookups("nodes", lambda _: refresh(), clock=clock, tasks=self.tasks)
         self._known: Lookups[frozenset[str]] = Lookups("tokens", store.known, clock=clock, tasks=self.tasks)
         # Sessions that are over while that cannot be said.
         self._unclosed: dict[tuple[str, int], Registration] = {}
@@ -128,20 +133,17 @@ class ClusterSubscribe:
         """See ISubscribe. One whose connector is gone is not online."""
         if not tokens:
             return {}
-        found = await self._sessions.ask(tokens)
-        alive: dict[str, bool] = {}
-        online: dict[str, Registration] = {}
-        for token in tokens:
-            session = found.get(token)
-            if session is None:
-                continue
-            address = session.connector
-            is_alive = alive.get(address)
-            if is_alive is None:
-                is_alive = alive[address] = self._is_alive(address)
-            if is_alive:
-                online[token] = session
-        return online
+        stored = await self._sessions.ask(tokens)
+        found = {token: stored[token] for token in tokens if token in stored}
+        alive = {address: self._is_alive(address) for address in {each.connector for each in found.values()}}
+        if self._refreshed is not None and not all(alive.values()):
+            # One that has come back a moment ago may have told its sessions, and has pulled for them: what is kept for
+            # one that is taken for offline would not be brought to it.
+            await self._refreshed.ask(())
+            alive = {address: self._is_alive(address) for address in alive}
+        if all(alive.values()):
+            return found
+        return {token: session for token, session in found.items() if alive[session.connector]}
 
     async def tokens_of(self, uids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """See ISubscribe."""

@@ -85,6 +85,8 @@ class Connector:
     ) -> None:
         self.address = address
         self.limits = limits
+        # See IConnectionHost: clocks of several routers may differ.
+        self.ids_say_order = not cache.is_shared
         self.connections = Connections(limits)
         self.measures = ConnectorMeasures()
         self.tasks = Tasks()
@@ -426,7 +428,8 @@ class Connector:
         await self._subscribe.closed([registration])
 
     async def _moved(self, token: str, log_position: int) -> None:
-        await self._cache.moved([(token, log_position)])
+        with suppress(PushError):  # what it is not told comes again, to the next sessions of this token
+            await self._cache.moved([(token, log_position)])
 
 
 def _is_newer(holder: IConnection, registration: Registration) -> bool:

@@ -139,6 +139,8 @@ class Delivering:
             return _not_now(connection, delivery)
         if delivery.is_logged and message_id in connection.pulled:
             return Outcome.SENT
+        if delivery.is_keepable and connection.is_behind:
+            return Outcome.BEHIND
         outcome = connection.push(message_id, connection.form.encode_push(message_id, payload), delivery.is_kept)
         return _noted(connection, delivery, outcome) if delivery.is_logged or delivery.place is not None else outcome
 
@@ -177,6 +179,8 @@ def _deliver_one_of_many(
         return _not_now(connection, delivery)
     if delivery.is_logged and delivery.message_id in connection.pulled:
         return Outcome.SENT  # it was in the log before it was here: who caught up meanwhile has it
+    if delivery.is_keepable and connection.is_behind:
+        return Outcome.BEHIND
     frame = frames.get(connection.form)
     if frame is None:
         frame = frames[connection.form] = connection.form.encode_push(delivery.message_id, payload)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 import msgspec
 from twisted.internet.defer import Deferred
 
-from push.errors import PushError
+from push.errors import PushError, Unreachable
 from push.ipush import IBroadcasting, ICache, IConnector, IReceipts, ISubscribe
 from push.model import (
     Delivery,
@@ -105,7 +105,10 @@ class Dispatch:
                 self._measures.became(ToTokens, Outcome.OFFLINE, 1)
                 self._tell_missed(message_id, (token,))
                 return
-        self._add(session.connector, Delivery(message_id, request.payload, (session.token,)), position)
+        delivery = Delivery(message_id, request.payload, (session.token,))
+        if self._is_shared and lone_expires_ms(request, message_id, self._now_ms) is not None:
+            delivery = msgspec.structs.replace(delivery, is_keepable=True)
+        self._add(session.connector, delivery, position)
 
     def add(self, progress: Progress, tokens: Sequence[str], online: Mapping[str, Registration]) -> None:
         """Collect a message for tokens that are registered, online or not; only count it, for validate_only."""
@@ -237,7 +240,9 @@ class Dispatch:
                 (besides if token in kept else direct).setdefault(to, []).append(token)
         message_id, payload = progress.message_id, progress.request.payload
         for (address, owner), here in direct.items():
-            self._add(address, Delivery(message_id, payload, here, owner=owner), progress)
+            is_keepable = self._is_shared and progress.expires_ms is not None
+            delivery = Delivery(message_id, payload, here, owner=owner, is_keepable=is_keepable)
+            self._add(address, delivery, progress)
         # What is ahead is pulled when it is on disk; what is logged and ahead is on disk by now.
         pulled = progress.is_pulled if progress.is_logged else progress.is_ahead
         for (address, owner), here in besides.items():
@@ -296,13 +301,15 @@ class Dispatch:
     async def _deliver(self, address: str, deliveries: list[Delivery], owners: list[Owner]) -> None:
         connector = self._connectors.get(address)
         try:
-            if connector is None:  # it left between locating and delivering: its sessions count as offline
+            try:
+                if connector is None:  # it left between locating and delivering: its sessions count as offline
+                    raise Unreachable("the connector is gone")
+                report = await connector.deliver(deliveries)
+            except Unreachable:
                 report = _nobody(deliveries)
                 for delivery in deliveries:
                     if delivery.is_kept:
                         self._bringing.unreached(delivery.tokens)
-            else:
-                report = await connector.deliver(deliveries)
         except PushError as error:
             # What is kept will be pulled; of the rest nobody knows how much arrived.
             for delivery, owner in zip(deliveries, owners, strict=True):
@@ -367,7 +374,8 @@ class Dispatch:
         for _, outcome in missed:
             self._measures.became(type(request.target), outcome, 1)
         expires = expires_ms(request, self._results.from_ms(owner, message_id))
-        tokens = [token for token, outcome in missed if outcome is not Outcome.BEHIND]
+        # What is not kept and has to come behind what is, must be kept as well.
+        tokens = [token for token, outcome in missed if outcome is not Outcome.BEHIND or not delivery.is_kept]
         if expires is None:
             if isinstance(owner, int):
                 self._tell_missed(message_id, tokens)

@@ -5,6 +5,7 @@ At its end each session says so itself; only a crash takes that away. Must not i
 
 from collections.abc import Callable, Iterable, Sequence
 
+from push.errors import PushError
 from push.ipush import IConnection, IPulling
 from push.services.tasks import Tasks
 from push.services.turns import Slices
@@ -58,6 +59,8 @@ class LogPlaces:
                 if places:
                     await self._cache.moved(places)
                 await self._slices.turn()
+        except PushError:
+            self.has_moved = True  # the next look tells it
         finally:
             self._is_busy = False
 

@@ -75,6 +75,7 @@ class _Host:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self.limits: ConnectionLimits = connector.limits
+        self.ids_say_order = connector.ids_say_order
         self.lent: Registration | None = None
 
     def now_s(self) -> float:

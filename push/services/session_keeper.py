@@ -24,8 +24,13 @@ from push.services.turns import Slices
 # Every session is looked up that often: a look-up among a thousand costs 2 µs (docs/redis.md), so 100,000 sessions take
 # less than a hundredth of a core.
 LOOK_S = 30.0
+# A router that dies between keeping a message and bringing it leaves it there, unanswered. It comes with the next one,
+# or after so long.
+ASK_S = 60.0
 RETRY_S = 1.0
 _AT_ONCE = 1_000
+# How long others may take to see that this connector is there: until then, they may not tell it of what is logged.
+SETTLE_S = 3.0
 
 
 class SessionKeeper(Service):
@@ -36,11 +41,22 @@ class SessionKeeper(Service):
         subscribe: where they are known.
         cache: has what waits for them.
         clock: for the intervals.
+        look_s: how often it is looked whether others know all sessions, in seconds.
+        ask_s: how often the cache is asked for what nobody told this connector of, in seconds.
     """
 
     _log = Logger()
 
-    def __init__(self, *, connector: Connector, subscribe: ISubscribe, cache: IPulling, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        *,
+        connector: Connector,
+        subscribe: ISubscribe,
+        cache: IPulling,
+        clock: IReactorTime,
+        look_s: float = LOOK_S,
+        ask_s: float = ASK_S,
+    ) -> None:
         self._connector = connector
         self._subscribe = subscribe
         self._cache = cache
@@ -52,17 +68,20 @@ class SessionKeeper(Service):
         self._times_lost = 0
         self._times_moved = 0
         self._busy: set[str] = set()
-        self._looks = Periodic("looking at sessions", self._look, interval_s=LOOK_S, clock=clock)
+        self._looks = Periodic("looking at sessions", self._look, interval_s=look_s, clock=clock)
+        self._asks = Periodic("asking for what is left", self.cache_moved, interval_s=ask_s, clock=clock)
 
     def startService(self) -> None:
         """Begin to look, now and then, whether all sessions are known."""
         super().startService()
         self._looks.startService()
+        self._asks.startService()
 
     def stopService(self) -> None:
         """End."""
         super().stopService()
         self._looks.stopService()
+        self._asks.stopService()
 
     @property
     def held(self) -> int:
@@ -73,14 +92,24 @@ class SessionKeeper(Service):
         """This connector may count as dead by now, and its sessions as offline; to be called before it is back."""
         self._may_reopen = False
         self._times_lost += 1
-        for connection in self._connector.connections.with_session():
-            self._held[connection] = None
-            self._connector.replays.hold(connection)
+        self._hold(self._connector.connections.with_session())
 
     def back(self) -> None:
-        """This connector counts as alive: its sessions are made known again."""
+        """This connector counts as alive: its sessions are made known again, also those that were opened meanwhile."""
         self._may_reopen = True
+        self._times_lost += 1
+        self._hold(self._connector.connections.with_session())
         self._alone("making sessions known again", self._reopen)
+        self._alone("waiting to be seen", self._settle)
+
+    async def _settle(self) -> None:
+        await self._slices.pause(SETTLE_S)
+        self.cache_moved()
+
+    def _hold(self, connections: Iterable[IConnection]) -> None:
+        for connection in connections:
+            self._held[connection] = None
+            self._connector.replays.hold(connection)
 
     def cache_moved(self) -> None:
         """The cache is elsewhere by now, or was out of reach: who has something there, and was not told, pulls it."""
@@ -104,7 +133,7 @@ class SessionKeeper(Service):
 
     async def _reopen(self) -> None:
         count = len(self._held)
-        while self._held and self._may_reopen:
+        while self._held and self._may_reopen and self.running:
             some = [each for each, _ in zip(self._held, range(_AT_ONCE), strict=False)]
             times = self._times_lost
             try:
@@ -121,17 +150,19 @@ class SessionKeeper(Service):
             self._log.info("{count} sessions are known again", count=count)
 
     async def _compare(self) -> None:
-        """Look up all sessions; what others know otherwise is settled by the epochs."""
+        """Look up all sessions. Who is not known as it is, may have missed something; epochs settle who is right."""
         connections = self._connector.connections.with_session()
         for start in range(0, len(connections), _AT_ONCE):
             some = connections[start : start + _AT_ONCE]
             try:
                 known = await self._subscribe.online([each.token for each in self._registrations(some)])
-                wrong = [each for each in self._registrations(some) if known.get(each.token) != each]
-                if wrong and self._may_reopen:
-                    await self._subscribe.reopened(wrong)
             except PushError:
                 return  # the next look finds it
+            by_token = self._connector.connections.by_token
+            wrong = [by_token[each.token] for each in self._registrations(some) if known.get(each.token) != each]
+            if wrong and self._may_reopen:
+                self._hold(wrong)
+                self._alone("making sessions known again", self._reopen)
             await self._slices.turn()
 
     async def _ask_cache(self) -> None:
@@ -152,7 +183,8 @@ class SessionKeeper(Service):
                     return
                 continue
             for token in waiting:
-                by_token[token].fall_behind()
+                if token in by_token:
+                    by_token[token].fall_behind()
             start += _AT_ONCE
             if times != self._times_moved:
                 times, start, connections = self._times_moved, 0, self._connector.connections.with_session()

@@ -47,6 +47,8 @@ ADDRESS = "127.0.0.1:6789"
 class NothingKept:
     """The cache of a server that keeps nothing."""
 
+    is_shared = False
+
     async def pull(self, registration: Registration, cursor: Cursor, max_messages: int, max_bytes: int) -> Page:
         """See IPulling."""
         return Page((), cursor, False)

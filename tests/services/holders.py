@@ -1,5 +1,6 @@
 """Nodes that hold the cache in turn, over the same rows in memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,7 +25,7 @@ class Rows:
 
 
 def make_holder(
-    rows: Rows,
+    rows: Callable[[], Rows],
     *,
     leases: ILeases,
     subscribe: ISubscribe,
@@ -32,23 +33,28 @@ def make_holder(
     clock: IReactorTime,
     now_ms: Any,
     limits: CacheLimits | None = None,
-    wrap: Any = lambda store: store,
+    proxy: Any = lambda target: target(),
+    **more: Any,
 ) -> CacheHolder:
     """A node that holds the cache, or stands by.
 
     Args:
-        rows: what holders share.
+        rows: what holders share, as it is then.
         leases: as CacheHolder.
         subscribe: likewise.
         nodes: likewise.
         clock: likewise.
         now_ms: likewise.
         limits: of the cache.
-        wrap: makes the store that the cache has, of the real one.
+        proxy: makes what a node has of something that finds a store.
+        more: as CacheHolder.
     """
 
     def build(lease: Lease) -> Term:
-        receipt_store = FencedReceiptStore(rows.receipts, rows.receipt_guard)
+        here = rows()
+        cache_handle = FencedCacheStore(here.cache, here.cache_guard)
+        receipt_handle = FencedReceiptStore(here.receipts, here.receipt_guard)
+        receipt_store = proxy(lambda: receipt_handle)
         receipts = Receipts(
             store=receipt_store,
             clock=clock,
@@ -57,7 +63,7 @@ def make_holder(
             max_on_disk=10_000,
             keep_s=86_400,
         )
-        store = wrap(FencedCacheStore(rows.cache, rows.cache_guard))
+        store = proxy(lambda: cache_handle)
         cache = Cache(
             store=store,
             receipts=receipts,
@@ -75,11 +81,12 @@ def make_holder(
     return CacheHolder(
         leases=leases,
         build=build,
-        floors=rows.floors,
+        floors=proxy(lambda: rows().floors),
         subscribe=subscribe,
         nodes=nodes,
         clock=clock,
         now_ms=now_ms,
+        **more,
     )
 
 

@@ -58,7 +58,7 @@ class HolderTests(SynchronousTestCase):
     def make(self) -> CacheHolder:
         """A node, not running yet."""
         holder = make_holder(
-            self.rows,
+            lambda: self.rows,
             leases=self.leases,
             subscribe=self.subscribe,
             nodes=self.nodes,

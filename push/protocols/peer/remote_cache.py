@@ -37,10 +37,12 @@ class RemoteCache:
 
     Args:
         asking: the questions of this node.
+        is_shared: whether routers of several processes keep messages there.
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, *, is_shared: bool = False) -> None:
         self._asking = asking
+        self.is_shared = is_shared
         self._empty: str | None = None
 
     def opened(self, token: str, has_kept: bool) -> None:

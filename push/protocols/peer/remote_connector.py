@@ -26,6 +26,7 @@ from push.protocols.peer.pieces import PIECE_BYTES, Pieces
 from push.protocols.peer.remote_probe import RemoteProbe
 from push.protocols.wire.batches import (
     FAILED,
+    KEEPABLE,
     KEPT,
     LOGGED,
     MAX_TOKENS,
@@ -269,6 +270,7 @@ def _frames(batch: Sequence[Delivery]) -> list[bytes]:
     try:
         for each in batch:
             flags = (KEPT if each.is_kept else 0) | (LOGGED if each.is_logged else 0)
+            flags |= KEEPABLE if each.is_keepable else 0
             payload = each.payload
             if payload is None:
                 payload, flags = b"", flags | PULLED

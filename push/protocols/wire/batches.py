@@ -30,11 +30,14 @@ BORROWS = 8  # this frame has the payload of the one before, and none of its own
 PULLED = 16  # it has no payload: it is pulled from the cache, in its turn
 PLACED = 32  # it says where it stands among all that is kept
 OWNED = 64  # it is meant for one user
+KEEPABLE = 128  # it is not kept, but can be
 ON_BUS = 128  # for everybody, and its payload comes over the broadcast bus
 
 # The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
 FAILED = 255
 
+# What a frame for one token may say that is read in one step.
+_SIMPLE = KEPT | LOGGED | KEEPABLE
 _LONG = f"a token is over {MAX_TOKEN_BYTES} bytes"
 _MAX_TOKENS_BYTES = MAX_TOKENS * packed.MAX_BYTES
 _HEAD = struct.Struct(">QHB")
@@ -58,6 +61,7 @@ class ToTokens(NamedTuple):
     is_logged: bool
     place: tuple[int, tuple[int, ...]] | None = None
     owner: str | None = None
+    is_keepable: bool = False
 
 
 class ToEverybody(NamedTuple):
@@ -110,7 +114,7 @@ def write_many(
         message_id: its id.
         tokens: for whom.
         payload: what clients get.
-        flags: of KEPT, LOGGED and PULLED.
+        flags: of KEPT, LOGGED, PULLED and KEEPABLE.
         place: its position, and for each token what it comes after.
         owner: the user that it is meant for.
 
@@ -205,7 +209,7 @@ class BatchReader(Generic[D]):
                 or version != VERSION
                 or signal != Signal.PUSH
                 or count != 1
-                or flags > LOGGED + KEPT
+                or flags & ~_SIMPLE
                 or not _LONE_BYTES + length <= size <= most
                 or not 0 < length <= MAX_TOKEN_BYTES
                 or end > len(data)
@@ -217,7 +221,11 @@ class BatchReader(Generic[D]):
             if not token.isascii():
                 break
             tokens = (token.decode(),)
-            messages.append(delivery(message_id, data[payload:end], tokens, bool(flags & KEPT), bool(flags & LOGGED)))
+            kept, logged = bool(flags & KEPT), bool(flags & LOGGED)
+            if flags & KEEPABLE:
+                messages.append(delivery(message_id, data[payload:end], tokens, kept, logged, None, None, True))
+            else:
+                messages.append(delivery(message_id, data[payload:end], tokens, kept, logged))
             self._lent = None
             position = end
         return position
@@ -243,10 +251,11 @@ class BatchReader(Generic[D]):
         carried = self._payload(body, position, flags)
         given = None if flags & PULLED else carried
         kept, logged = bool(flags & KEPT), bool(flags & LOGGED)
-        if at is None and owner is None:
+        is_keepable = bool(flags & KEEPABLE)
+        if at is None and owner is None and not is_keepable:
             return self._delivery(message_id, given, tokens, kept, logged)
         place = None if at is None else self._place(at, before)
-        return self._delivery(message_id, given, tokens, kept, logged, place, owner)
+        return self._delivery(message_id, given, tokens, kept, logged, place, owner, is_keepable)
 
     def _payload(self, body: bytes, start: int, flags: int) -> bytes:
         if flags & BORROWS:

@@ -1,0 +1,1 @@
+"""The whole cluster in one process, on simulated time."""
