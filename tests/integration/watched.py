@@ -75,6 +75,7 @@ class Watch(Service):
         self._late_s = self._own_s = 0.0
         self._turns = self._stalls = 0
         self._since_stolen_s, self._since_waited_s = _stolen(), _waited(self._reactor_file)
+        self._since_all_waited_s = self._waited()
         self._since_cpu_s, self._since_s = time.process_time(), time.monotonic()
 
     def _report(self) -> None:
@@ -84,6 +85,7 @@ class Watch(Service):
             "turns": self._turns,
             "stalls": self._stalls,
             "waited_s": _waited(self._reactor_file) - self._since_waited_s,
+            "all_waited_s": self._waited() - self._since_all_waited_s,
             "stolen_s": _stolen() - self._since_stolen_s,
             "cpu_s": time.process_time() - self._since_cpu_s,
             "wall_s": time.monotonic() - self._since_s,
