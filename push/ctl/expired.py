@@ -1,8 +1,8 @@
 """Whether what did not come to `pushctl verify` has expired: the server is asked, and believed only when it is time.
 
 A server that is killed forgets what it wrote down in its last two seconds: that a message expired, or all that it knew
-of it. So what it has no receipt of, and what it takes for kept though its time is over, counts as expired too. Must not
-know the ledger: messages go in by their ids, and ids come out.
+of it. So what it has no receipt of, and what it takes for accepted, kept, or sent and not yet acknowledged, though its
+time is over, counts as expired too. Must not know the ledger: messages go in by their ids, and ids come out.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from push.ctl.api import Api, RefusedError, UnreachableError
 # Between questions: what is over is found out by a server in its own time.
 PAUSE_S = 0.5
 _NOT_FOUND = 404
+# States of a message that has not ended, as far as the server knows.
+_OPEN = ("accepted", "cached", "sent")
 
 
 async def expired(api: Api, message_ids: Collection[int], patience_s: float) -> set[int]:
@@ -60,5 +62,5 @@ def _is_over(receipt: dict[str, Any]) -> bool:
     counts, tokens, expires = receipt.get("counts"), receipt.get("tokens"), receipt.get("expires")
     if isinstance(counts, dict) and counts.get("expired") == 1:
         return True
-    is_kept = isinstance(tokens, list) and all(each.get("state") == "cached" for each in tokens)
-    return is_kept and isinstance(expires, int) and expires < time.time() * 1000
+    is_open = isinstance(tokens, list) and all(each.get("state") in _OPEN for each in tokens)
+    return is_open and isinstance(expires, int) and expires < time.time() * 1000

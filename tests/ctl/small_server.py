@@ -166,7 +166,8 @@ class SmallServer:
         kind = message_id // 7 % 4
         if kind == 0:
             return 404, {"error": {"code": 404, "reason": "NOT_FOUND", "message": "forgotten"}}
-        state = "expired" if kind == 1 else "cached" if kind == 2 else "sent"
+        open_states = ("accepted", "cached", "sent")
+        state = ("", "expired", open_states[message_id % 3], "delivered")[kind]
         counts = {"expired": int(kind == 1), "cached": 1}
         return 200, {"expires": 1, "counts": counts, "tokens": [{"token": "t", "state": state, "at": 1}]}
 
