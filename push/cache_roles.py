@@ -137,11 +137,13 @@ class Front:
         router: takes requests, also those that are repeated, delayed, or answered later.
         messages: what can be asked of messages.
         service: sends what is due.
+        end_waits: has those answered who wait until something is delivered, before the server stops.
     """
 
     router: IRouter
     messages: IMessages
     service: IService
+    end_waits: Callable[[], None]
 
 
 def build_front(
@@ -184,4 +186,4 @@ def build_front(
         clock=reactor,
         tasks=Tasks(),
     )
-    return Front(acceptance, messages, schedule)
+    return Front(acceptance, messages, schedule, acceptance.end_waits)

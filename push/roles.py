@@ -13,6 +13,7 @@ from random import SystemRandom
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
 from push import __version__
@@ -94,6 +95,7 @@ class House:
     team: Team | None = None
     router: IRouter | None = None
     messages: IMessages | None = None
+    end_waits: Callable[[], None] = lambda: None
     readiness: IReadiness | None = None
     ids: MessageIds | None = None
     group_seams: GroupSeams = field(default_factory=GroupSeams)
@@ -249,6 +251,7 @@ def router_role(house: House) -> IService:
     house.ids = ids
     house.router = front.router
     house.messages = front.messages
+    house.end_waits = front.end_waits
     house.measured.append(router)
     house.checks.append(lambda: [Check("message ids", ids.is_ready, "" if ids.is_ready else "not loaded yet")])
     store_check = StoreCheck(store=house.floors, now_ms=house.now_ms, clock=house.reactor)
@@ -321,7 +324,12 @@ def api_role(house: House) -> IService:
     listener = Listener("--api", description=config.api, endpoint=endpoint, factory=site)
     # Stopped the other way round: first no connection is accepted, then those there are get their answers.
     services = OrderedServices()
-    OpenClose(lambda: None, lambda: site.stop(config.stop_timeout_s / 2)).setServiceParent(services)
+
+    def stop() -> "Deferred[None]":
+        house.end_waits()
+        return site.stop(config.stop_timeout_s / 2)
+
+    OpenClose(lambda: None, stop).setServiceParent(services)
     listener.setServiceParent(services)
     return services
 

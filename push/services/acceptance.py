@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from push.errors import Conflict, PushError, RateLimited, Unavailable, Unregistered
@@ -19,6 +19,7 @@ from push.model import (
     Options,
     PushRequest,
     PushResult,
+    Receipt,
     StoredDue,
     StoredReply,
     ToTokens,
@@ -74,6 +75,8 @@ class Acceptance:
         self._max_scheduled = max_scheduled
         self._scheduling = 0
         self._claims: dict[str, _Claim] = {}
+        self._waits: set[Deferred[Receipt]] = set()
+        self._is_over = False
 
     async def push(self, requests: Sequence[PushRequest]) -> Sequence[Result]:
         """See IRouter."""
@@ -81,6 +84,12 @@ class Acceptance:
             if request.options is not PLAIN and _asks_for_more(request.options):
                 return await self._push(requests)
         return await self._router.push(requests)
+
+    def end_waits(self) -> None:
+        """Nobody waits for a delivery any more, as the server stops: who does is answered with what is known."""
+        self._is_over = True
+        for wait in tuple(self._waits):
+            wait.cancel()
 
     async def _push(self, requests: Sequence[PushRequest]) -> Sequence[Result]:
         results: list[Result | None] = [None] * len(requests)
@@ -197,8 +206,20 @@ class Acceptance:
         wait_s = request.options.wait_s
         if not wait_s or not isinstance(result, PushResult) or not result.message_id or result.due_ms is not None:
             return result
-        receipt = await self._receipts.delivered(result.message_id, wait_s)
+        receipt = await self._delivered(result.message_id, wait_s)
         return msgspec.structs.replace(result, delivered=receipt.counts.get(Event.DELIVERED, 0))
+
+    async def _delivered(self, message_id: int, wait_s: float) -> Receipt:
+        if not self._is_over:
+            wait = Deferred.fromCoroutine(self._receipts.delivered(message_id, wait_s))
+            self._waits.add(wait)
+            try:
+                return await wait
+            except CancelledError:
+                pass  # by end_waits
+            finally:
+                self._waits.discard(wait)
+        return await self._receipts.delivered(message_id, 0.0)
 
 
 def _asks_for_more(options: Options) -> bool:

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -60,6 +62,23 @@ class OrderlyEndTests(SynchronousTestCase):
             client.open()
             self.assertEqual(server.stop(), 0)
             self.assertEqual(client.until_closed()[0], [])
+
+    def test_who_waits_for_a_delivery_is_answered_at_once(self) -> None:
+        message = {
+            "target": {"token": "away"},
+            "message": {"data": "hello"},
+            "options": {"wait": "delivered", "wait_timeout": 60},
+        }
+        with started(self.mktemp()) as server, ThreadPoolExecutor(1) as threads:
+            with WireClient(server.port) as client:
+                client.open(token="away")
+            waiting = threads.submit(server.api.post, "/v1/messages:send", message)
+            wait_until("it waits", lambda: server.api.sample("push_receipt_waiters") == 1)
+            start_s = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            self.assertLess(time.monotonic() - start_s, 4)
+            answer = waiting.result()
+            self.assertEqual((answer.status, answer.json["cached"], answer.json["delivered"]), (200, 1, 0))
 
     def test_interrupted_and_impatient_ends_are_clean_too(self) -> None:
         with started(self.mktemp()) as server:

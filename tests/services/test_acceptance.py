@@ -270,6 +270,26 @@ class Waiting(AcceptanceCase):
         assert isinstance(result, PushResult)
         self.assertEqual((result.delivered, waited), (1, [(1000, 3.0)]))
 
+    def test_ends_with_what_is_known_when_the_server_stops(self) -> None:
+        delivered = self.receipts.delivered
+        never: Deferred[None] = Deferred()
+
+        async def wait(message_id: int, timeout_s: float) -> Any:
+            if timeout_s:
+                await never
+            self.receipts.happened(Event.DELIVERED, message_id, ["t"])
+            return await delivered(message_id, timeout_s)
+
+        self.patch(self.receipts, "delivered", wait)
+        waiting = self.start(self.request(wait_s=60.0))
+        self.assertNoResult(waiting)
+        self.acceptance.end_waits()
+        self.acceptance.end_waits()
+        for result in (*self.successResultOf(waiting), *self.push(self.request(wait_s=60.0))):
+            assert isinstance(result, PushResult)
+            self.assertEqual(result.delivered, 1)
+        self.assertEqual(self.acceptance._waits, set())
+
     def test_nobody_waits_who_does_not_ask(self) -> None:
         (result,) = self.push(self.keyed())
         assert isinstance(result, PushResult)
