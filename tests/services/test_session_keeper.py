@@ -1,0 +1,252 @@
+"""Tests of push.services.session_keeper and evictions: what others know of sessions is made true again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from push.errors import Unavailable
+from push.model import Delivery, Keep, Outcome, Registration
+from push.services.evictions import GIVE_UP_AFTER_S, RETRY_S, Evictions
+from push.services.session_keeper import ASK_S, LOOK_S, SETTLE_S, SessionKeeper
+from tests.fakes_cache import MemoryCache
+from tests.services.clients import Client, make_connector
+from tests.services.holders import begun
+
+EXPIRES_MS = 1_900_000_000_000
+
+
+class Known:
+    """What others know of sessions."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Registration] = {}
+        self.failure: Exception | None = None
+        self.calls: list[list[str]] = []
+
+    async def reopened(self, registrations: Sequence[Registration]) -> None:
+        """See ISubscribe."""
+        self.calls.append([each.token for each in registrations])
+        if self.failure is not None:
+            raise self.failure
+        for each in registrations:
+            known = self.sessions.get(each.token)
+            if known is None or known.epoch < each.epoch:
+                self.sessions[each.token] = each
+
+    async def online(self, tokens: Sequence[str]) -> dict[str, Registration]:
+        """See ISubscribe."""
+        if self.failure is not None:
+            raise self.failure
+        return {token: self.sessions[token] for token in tokens if token in self.sessions}
+
+
+class KeeperTests(SynchronousTestCase):
+    """A connector with some clients."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.cache = MemoryCache()
+        self.cache.is_shared = True
+        self.connector, _, _ = make_connector(self.clock, self.cache)
+        self.known = Known()
+        self.keeper = SessionKeeper(
+            connector=self.connector,
+            subscribe=self.known,  # type: ignore[arg-type]
+            cache=self.cache,
+            clock=self.clock,
+        )
+        self.keeper.startService()
+        self.addCleanup(self.keeper.stopService)
+        self.clients = {token: self.come(token) for token in ("a", "b", "c")}
+        self.tell()
+
+    def come(self, token: str) -> Client:
+        """A client opens a session."""
+        client = Client(self.connector, self.clock)
+        client.sub(token=token)
+        return client
+
+    def tell(self) -> None:
+        """Others know all sessions."""
+        held = self.connector.connections.by_token
+        self.known.sessions = {token: held[token].registration for token in held}  # type: ignore[misc]
+
+    def keep(self, token: str, payload: bytes) -> None:
+        """Something is kept that nobody tells this connector of."""
+        begun(self.cache.keep([Keep(1, payload, (token,), EXPIRES_MS)]))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock.pump([0.0] * 5 + [seconds] + [0.0] * 5)
+
+    def got(self, token: str) -> list[bytes]:
+        """What came to a client."""
+        return self.clients[token].pushes()
+
+    def deliver(self, token: str, payload: bytes) -> Any:
+        """A plain message arrives; its outcome, None for sent."""
+        delivery = Delivery(2, payload, (token,), is_keepable=True)
+        report = self.successResultOf(begun(self.connector.deliver([delivery])))
+        return report.missed[0][0][1] if report.missed else None
+
+    def test_sessions_wait_while_others_may_not_know_them_and_get_what_was_kept_first(self) -> None:
+        self.keeper.lost()
+        self.known.sessions.clear()
+        self.wait(1)
+        self.keep("a", b"kept meanwhile")
+        self.wait(1)
+        self.assertEqual(self.got("a"), [])
+        self.assertIs(self.deliver("a", b"newer"), Outcome.BEHIND)
+        self.keeper.back()
+        self.wait(0)
+        self.assertEqual(sorted(self.known.sessions), ["a", "b", "c"])
+        self.assertEqual(self.got("a"), [b"kept meanwhile"])
+        self.assertIsNone(self.deliver("a", b"newest"))
+        self.assertEqual(self.keeper.held, 0)
+
+    def test_sessions_opened_meanwhile_are_made_known_as_well(self) -> None:
+        self.keeper.lost()
+        self.clients["d"] = self.come("d")
+        self.known.sessions.clear()
+        self.keeper.back()
+        self.wait(0)
+        self.assertEqual(sorted(self.known.sessions), ["a", "b", "c", "d"])
+
+    def test_it_is_tried_until_it_is_done(self) -> None:
+        self.keeper.lost()
+        self.known.sessions.clear()
+        self.known.failure = Unavailable("away")
+        self.keeper.back()
+        self.wait(1.1)
+        self.assertEqual(self.keeper.held, 3)
+        self.clients["b"].hang_up()
+        self.known.failure = None
+        self.wait(1.1)
+        self.assertEqual(sorted(self.known.sessions), ["a", "c"])
+        self.assertEqual(self.keeper.held, 0)
+
+    def test_lost_again_before_it_was_done_nothing_is_let_go(self) -> None:
+        self.keeper.lost()
+        self.known.failure = Unavailable("away")
+        self.keeper.back()
+        self.wait(0)
+        self.keeper.lost()
+        self.known.failure = None
+        self.wait(2)
+        self.assertEqual(self.keeper.held, 3)
+        self.keeper.back()
+        self.wait(0)
+        self.assertEqual(self.keeper.held, 0)
+
+    def test_session_that_others_have_forgotten_is_found_within_the_interval(self) -> None:
+        del self.known.sessions["b"]
+        self.keep("b", b"kept meanwhile")
+        self.wait(LOOK_S)
+        self.assertIn("b", self.known.sessions)
+        self.assertEqual(self.known.calls, [["b"]])
+        self.assertEqual(self.got("b"), [b"kept meanwhile"])
+
+    def test_nothing_is_said_while_all_is_known(self) -> None:
+        self.wait(LOOK_S)
+        self.assertEqual(self.known.calls, [])
+
+    def test_store_that_is_away_is_asked_again_at_the_next_look(self) -> None:
+        del self.known.sessions["b"]
+        self.known.failure = Unavailable("away")
+        self.wait(LOOK_S)
+        self.known.failure = None
+        self.wait(LOOK_S)
+        self.assertIn("b", self.known.sessions)
+
+    def test_where_the_cache_has_moved_only_those_pull_that_have_something_there(self) -> None:
+        self.wait(0)
+        pulls = self.cache.pulls
+        self.keep("c", b"not told")
+        self.keeper.cache_moved()
+        self.wait(0)
+        self.assertEqual((self.got("a"), self.got("c")), ([], [b"not told"]))
+        self.assertLessEqual(self.cache.pulls - pulls, 2)
+
+    def test_cache_that_cannot_say_is_asked_again(self) -> None:
+        waiting = self.cache.waiting
+        times: list[int] = []
+
+        async def away(tokens: Sequence[str]) -> Sequence[str]:
+            times.append(len(times))
+            if len(times) < 3:
+                raise Unavailable("loading")
+            return await waiting(tokens)
+
+        self.patch(self.cache, "waiting", away)
+        self.keep("c", b"not told")
+        self.keeper.cache_moved()
+        self.wait(1.0)
+        self.keeper.cache_moved()
+        self.wait(1.0)
+        self.wait(1.0)
+        self.assertEqual(self.got("c"), [b"not told"])
+
+    def test_what_nobody_told_of_is_found_when_others_have_seen_this_connector_and_every_minute(self) -> None:
+        for seconds in (SETTLE_S, ASK_S):
+            self.keeper.back() if seconds == SETTLE_S else None
+            self.wait(0)
+            self.keep("c", b"%d" % seconds)
+            self.wait(seconds)
+            self.assertEqual(self.got("c"), [b"%d" % seconds])
+
+
+class EvictionTests(SynchronousTestCase):
+    """Sessions that were replaced elsewhere."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.told: list[list[int]] = []
+        self.failure: Exception | None = None
+        self.known: dict[str, Any] = {"c:1": self}
+        self.evictions = Evictions(nodes=self, clock=self.clock)  # type: ignore[arg-type]
+        self.evictions.startService()
+        self.addCleanup(self.evictions.stopService)
+
+    def connectors(self) -> dict[str, Any]:
+        """See INodes."""
+        return self.known
+
+    async def replaced(self, registrations: Sequence[Registration]) -> None:
+        """See IConnector."""
+        if self.failure is not None:
+            raise self.failure
+        self.told.append([each.epoch for each in registrations])
+
+    def evict(self, token: str, epoch: int, connector: str = "c:1") -> None:
+        """A session has a newer one elsewhere."""
+        self.evictions.replaced(Registration(token, None, connector, epoch))
+
+    def test_connector_is_told_at_once(self) -> None:
+        self.evict("t", 1)
+        self.evict("t", 2)
+        self.assertEqual(self.told, [[1], [2]])
+        self.assertEqual(len(self.evictions), 0)
+
+    def test_connector_that_does_not_answer_is_told_again_and_only_of_the_newest(self) -> None:
+        self.failure = Unavailable("cut off")
+        for epoch in (1, 3, 2):
+            self.evict("t", epoch)
+        self.evict("u", 4)
+        self.assertEqual(len(self.evictions), 2)
+        self.failure = None
+        self.clock.advance(RETRY_S)
+        self.assertEqual(self.told, [[3, 4]])
+        self.assertEqual(len(self.evictions), 0)
+
+    def test_connector_that_is_not_known_yet_is_told_when_it_is_and_given_up_after_a_while(self) -> None:
+        self.evict("t", 1, "c:2")
+        self.clock.pump([RETRY_S] * 3)
+        self.assertEqual(len(self.evictions), 1)
+        self.known["c:2"] = self
+        self.clock.advance(RETRY_S)
+        self.assertEqual(self.told, [[1]])
+        self.evict("t", 2, "c:3")
+        self.clock.pump([RETRY_S] * round(GIVE_UP_AFTER_S + 1))
+        self.assertEqual(len(self.evictions), 0)
