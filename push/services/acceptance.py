@@ -3,7 +3,7 @@
 Stands before the router; requests that ask for nothing of this pass by. Must not import adapters, stores or web.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -211,7 +211,7 @@ class Acceptance:
 
     async def _delivered(self, message_id: int, wait_s: float) -> Receipt:
         if not self._is_over:
-            wait = Deferred.fromCoroutine(self._receipts.delivered(message_id, wait_s))
+            wait: Deferred[Receipt] = Deferred.fromCoroutine(_awaited(self._receipts.delivered(message_id, wait_s)))
             self._waits.add(wait)
             try:
                 return await wait
@@ -220,6 +220,10 @@ class Acceptance:
             finally:
                 self._waits.discard(wait)
         return await self._receipts.delivered(message_id, 0.0)
+
+
+async def _awaited(receipt: Awaitable[Receipt]) -> Receipt:
+    return await receipt
 
 
 def _asks_for_more(options: Options) -> bool:
