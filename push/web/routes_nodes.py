@@ -101,6 +101,10 @@ class NodeRoutes:
 
     async def list_nodes(self, request: ApiRequest) -> schemas.NodesReply:
         """List the connectors."""
+        return await self.listed()
+
+    async def listed(self) -> schemas.NodesReply:
+        """All of them, as they are now."""
         found, missing = await reachable(self._nodes, self._clock)
         return schemas.NodesReply(
             nodes=[_entry(node) for node in found],

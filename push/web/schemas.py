@@ -159,6 +159,28 @@ class StatsReply(Struct, frozen=True, kw_only=True):
     samples: list[SampleEntry]
 
 
+class WatchOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is to be told."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=128, description="Of the session that looks on.")]
+
+
+class WatchReply(Struct, frozen=True):
+    """Numbers are being pushed."""
+
+    interval_s: float
+    seconds: Annotated[float, Meta(description="For how long, unless it is asked for again.")]
+
+
+class WatchMessage(Struct, kw_only=True):
+    """What is pushed, as `console` of an object."""
+
+    time: int
+    nodes: list[NodeEntry]
+    unreachable: list[str]
+    samples: list[SampleEntry]
+
+
 class AliveReply(Struct, frozen=True):
     """The process turns."""
 

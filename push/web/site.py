@@ -18,6 +18,7 @@ from push.web.limits import RequestRates
 from push.web.measure import RequestMeasure
 from push.web.metrics import MetricRoutes
 from push.web.openapi import DocRoutes
+from push.web.pages import page_routes
 from push.web.requests import MessageReader
 from push.web.routes import Api, Route
 from push.web.routes_allocation import AllocationRoutes
@@ -27,6 +28,7 @@ from push.web.routes_messages import MessageRoutes
 from push.web.routes_nodes import NodeRoutes
 from push.web.routes_receipts import ReceiptRoutes
 from push.web.routes_tokens import TokenRoutes
+from push.web.routes_watch import WatchRoutes
 from push.web.settings import ApiSettings
 from push.web.upgrades import Upgrades
 
@@ -74,16 +76,27 @@ def build_site(
     admission = Admission(settings.keys, rates)
     reader = MessageReader(settings, now_ms=now_ms)
     docs = DocRoutes()
+    node_routes = NodeRoutes(nodes=nodes, draining=draining, clock=clock)
     routes: tuple[Route, ...] = (
         *MessageRoutes(router=router, reader=reader, clock=clock, settings=settings).routes(),
         *ReceiptRoutes(messages).routes(),
         *TokenRoutes(subscribe=subscribe, nodes=nodes, messages=messages, clock=clock).routes(),
-        *NodeRoutes(nodes=nodes, draining=draining, clock=clock).routes(),
+        *node_routes.routes(),
+        *WatchRoutes(
+            router=router,
+            subscribe=subscribe,
+            nodes=node_routes,
+            measured=(*measured, measure),
+            clock=clock,
+            now_ms=now_ms,
+            max_payload_bytes=settings.max_payload_bytes,
+        ).routes(),
         *AllocationRoutes(allocation=allocation, rates=_allocation_rates(settings, clock)).routes(),
         *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
         *HealthRoutes(readiness=readiness, clock=clock).routes(),
         *_group_routes(group, settings),
         *docs.routes(),
+        *page_routes(),
         *LegacyRoutes(router=router, subscribe=subscribe, nodes=nodes, reader=reader, clock=clock).routes(),
     )
     docs.describe(routes, settings.version)

@@ -306,6 +306,7 @@ class DescriptionTests(SynchronousTestCase):
             self.assertIn(reference.removeprefix("#/components/schemas/"), self.api["components"]["schemas"])
 
     def test_its_examples_are_accepted(self) -> None:
+        self.world.subscribe.add("0123456789abcdef0123456789abcdef", device='{"platform":"console"}')
         for path, method, operation in self.operations():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if content:

@@ -1,0 +1,116 @@
+"""What a console is told: every second, for as long as it asks, and nothing that is kept."""
+
+import json
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from push.errors import Unavailable
+from push.model import Histogram, Sample, ToTokens
+from push.web.routes_watch import MAX_WATCHERS, WATCH_S
+from tests.web.fakes import Reply, World
+
+SAMPLES = (
+    Sample("push_sessions", "gauge", "", 3),
+    Sample("push_messages_total", "counter", "", 7, (("outcome", "sent"),)),
+    Sample("push_delivery_seconds", "histogram", "", Histogram((0.1, 1.0), (1, 2, 3), 4.5)),
+    Sample("push_store_commits_total", "counter", "", 9),
+)
+
+
+class WatchTests(SynchronousTestCase):
+    """/v1/stats:watch."""
+
+    def setUp(self) -> None:
+        self.world = World(samples=SAMPLES)
+
+    def watch(self, token: str = "a-token") -> Reply:
+        """Ask to be told, as a console."""
+        self.world.subscribe.add(token, device='{"platform":"console"}')
+        return self.world.call("POST", "/v1/stats:watch", {"token": token})
+
+    def pass_s(self, seconds: int) -> None:
+        """Let time pass."""
+        self.world.clock.pump([1.0] * seconds)
+
+    def test_it_is_told_at_once_and_every_second(self) -> None:
+        self.assertEqual(self.watch().json, {"interval_s": 1.0, "seconds": 30.0})
+        self.assertEqual(len(self.world.router.requests), 1)
+        self.pass_s(3)
+        self.assertEqual(len(self.world.router.requests), 4)
+        request = self.world.router.requests[-1]
+        self.assertEqual((request.target, request.ttl_s), (ToTokens(("a-token",)), 0))
+
+    def test_it_is_told_how_nodes_are_and_what_was_measured(self) -> None:
+        self.watch()
+        told = json.loads(self.world.router.requests[0].payload)["console"]
+        self.assertEqual(told["time"], self.world.now_ms)
+        self.assertEqual([node["name"] for node in told["nodes"]], ["10.0.0.1:6789"])
+        values = {sample["name"]: sample["value"] for sample in told["samples"]}
+        self.assertEqual((values["push_sessions"], values["push_messages_total"]), (3, 7))
+        self.assertEqual(values["push_delivery_seconds"]["counts"], [1, 2, 3])
+        self.assertNotIn("push_store_commits_total", values, "only what a console shows")
+
+    def test_who_does_not_ask_again_is_forgotten_and_nothing_runs_on(self) -> None:
+        self.watch()
+        self.pass_s(int(WATCH_S) + 5)
+        self.assertEqual(len(self.world.router.requests), int(WATCH_S))
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+        self.watch()
+        self.assertEqual(len(self.world.router.requests), int(WATCH_S) + 1)
+
+    def test_who_asks_again_goes_on_and_is_told_once_a_second(self) -> None:
+        for _ in range(3):
+            self.watch()
+            self.pass_s(20)
+        self.assertEqual(len(self.world.router.requests), 61)
+
+    def test_several_are_told_in_one_push(self) -> None:
+        self.watch("one")
+        self.watch("two")
+        self.pass_s(1)
+        self.assertEqual(self.world.router.requests[-1].target, ToTokens(("one", "two")))
+
+    def test_there_is_a_limit(self) -> None:
+        for number in range(MAX_WATCHERS):
+            self.assertEqual(self.watch(f"t{number}").status, 200)
+        self.assertEqual(self.watch("one-more").status, Unavailable.status)
+        self.assertEqual(self.watch("t0").status, 200)
+
+    def test_a_push_that_fails_is_not_the_last(self) -> None:
+        self.world.router.error = RuntimeError("away")
+        self.watch()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.world.router.error = None
+        self.pass_s(1)
+        self.assertEqual(len(self.world.router.requests), 2)
+
+    def test_nobodys_clients_are_told_what_they_do_not_expect(self) -> None:
+        self.world.subscribe.add("phone", device='{"platform":"android"}')
+        self.world.subscribe.add("bare")
+        for token in ("phone", "bare", "never-issued"):
+            self.assertEqual(self.world.call("POST", "/v1/stats:watch", {"token": token}).status, 403)
+        self.assertEqual(self.world.router.requests, [])
+
+    def test_an_order_must_name_a_token(self) -> None:
+        for body in ({}, {"token": ""}, {"token": "x" * 129}, {"token": 7}, {"token": "x", "more": 1}):
+            self.assertEqual(self.world.call("POST", "/v1/stats:watch", body).status, 400)
+
+
+class PageTests(SynchronousTestCase):
+    """What is served beside the API."""
+
+    def test_pages_need_nothing_from_elsewhere_and_may_not_be_framed(self) -> None:
+        world = World()
+        for path, kind in (
+            ("/console", "text/html; charset=utf-8"),
+            ("/console/console.js", "text/javascript; charset=utf-8"),
+            ("/console/pages.css", "text/css; charset=utf-8"),
+            ("/demo", "text/html; charset=utf-8"),
+            ("/demo/demo.js", "text/javascript; charset=utf-8"),
+        ):
+            reply = world.call("GET", path)
+            self.assertEqual((reply.status, reply.headers["Content-Type"]), (200, kind))
+            policy = reply.headers["Content-Security-Policy"]
+            self.assertIn("default-src 'none'; script-src 'self'", policy)
+            self.assertIn("frame-ancestors 'none'", policy)
+            self.assertNotIn(b"https://", reply.body)
