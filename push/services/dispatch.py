@@ -26,8 +26,9 @@ from push.model import (
     ToTokens,
 )
 from push.services.bringing import Bringing
-from push.services.keeps import Keeps, Refused, by_owner
-from push.services.progress import Progress, expires_ms, lone_expires_ms
+from push.services.delivery_reports import Reports
+from push.services.keeps import Keeps, Refused
+from push.services.progress import Progress, lone_expires_ms
 from push.services.results import Owner, Results
 from push.services.routing_measures import RoutingMeasures
 
@@ -68,7 +69,6 @@ class Dispatch:
         self._keeps = Keeps(cache=cache, receipts=receipts, results=self._results)
         # For each connector what it is to deliver, and whose that is.
         self._batches: dict[str, tuple[list[Delivery], list[Owner]]] = {}
-        self._late: list[tuple[Owner, Keep]] = []
         self._is_shared = cache.is_shared
         self._bringing = Bringing(cache=cache, subscribe=subscribe, connectors=connectors)
         self._made: list[Deferred[None]] = []
@@ -76,6 +76,14 @@ class Dispatch:
         self._lone_cached = 0
         # Until when plain messages for one token are kept, by their requests' positions.
         self._expires_ms: dict[int, int] = {}
+        self._reports = Reports(
+            results=self._results,
+            receipts=receipts,
+            measures=measures,
+            bringing=self._bringing,
+            expires_ms=self._expires_ms,
+            is_shared=self._is_shared,
+        )
 
     def begin(self, position: int, message_id: int, from_ms: int) -> Progress:
         """Start one request of any kind."""
@@ -103,7 +111,7 @@ class Dispatch:
             if session is None:
                 self._results.put(position, PushResult(message_id, 1, 0))
                 self._measures.became(ToTokens, Outcome.OFFLINE, 1)
-                self._tell_missed(message_id, (token,))
+                self._reports.tell_missed(message_id, (token,))
                 return
         delivery = Delivery(message_id, request.payload, (session.token,))
         if self._is_shared and lone_expires_ms(request, message_id, self._now_ms) is not None:
@@ -165,7 +173,7 @@ class Dispatch:
 
     async def broadcast(self, progress: Progress, connectors: Sequence[IConnector]) -> None:
         """Start a broadcast behind what has been begun."""
-        self._tell_counted(progress, 0)
+        self._reports.tell_counted(progress, 0)
         payload = None if progress.is_pulled and progress.is_logged else progress.request.payload  # as in _call
         begun = self._broadcasting.broadcast(progress.message_id, payload, progress.is_logged, connectors)
         for connector, sending in zip(connectors, begun, strict=True):
@@ -187,8 +195,8 @@ class Dispatch:
             made, self._made = self._made, []
             for call in made:
                 await call
-        if self._late:
-            late, self._late = self._late, []
+        late = self._reports.taken_late()
+        if late:
             await self._keeps.give_late(late)
             self._bringing.stray([token for _, keep in late for token in keep.tokens])
         try:
@@ -311,87 +319,9 @@ class Dispatch:
                     if delivery.is_kept:
                         self._bringing.unreached(delivery.tokens)
         except PushError as error:
-            # What is kept will be pulled; of the rest nobody knows how much arrived.
-            for delivery, owner in zip(deliveries, owners, strict=True):
-                if delivery.is_logged and not self._is_shared:
-                    self._keep_late(owner, delivery, delivery.tokens)
-                elif delivery.is_kept:
-                    self._bringing.lost(delivery.tokens)
-                if not delivery.is_kept:
-                    self._results.fail((owner,), error)
-                elif isinstance(owner, int):
-                    self._results.put_first(owner, PushResult(delivery.message_id, 1, 0, 1))
-                    self._tell_kept(owner, delivery)
-            return
-        self._take(report, deliveries, owners)
-
-    def _take(self, report: DeliveryReport, deliveries: list[Delivery], owners: list[Owner]) -> None:
-        results, receipts = self._results, self._receipts
-        plain: list[tuple[int, str]] = []
-        kept: list[tuple[int, str, int | None]] = []
-        missed = report.missed
-        for position, (owner, delivery, sent) in enumerate(zip(owners, deliveries, report.sent, strict=True)):
-            message_id = delivery.message_id
-            if type(owner) is int:
-                if sent:
-                    results.put(owner, PushResult(message_id, 1, 1))
-                    if delivery.is_kept:
-                        kept.append((message_id, delivery.tokens[0], self._expires_ms[owner]))
-                    else:
-                        plain.append((message_id, delivery.tokens[0]))
-                else:
-                    results.put_first(owner, PushResult(message_id, 1, 0, int(delivery.is_kept)))
-                    if delivery.is_kept:
-                        self._tell_kept(owner, delivery)
-            else:
-                self._take_many(owner, delivery, sent, missed.get(position, ()))  # type: ignore[arg-type]
-        if plain:
-            receipts.sent_each(plain)
-        if kept:
-            receipts.lone_each(Event.SENT, kept)
-        self._measures.became(ToTokens, Outcome.SENT, len(plain) + len(kept))
-        for position, each in missed.items():
-            self._take_missed(owners[position], deliveries[position], each)
-
-    def _take_many(
-        self, progress: Progress, delivery: Delivery, sent: int, missed: Sequence[tuple[str, Outcome]]
-    ) -> None:
-        progress.sent += sent
-        if delivery.is_kept and not delivery.is_logged:
-            progress.kept_sent += sent
-        self._measures.became(type(progress.request.target), Outcome.SENT, sent)
-        if sent:
-            left_out = {token for token, _ in missed}
-            reached = [token for token in delivery.tokens if token not in left_out] if left_out else delivery.tokens
-            if delivery.is_kept:
-                self._receipts.happened(Event.SENT, delivery.message_id, reached)
-            else:  # nobody will acknowledge it
-                self._receipts.handed(delivery.message_id, reached)
-
-    def _take_missed(self, owner: Owner, delivery: Delivery, missed: Sequence[tuple[str, Outcome]]) -> None:
-        message_id = delivery.message_id
-        request = self._results.request(owner)
-        for _, outcome in missed:
-            self._measures.became(type(request.target), outcome, 1)
-        expires = expires_ms(request, self._results.from_ms(owner, message_id))
-        # What is not kept and has to come behind what is, must be kept as well.
-        tokens = [token for token, outcome in missed if outcome is not Outcome.BEHIND or not delivery.is_kept]
-        if expires is None:
-            if isinstance(owner, int):
-                self._tell_missed(message_id, tokens)
-        elif tokens and delivery.is_kept and (self._is_shared or not delivery.is_logged):
-            self._bringing.missed(tokens)
-        elif tokens:
-            self._keep_late(owner, delivery, tokens)
-
-    def _keep_late(self, owner: Owner, delivery: Delivery, tokens: Sequence[str]) -> None:
-        """Have it kept for these tokens, though it may be in the log: they may have had something newer of that."""
-        request, message_id = self._results.request(owner), delivery.message_id
-        expires = expires_ms(request, self._results.from_ms(owner, message_id))
-        assert expires is not None, "what is not to be kept is neither kept late nor logged"
-        options = msgspec.structs.replace(request.options, once=None)
-        for uid, theirs in by_owner(tokens, {} if isinstance(owner, int) else owner.owners):
-            self._late.append((owner, Keep(message_id, request.payload, theirs, expires, options, owner=uid)))
+            self._reports.failed(error, deliveries, owners)
+        else:
+            self._reports.take(report, deliveries, owners)
 
     async def _broadcast(self, progress: Progress, connector: IConnector, sending: Awaitable[int]) -> None:
         try:
@@ -405,28 +335,8 @@ class Dispatch:
         progress.sent += sent
         progress.targets += sent
         self._measures.became(type(progress.request.target), Outcome.SENT, sent)
-        self._tell_counted(progress, sent)
+        self._reports.tell_counted(progress, sent)
         self._receipts.counted(Event.SENT, progress.message_id, sent)
-
-    def _tell_kept(self, position: int, delivery: Delivery) -> None:
-        """A message for one token was not sent, but is kept."""
-        self._receipts.lone_each(None, [(delivery.message_id, delivery.tokens[0], self._expires_ms[position])])
-
-    def _tell_missed(self, message_id: int, tokens: Sequence[str]) -> None:
-        """It is not kept, and they were away."""
-        self._receipts.accepted(
-            message_id, targets=len(tokens), tokens=tokens, expires_ms=None, due_ms=None, is_logged=False
-        )
-
-    def _tell_counted(self, progress: Progress, targets: int) -> None:
-        self._receipts.accepted(
-            progress.message_id,
-            targets=targets,
-            tokens=None,
-            expires_ms=progress.expires_ms,
-            due_ms=None,
-            is_logged=progress.is_logged,
-        )
 
 
 def _nobody(deliveries: Sequence[Delivery]) -> DeliveryReport:
