@@ -17,6 +17,7 @@ import aio_sdk
 from push.ctl import keys, showing, verdicts
 from push.ctl.api import Api
 from push.ctl.asking import REFUSED, fail, speaks_http, usage
+from push.ctl.chatting import chat
 from push.ctl.listening import listen as listen_until_stopped
 from push.ctl.messages import message, send
 from push.ctl.nodes import drain, nodes, where
@@ -35,6 +36,7 @@ def pushctl() -> None:
     """Talk to a push server: send messages, listen to them, see how it is."""
 
 
+pushctl.add_command(chat)
 pushctl.add_command(send)
 pushctl.add_command(message)
 pushctl.add_command(nodes)

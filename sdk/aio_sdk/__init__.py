@@ -7,9 +7,11 @@
 Guide: docs/aio_sdk.md. Imports only the standard library, push.protocols.wire and push_client.
 """
 
+from aio_sdk.chat import Chat
 from aio_sdk.client import PushClient
 from aio_sdk.settings import Surroundings, Tuning
 from push_client.address import Address
+from push_client.chat import ChatError, ChatMessage
 from push_client.errors import ClientError, Disconnected, Refused, TokenFileError
 from push_client.message import Message
 from push_client.status import Connecting, Ended, Lost, Open, Redirected, Rejected, Status, Unallocated, Waiting
@@ -17,6 +19,9 @@ from push_client.token_store import TokenCallbacks
 
 __all__ = [
     "Address",
+    "Chat",
+    "ChatError",
+    "ChatMessage",
     "ClientError",
     "Connecting",
     "Disconnected",

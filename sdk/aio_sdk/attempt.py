@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from aio_sdk.chat import Chat
 from aio_sdk.inbox import Inbox
 from aio_sdk.line import Line
 from aio_sdk.settings import Surroundings
@@ -30,6 +31,7 @@ class Attempt:
         inbox: where messages go.
         handled: what a message's `ack` calls.
         opened: called and awaited when the session is open, before the first message.
+        chat: takes part in the chat; None: nobody does.
         tls: for an address with TLS.
     """
 
@@ -41,6 +43,7 @@ class Attempt:
         inbox: Inbox,
         handled: Callable[[int], None],
         opened: Callable[[Opened], Awaitable[None]],
+        chat: Chat | None,
         tls: ssl.SSLContext | None,
         tuning: Tuning,
         surroundings: Surroundings,
@@ -50,6 +53,7 @@ class Attempt:
         self._inbox = inbox
         self._handled = handled
         self._opened = opened
+        self._chat = chat
         self._tls = tls
         self._tuning = tuning
         self._connect = surroundings.connect
@@ -78,6 +82,8 @@ class Attempt:
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name in DNS
             return Ending(Lost(self._address, f"cannot connect: {str(error) or type(error).__name__}"))
         finally:
+            if self._chat is not None:
+                self._chat.lost()
             if self._line is not None:
                 if self._link is not None:
                     self._line.write(self._link.close(self._clock.time()))
@@ -86,6 +92,29 @@ class Attempt:
     def acknowledge(self) -> None:
         """There are acknowledgements to send."""
         self._wanted.set()
+
+    def hear(self, chat: Chat) -> None:
+        """Somebody takes part in the chat from now on."""
+        self._chat = chat
+        if self._link is not None:
+            self._link.hears_chat = True
+            if self._link.is_open:
+                chat.opened()
+
+    def request(self, subsignal: int, body: bytes) -> int:
+        """Ask something of the chat.
+
+        Returns:
+            The message id of the answer.
+
+        Raises:
+            RuntimeError: there is no session, or too many requests are unanswered.
+        """
+        if self._link is None:
+            raise RuntimeError("the session is not open")
+        message_id = self._link.request(subsignal, body)
+        self._wanted.set()
+        return message_id
 
     def probe(self) -> None:
         """Find out now whether the line is alive."""
@@ -102,6 +131,7 @@ class Attempt:
 
     async def _live(self, line: Line, link: Link) -> Ending:
         self._link = link
+        link.hears_chat = self._chat is not None
         self._wanted.set()
         try:
             await first(self._read(line, link), self._keep_time(link), self._write(line, link))
@@ -117,10 +147,14 @@ class Attempt:
                 await self._inbox.room()
                 link.resume(self._clock.time())
             event = link.next_event(self._clock.time())
+            while link.chat and self._chat is not None:
+                self._chat.take(link.chat.popleft())
             # Nothing is awaited between here and `put`: what the link has given out would not come again.
             if isinstance(event, Opened):
                 self._retimed.set()
                 await self._opened(event)
+                if self._chat is not None:
+                    self._chat.opened()
                 self._wanted.set()  # what was handled while there was no connection
             elif event is not None:
                 self._inbox.put(Message(event.payload, event.message_id, self._handled))

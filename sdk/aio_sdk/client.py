@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Self
 
 from aio_sdk.asking import allocated
 from aio_sdk.attempt import Attempt
+from aio_sdk.chat import Chat
 from aio_sdk.inbox import Inbox
 from aio_sdk.iteration import Messages
 from aio_sdk.saving import Saving
@@ -98,6 +99,7 @@ class PushClient:
         self._saving = Saving(self._profile.store, self._standing, clock=self._clock, every_s=self._tuning.save_every_s)
         self._inbox = Inbox(Backlog(self._tuning.max_queued_messages, self._tuning.max_queued_bytes))
         self._current: Attempt | None = None
+        self._chat: Chat | None = None
         self._restart = asyncio.Event()
         # Set while the session is open, and for good when the client has ended.
         self._open_or_ended = asyncio.Event()
@@ -109,6 +111,20 @@ class PushClient:
     def token(self) -> str | None:
         """The token that the server knows this device by; None before the first session without one."""
         return self._standing.token
+
+    @property
+    def chat(self) -> Chat:
+        """Groups and chat: docs/aio_sdk.md. From the first time that this is asked for, this client takes part."""
+        if self._chat is None:
+            self._chat = Chat(
+                lambda: self._current,
+                self.wait_open,
+                clock=self._clock,
+                max_waiting=self._tuning.max_queued_messages,
+            )
+            if self._current is not None:
+                self._current.hear(self._chat)
+        return self._chat
 
     async def __aenter__(self) -> Self:
         """Read the token file and begin to connect.
@@ -138,6 +154,8 @@ class PushClient:
         Takes at most `close_timeout_s`, and what the disk needs. Messages not yet taken are dropped, unacknowledged.
         May be called twice.
         """
+        if self._chat is not None and not self._closing:
+            await self._chat.close(None)
         self._closing = True
         if self._task is not None:
             self._task.cancel()
@@ -204,6 +222,8 @@ class PushClient:
             self._error = error
             self._tell(Ended(str(error) or type(error).__name__))
             self._inbox.fail(error)
+            if self._chat is not None:
+                await self._chat.close(error)
         finally:
             self._open_or_ended.set()
 
@@ -244,6 +264,7 @@ class PushClient:
             inbox=self._inbox,
             handled=self._handled,
             opened=self._opened,
+            chat=self._chat,
             tls=self._ssl_context if address.tls else None,
             tuning=self._tuning,
             surroundings=self._surroundings,

@@ -40,6 +40,8 @@ class Link:
 
     Attributes:
         ending: None while it lives; then nothing more comes, and it is to be closed.
+        hears_chat: whether somebody takes what comes into `chat`; set by the driver.
+        chat: answers to `request`, and what others said; what nobody hears is dropped.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Link:
         now_s: float,
     ) -> None:
         self.ending: Ending | None = None
+        self.hears_chat = False
+        self.chat: deque[wire.Answered | wire.Notified] = deque()
         self._address = address
         self._receipts = receipts
         self._intervals = intervals
@@ -106,6 +110,19 @@ class Link:
         if self.ending is None and self._carrier.error is not None:
             self._end_for_bytes(self._carrier.error)
         return None
+
+    def request(self, subsignal: int, body: bytes) -> int:
+        """Ask something of the chat: a PUBLISH.
+
+        Returns:
+            The message id of its answer, which comes in `chat`.
+
+        Raises:
+            RuntimeError: the session is not open, or too many requests are unanswered.
+        """
+        frame = self._session.request(Signal.PUBLISH, body, subsignal=subsignal)
+        self._send(frame)
+        return frame.message_id
 
     def take_output(self, now_s: float) -> bytes:
         """What to send now, acknowledgements included; it is the caller's to send."""
@@ -218,7 +235,8 @@ class Link:
             self.ending = self._refused(event)
         elif isinstance(event, wire.Closed):
             self.ending = self._closed(event)
-        # What remains belongs to the chat, which this client does not take part in.
+        elif self.hears_chat:
+            self.chat.append(event)
         return False
 
     def _redirected(self, event: wire.Redirected, now_s: float) -> None:
