@@ -123,8 +123,10 @@ class DeliveryTests(WorkersCase):
             nodes = server.api.get("/v1/nodes").json["nodes"]
             self.assertEqual({node["address"] for node in nodes}, {f"127.0.0.1:{server.port}"})
             self.assertEqual(len({node["name"] for node in nodes}), 2)
-            told = server.api.get("/manager/redirect").json
-            self.assertEqual(str(told).count(str(server.port)), 1)
+            # Connectors are asked once a second how they are.
+            told = lambda: str(server.api.get("/manager/redirect").json).count(str(server.port))  # noqa: E731
+            wait_until("it is known how they are", lambda: told() > 0)
+            self.assertEqual(told(), 1)
 
 
 class DeathTests(WorkersCase):
