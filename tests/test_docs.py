@@ -270,3 +270,29 @@ class Examples(SynchronousTestCase):
 
 def _settings() -> tuple[Any, ...]:
     return fields(config.Config)
+
+
+class Translation(SynchronousTestCase):
+    """README.zh-CN.md says as much as README.md."""
+
+    def setUp(self) -> None:
+        self.english, self.chinese = TOP / "README.md", TOP / "README.zh-CN.md"
+
+    def test_all_that_is_typed_and_shown_is_the_same(self) -> None:
+        shown = [
+            [block.group(0) for block in _FENCE.finditer(page.read_text())] for page in (self.english, self.chinese)
+        ]
+        self.assertEqual(*shown)
+
+    def test_it_has_the_same_sections_and_leads_to_the_same_places(self) -> None:
+        levels, links = [], []
+        for page in (self.english, self.chinese):
+            text = prose(page)
+            levels.append(re.findall(r"^#+ ", text, re.MULTILINE))
+            links.append([link for link in _LINK.findall(text) if not link.startswith("README")])
+        self.assertEqual(*levels)
+        self.assertEqual(*links)
+
+    def test_each_leads_to_the_other(self) -> None:
+        self.assertIn("README.zh-CN.md", _LINK.findall(self.english.read_text()))
+        self.assertIn("README.md", _LINK.findall(self.chinese.read_text()))
