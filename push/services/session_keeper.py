@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError
@@ -60,6 +60,7 @@ class SessionKeeper(Service):
         self._connector = connector
         self._subscribe = subscribe
         self._cache = cache
+        self._clock = clock
         self._slices = Slices(clock)
         self.tasks = Tasks()
         # Sessions that others may not know.
@@ -67,6 +68,7 @@ class SessionKeeper(Service):
         self._may_reopen = True
         self._times_lost = 0
         self._times_moved = 0
+        self._seen: IDelayedCall | None = None
         self._busy: set[str] = set()
         self._looks = Periodic("looking at sessions", self._look, interval_s=look_s, clock=clock)
         self._asks = Periodic("asking for what is left", self.cache_moved, interval_s=ask_s, clock=clock)
@@ -77,11 +79,14 @@ class SessionKeeper(Service):
         self._looks.startService()
         self._asks.startService()
 
-    def stopService(self) -> None:
-        """End."""
+    def stopService(self) -> "Deferred[None]":
+        """End; fires when nothing is tried any more."""
         super().stopService()
         self._looks.stopService()
         self._asks.stopService()
+        if self._seen is not None and self._seen.active():
+            self._seen.cancel()
+        return self.tasks.settled()
 
     @property
     def held(self) -> int:
@@ -100,11 +105,9 @@ class SessionKeeper(Service):
         self._times_lost += 1
         self._hold(self._connector.connections.with_session())
         self._alone("making sessions known again", self._reopen)
-        self._alone("waiting to be seen", self._settle)
-
-    async def _settle(self) -> None:
-        await self._slices.pause(SETTLE_S)
-        self.cache_moved()
+        if self._seen is not None and self._seen.active():
+            self._seen.cancel()
+        self._seen = self._clock.callLater(SETTLE_S, self.cache_moved)
 
     def _hold(self, connections: Iterable[IConnection]) -> None:
         for connection in connections:
