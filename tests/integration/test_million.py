@@ -44,8 +44,8 @@ STARTS = 3
 REPLAY_S = 0.02
 REPLAYS = 20
 RESIDENT_BYTES = 600_000_000
-# To read all rows into plain dicts takes about so much of a processor where START_S is to be kept: an estimate, as nobody
-# was alone on the machine of docs/performance.md. With others it took 2.1 to 2.4, and the server 4.5 to 5.7 (2026-11-23).
+# To read all rows into plain dicts takes about so much of a processor where START_S is to be kept: an estimate, as
+# the machine of docs/performance.md was never idle. Beside others it took 2.1 to 2.4, and the server 4.5 to 5.7.
 PLAIN_S = 1.7
 # Turns longer than STALL_S that are the host's: what it takes from a virtual machine is told by no thread's clock.
 STOLEN_TURNS = 3
