@@ -28,7 +28,7 @@ from tests.fakes_store import MemoryTokenStore
 from tests.services.holders import Rows, begun, make_holder
 
 LOOK_S = 1.0
-LEASE_S = 3.0
+LEASE_S = 2.0
 # What would heal in time is to be found missing.
 NEVER_S = 1e9
 CONNECTOR = "connector:"

@@ -4,9 +4,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster.walk import walk
 
-WALKS = 120
+WALKS = 90
 QUIET_WALKS = 20
-EMPTYING_WALKS = 30
+EMPTYING_WALKS = 20
 
 
 class ClusterWalks(SynchronousTestCase):
@@ -18,7 +18,7 @@ class ClusterWalks(SynchronousTestCase):
 
     def test_nothing_comes_twice_or_out_of_order_while_all_is_well(self) -> None:
         for seed in range(QUIET_WALKS):
-            walk(seed, self, has_faults=False, steps=100)
+            walk(seed, self, has_faults=False, steps=70)
 
     def test_all_recovers_though_redis_loses_everything(self) -> None:
         for seed in range(EMPTYING_WALKS):

@@ -24,7 +24,7 @@ PLAIN = ("plain0", "plain1")
 TOKENS = (*ACKS, *PLAIN)
 HOUR_S = 3_600
 # Longer than every lease and time limit.
-CALM_S = 11.0
+CALM_S = 8.0
 
 
 @dataclass(eq=False)
@@ -131,7 +131,7 @@ class Walk:
         self.trace: list[str] = []
         self.has_failed_over = False
         self.world.is_calm = True
-        self.world.pass_time(4)
+        self.world.pass_time(3)
         for token in TOKENS:  # so that all are registered
             self.connect(token)
             self.world.pass_time(0.2)
@@ -398,7 +398,7 @@ class Walk:
                 self.read(device)
                 self.acknowledge_some(device, 100)
             quiet = 0 if before != sum(len(device.seen) for device in self.devices.values()) else quiet + 1
-            if quiet == 5:
+            if quiet == 3:
                 return
         self.test.fail("messages keep coming")
 
