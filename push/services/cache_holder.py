@@ -105,7 +105,7 @@ class CacheHolder(Service):
             gained=self._gained,
             lost=self._lost,
         )
-        self.cache = HeldCache(subscribe=subscribe, nodes=nodes, is_held=lambda: self._tenancy.is_held)
+        self.cache = HeldCache(subscribe=subscribe, nodes=nodes, is_held=lambda: self._tenancy.is_held, clock=clock)
         self.receipts = HeldReceipts(is_held=lambda: self._tenancy.is_held)
         self._reserves = Periodic("reserving positions", self._look, interval_s=1.0, clock=clock)
 

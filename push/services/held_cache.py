@@ -6,11 +6,13 @@ Must not import adapters, stores or web.
 from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
 from push.ipush import ICache, INodes, ISubscribe
 from push.model import (
+    PLAIN,
     Cursor,
     Keep,
     Keeping,
@@ -21,6 +23,7 @@ from push.model import (
     StoredReply,
 )
 from push.services.cache.cache import Cache
+from push.services.claims import Claims
 
 
 @implementer(ICache)
@@ -35,15 +38,19 @@ class HeldCache:
         subscribe: knows who is online.
         nodes: knows connectors.
         is_held: whether it is held in this moment: a process that was frozen learns it so.
+        clock: for requests with keys.
     """
 
     is_shared = True
 
-    def __init__(self, *, subscribe: ISubscribe, nodes: INodes, is_held: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, subscribe: ISubscribe, nodes: INodes, is_held: Callable[[], bool], clock: IReactorTime
+    ) -> None:
         self._subscribe = subscribe
         self._nodes = nodes
         self._is_held = is_held
         self._current: Cache | None = None
+        self._claims = Claims(clock)
         self._base = 0
         # The last term that ended, which may still say what became of its tickets, and where they began.
         self._former: tuple[Cache, int] | None = None
@@ -56,10 +63,18 @@ class HeldCache:
         """It is over."""
         if self._current is not None:
             self._former, self._current = (self._current, self._base), None
+            self._claims.clear()
 
     async def keep(self, batch: Sequence[Keep]) -> Keeping:
         """See ICache."""
-        keeping = await self._cache().keep(batch)
+        cache = self._cache()
+        keys = [keep.options.once.key for keep in batch if keep.options is not PLAIN and keep.options.once is not None]
+        if keys:
+            _refuse_repeated(cache, batch)
+        try:
+            keeping = await cache.keep(batch)
+        finally:
+            self._claims.end(keys)
         return Keeping(self._base + keeping.ticket, keeping.refused, keeping.places)
 
     def committed(self, ticket: int) -> "Deferred[PushError | None]":
@@ -132,10 +147,15 @@ class HeldCache:
         await self._cache().forget(token)
 
     async def replies(self, keys: Sequence[str]) -> Mapping[str, StoredReply]:
-        """See ICache."""
+        """See ICache. Who is told that there is no answer makes the request; others that ask meanwhile wait for it."""
         cache = self._cache()
+        await self._claims.free(keys)
         found = await cache.replies(keys)
+        while any(key in self._claims for key in keys if key not in found):  # somebody else was quicker
+            await self._claims.free(keys)
+            found = await cache.replies(keys)
         self._check(cache)
+        self._claims.take(key for key in keys if key not in found)
         return found
 
     def answered(self, reply: StoredReply) -> None:
@@ -145,7 +165,12 @@ class HeldCache:
 
     async def schedule(self, due: StoredDue) -> None:
         """See ICache."""
-        await self._cache().schedule(due)
+        once = due.request.options.once
+        cache = self._cache()
+        try:
+            await cache.schedule(due)
+        finally:
+            self._claims.end(() if once is None else (once.key,))
 
     def scheduled(self) -> Sequence[StoredDue]:
         """See ICache."""
@@ -164,6 +189,15 @@ class HeldCache:
         """What was answered is of no use if the term has ended meanwhile."""
         if self._current is not cache or not self._is_held():
             raise _away()
+
+
+def _refuse_repeated(cache: Cache, batch: Sequence[Keep]) -> None:
+    """Raise Unavailable where a request was made by another router meanwhile: its sender is to ask again."""
+    for keep in batch:
+        once = keep.options.once
+        reply = None if once is None else cache.answer_of(once.key)
+        if reply is not None and reply.result.message_id != keep.message_id:
+            raise Unavailable("a request with this key was made by another node: send it again", retry_after_s=1.0)
 
 
 def _away() -> Unavailable:

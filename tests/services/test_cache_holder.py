@@ -9,8 +9,9 @@ from zope.interface.verify import verifyObject
 
 from push.errors import Superseded, Unavailable
 from push.ipush import ICache, IReceipts
-from push.model import Cursor, Event, Everybody, Keep, Options, PushRequest, Registration, StoredDue, ToAll
+from push.model import Cursor, Event, Everybody, Keep, Once, Options, PushRequest, Registration, StoredDue, ToAll
 from push.services.cache_holder import LEASE, LEASE_S, CacheHolder
+from push.services.claims import CLAIM_S
 from push.services.client_auth import OpenDoor
 from push.services.ids import first_id_at
 from push.services.subscribe import Subscribe
@@ -296,6 +297,44 @@ class HolderTests(SynchronousTestCase):
         self.rows.floors.failure = None
         self.pass_time(2)
         self.assertEqual(self.pulled(self.other), [message_id])
+
+    def keyed(self, message_id: int) -> Keep:
+        """A message of a request with a key."""
+        return Keep(message_id, b"p", (TOKEN,), EXPIRES_MS, Options(once=Once("key", bytes(32))), is_ahead=True)
+
+    def test_request_with_a_key_that_two_routers_make_at_once_is_made_once(self) -> None:
+        first = begun(self.one.cache.replies(["key", "other"]))
+        self.assertEqual(self.successResultOf(first), {})
+        second, third = begun(self.one.cache.replies(["key"])), begun(self.one.cache.replies(["key"]))
+        self.pass_time(0.5)
+        self.assertNoResult(second)
+        message_id = self.newest()
+        self.successResultOf(begun(self.one.cache.keep([self.keyed(message_id)])))
+        self.pass_time(0.5)
+        for other in (second, third):
+            self.assertEqual(self.successResultOf(other)["key"].result.message_id, message_id)
+
+    def test_request_whose_router_has_failed_is_made_by_the_next_and_refused_to_the_first(self) -> None:
+        self.successResultOf(begun(self.one.cache.replies(["key"])))
+        second, third = begun(self.one.cache.replies(["key"])), begun(self.one.cache.replies(["key"]))
+        self.pass_time(CLAIM_S + 0.2)
+        self.assertEqual(self.successResultOf(second), {})
+        self.assertNoResult(third)
+        message_id = self.newest()
+        self.successResultOf(begun(self.one.cache.keep([self.keyed(message_id)])))
+        late = begun(self.one.cache.keep([self.keyed(message_id + 1)]))
+        self.assertEqual(self.failureResultOf(late, Unavailable).value.status, 503)
+        self.pass_time(0.5)
+        self.assertEqual(self.successResultOf(third)["key"].result.message_id, message_id)
+        late = begun(self.one.cache.keep([self.keyed(message_id + 1)]))
+        self.failureResultOf(late, Unavailable)
+        self.assertEqual(self.pulled(self.one), [message_id])
+
+    def test_who_waits_for_another_router_is_told_when_the_cache_goes_elsewhere(self) -> None:
+        self.successResultOf(begun(self.one.cache.replies(["key"])))
+        second = begun(self.one.cache.replies(["key"]))
+        self.one._tenancy.give_up()
+        self.failureResultOf(second, Unavailable)
 
     def test_lease_says_who_it_is(self) -> None:
         self.assertEqual([lease.name for lease in self.successResultOf(self.leases.held())], [LEASE])

@@ -197,6 +197,10 @@ class Cache(Service):
         self._check_ready()
         return await self._replies.find(keys)
 
+    def answer_of(self, key: str) -> StoredReply | None:
+        """The answer of a request that is under way, or was made a moment ago."""
+        return self._replies.at_once(key)
+
     def answered(self, reply: StoredReply) -> None:
         """See ICache."""
         self._replies.finish(reply)

@@ -78,12 +78,12 @@ class Replies:
         """
         while any(self._is_uncertain(key) for key in keys):
             await self._commit_end()
-        unknown = [key for key in keys if self._at_once(key) is None]
+        unknown = [key for key in keys if self.at_once(key) is None]
         stored = await self._store.replies(unknown) if unknown else {}
         while any(self._is_uncertain(key) for key in keys):
             await self._commit_end()
         now_ms = self._now_ms()
-        found = ((key, self._at_once(key) or stored.get(key)) for key in keys)
+        found = ((key, self.at_once(key) or stored.get(key)) for key in keys)
         return {key: reply for key, reply in found if reply is not None and reply.expires_ms > now_ms}
 
     def take(self, ticket: int) -> list[StoredReply]:
@@ -108,7 +108,8 @@ class Replies:
     def _is_uncertain(self, key: str) -> bool:
         return self._waiting.get(key, (0,))[0] > 0 or self._written.get(key, (0,))[0] > 0
 
-    def _at_once(self, key: str) -> StoredReply | None:
+    def at_once(self, key: str) -> StoredReply | None:
+        """What is known of it without the store."""
         for replies in (self._waiting, self._written):
             if key in replies:
                 return replies[key][1]
