@@ -153,7 +153,8 @@ async def _read(terminal: Terminal) -> None:
 
 @click.command()
 @click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
-              show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
+              show_envvar=True, metavar="URL",
+              help="push://host:port or ws://host:port/path; pushs:// or wss:// for TLS.")  # fmt: skip
 @click.option("--uid", required=True, metavar="U", help="Be a device of this user.")
 @click.option("--group", metavar="G", help="Join this group, or make it, and speak there.")
 @click.option("--to", metavar="U", help="Speak to this user.")

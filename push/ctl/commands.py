@@ -24,7 +24,8 @@ from push.ctl.nodes import drain, nodes, where
 from push.ctl.verifying import Plan, Run
 
 _SERVER = click.option("--server", default="push://127.0.0.1:6789", envvar="PUSH_SERVER", show_default=True,
-                       show_envvar=True, metavar="URL", help="push://host:port, or pushs:// for TLS.")  # fmt: skip
+                       show_envvar=True, metavar="URL",
+                       help="push://host:port or ws://host:port/path; pushs:// or wss:// for TLS.")  # fmt: skip
 _AUTH = click.option(
     "--auth", envvar="PUSH_AUTH", show_envvar=True, metavar="JWT", help="The credential, where demanded."
 )

@@ -36,7 +36,7 @@ class Plan:
     """What to do.
 
     Attributes:
-        server: the framed address, push:// or pushs://.
+        server: where clients connect, as the SDKs say it.
         auth: the credential of the receivers, where the server demands one.
         tokens: how many receivers.
         senders: how many at the same time.

@@ -1,6 +1,6 @@
 """The rules that a wire protocol must keep, as tests: mix them into a TestCase, and say how a client speaks.
 
-    class MyRules(SessionRules, SynchronousTestCase):
+    class MyRules(SessionRules, LimitRules, SynchronousTestCase):
         def make_wire(self):
             return MyWireProtocol()
 
@@ -11,12 +11,9 @@ Works with the TestCases of unittest and of trial. What they stand for: docs/pro
 """
 
 import json
-import random
-from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IPushProducer
-from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from push.ipush import IConnection, IWireProtocol
@@ -24,13 +21,7 @@ from push.model import Delivery
 from push.protocols.wire.frames import ID
 from push.protocols.wire.messages import Disconnect
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
-from push.testing.connections import Client, make_connector
-from push.testing.dialects import Dialect
-
-if TYPE_CHECKING:
-    from unittest import TestCase
-else:  # were they TestCases themselves, importing them would run them
-    TestCase = object
+from push.testing.rules import Rules
 
 # Every kind of payload: nothing, text, JSON, what is no text, what looks like the end of something.
 PAYLOADS = (
@@ -45,46 +36,6 @@ PAYLOADS = (
     bytes(range(256)),
     b"\r\n\0",
 )
-# More than any protocol should serve in one turn of the reactor.
-_FLOOD = 2_000
-
-
-class Rules(TestCase):
-    """A connector, and clients of it that speak the protocol under test. Has no tests itself."""
-
-    def make_wire(self) -> IWireProtocol:
-        """The protocol under test."""
-        raise NotImplementedError
-
-    def make_dialect(self) -> Dialect:
-        """The client's side of a new connection."""
-        raise NotImplementedError
-
-    def connect(self, host: str = "127.0.0.1", **limits: Any) -> Client:
-        """A new connection. The first one makes the connector, with these limits."""
-        if not hasattr(self, "connector"):
-            self.clock = Clock()
-            self.connector, self.subscribe, self.store = make_connector(self.clock, **limits)
-        return Client(self.connector, self.clock, wire=self.make_wire(), dialect=self.make_dialect(), host=host)
-
-    def online(self, client: Client | None = None, **fields: Any) -> tuple[Client, str]:
-        """A client with a session, and its token."""
-        client = client or self.connect()
-        answer = client.sub(**fields)
-        self.assertEqual(answer["status"], 200, answer)
-        return client, answer["token"]
-
-    def deliver(self, token: str, *messages: tuple[int, bytes]) -> None:
-        """Deliver messages to a token, and let the turn end."""
-        batch = [Delivery(message_id, payload, [token]) for message_id, payload in messages]
-        work = Deferred.fromCoroutine(self.connector.deliver(batch))
-        self.clock.pump([0, 0])
-        self.assertTrue(work.called)
-
-    def assertEnded(self, client: Client, code: int) -> None:
-        """The client is told why, and the server ends the connection: at once, or when its time is over."""
-        self.assertEqual(client.goodbye().get("code"), code)
-        self.assertTrue(client.is_ended)
 
 
 class SessionRules(Rules):
@@ -236,106 +187,3 @@ class SessionRules(Rules):
         self.assertEqual((len(connections), connections.sessions, dict(connections.by_token)), (0, 0, {}))
         self.assertIsNone(client.protocol.registration)
         self.deliver(token, (2, b"y"))
-
-
-class LimitRules(Rules):
-    """Everything that could grow or last."""
-
-    def test_a_client_that_does_not_read_is_closed(self) -> None:
-        client, token = self.online()
-        client.stop_reading()
-        for number in range(1, 20):
-            self.deliver(token, (number, bytes(1_000)))
-        self.assertEqual(self.connector.connections.sessions, 0)
-        goodbye = client.goodbye()
-        self.assertEqual((goodbye["code"], goodbye["retry"]), (CloseCode.SLOW_CONSUMER, "backoff"))
-        client.hang_up()
-        self.assertEqual(self.outbox_bytes(), 0)
-
-    def test_what_waits_is_counted_and_sent_when_there_is_room(self) -> None:
-        client, token = self.online()
-        client.stop_reading()
-        self.deliver(token, (1, bytes(1_000)))
-        self.assertEqual(client.pushes(), [])
-        self.assertGreaterEqual(self.outbox_bytes(), 1_000)
-        client.read_on()
-        self.assertEqual(self.outbox_bytes(), 0)
-        self.assertEqual(client.pushes(), [bytes(1_000)])
-
-    def test_pings_of_a_client_that_does_not_read_end_its_session(self) -> None:
-        client, _ = self.online()
-        client.stop_reading()
-        for _ in range(200):
-            client.send(Signal.PING)
-            self.clock.advance(0)
-        self.assertEqual(client.goodbye()["code"], CloseCode.SLOW_CONSUMER)
-
-    def test_a_flood_is_served_in_turns_and_in_order(self) -> None:
-        client, _ = self.online(self.connect(max_outbox_bytes=1 << 20, max_outbox_messages=_FLOOD + 1))
-        other = self.connect()
-        flood = b"".join(client.encoded(Signal.PING, message_id=number) for number in range(1, _FLOOD + 1))
-        client.protocol.dataReceived(flood)
-        self.assertFalse(client.transport.reading, "nothing more is read until this has been served")
-        self.online(other)
-        answered = [frame.message_id for frame in client.frames()]
-        self.assertEqual(answered, list(range(1, _FLOOD + 1)))
-        self.assertTrue(client.transport.reading)
-
-    def test_bodies_are_limited_before_and_after_the_session_is_open(self) -> None:
-        client = self.connect()
-        client.send(Signal.SUB, b'{"auth":"%s"}' % (b"x" * 4_096))
-        self.assertEnded(client, CloseCode.TOO_LARGE)
-        client, _ = self.online()
-        client.send(Signal.CONTACT, b'{"m":"%s"}' % (b"x" * 60_000))
-        self.assertEqual(client.goodbye(), {})
-        client.send(Signal.CONTACT, b'{"m":"%s"}' % (b"x" * 65_536))
-        self.assertEnded(client, CloseCode.TOO_LARGE)
-
-    def test_who_opens_no_session_is_closed_in_time(self) -> None:
-        client = self.connect()
-        self.clock.advance(19)
-        self.connector.sweep()
-        self.assertFalse(client.is_ended)
-        self.clock.advance(1)
-        self.connector.sweep()
-        self.assertEnded(client, CloseCode.IDLE)
-
-    def test_who_is_silent_for_too_long_is_closed(self) -> None:
-        client, _ = self.online(interval=10_000)
-        self.clock.advance(69)
-        client.send(Signal.PING)
-        self.clock.advance(69)
-        self.connector.sweep()
-        self.assertEqual(client.goodbye(), {}, "every sign of life counts")
-        self.clock.advance(1)
-        self.connector.sweep()
-        self.assertEnded(client, CloseCode.IDLE)
-
-    def test_a_client_that_never_leaves_is_cut_off(self) -> None:
-        client, token = self.online()
-        Deferred.fromCoroutine(self.connector.kick(token, Disconnect(CloseCode.KICKED, "out")))
-        self.clock.advance(5)
-        self.connector.sweep()
-        self.assertTrue(client.transport.aborted)
-
-    def test_who_is_one_too_many_is_told(self) -> None:
-        client = self.connect(max_connections=0)
-        client.send(Signal.SUB)
-        answer, goodbye = client.frames()
-        self.assertEqual(json.loads(answer.body)["status"], 503)
-        self.assertEqual(json.loads(goodbye.body)["code"], CloseCode.OVERLOAD)
-        self.assertTrue(client.is_ended)
-
-    def test_no_bytes_raise(self) -> None:
-        chance = random.Random(7)
-        for _ in range(200):
-            client = self.online()[0] if chance.random() < 0.5 else self.connect()
-            for _ in range(5):
-                client.protocol.dataReceived(chance.randbytes(chance.randrange(1, 40)))
-                self.clock.advance(0)
-            client.hang_up()
-        self.assertEqual((len(self.connector.connections), self.outbox_bytes()), (0, 0))
-
-    def outbox_bytes(self) -> int:
-        """What waits, by the gauge."""
-        return int(next(float(s.value) for s in self.connector.samples() if s.name == "push_outbox_bytes"))  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from push.protocols.wire.frames import ID, FrameDecoder, encode
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 from tests import browser
 from tests.integration.server import HOST, Server, free_port, running
+from tests.integration.verifier import explain, verifying
 from tests.integration.waiting import DEADLINE_S, wait_until
 
 
@@ -201,6 +202,26 @@ class ForeignClient(SynchronousTestCase):
             server.api.send({"token": client.open()}, "hello")
             self.assertEqual(client.pushes(1), ["hello"])
             client.socket.close()
+
+
+class Deliveries(SynchronousTestCase):
+    """What is promised of messages holds here too."""
+
+    def test_nothing_that_was_accepted_is_lost_though_the_server_is_killed(self) -> None:
+        load = ("--tokens=20", "--rate=150", "--online=1", "--away=1", "--broadcasts=2", "--settle=6", "--seed=7")
+        with started(self.mktemp(), "--stop-spread-s=0") as (server, urls):
+            own_port, at_api = (verifying(server, *load, f"--server={url}") for url in urls)
+            with own_port as one, at_api as two:
+                server.stop(signal.SIGKILL)
+                server.start()
+                before = one.accepted()
+                wait_until("messages are accepted again", lambda: one.accepted() > before)
+                for verifier in (one, two):
+                    verifier.stop_sending()
+                for verifier in (one, two):
+                    verdict = verifier.verdict()
+                    self.assertTrue(verdict["ok"], explain(verdict, verifier.report))
+                    self.assertEqual(verdict["accepted"], verdict["delivered"])
 
 
 def _bytes(socket: ClientConnection) -> bytes:

@@ -7,7 +7,8 @@ from push.protocols.framed import FramedWireProtocol
 from push.protocols.websocket.forms import Kind
 from push.protocols.websocket.plugin import WebSocketWireProtocol
 from push.testing.dialects import Dialect, FramedDialect, WebSocketDialect
-from push.testing.session_rules import LimitRules, SessionRules
+from push.testing.limit_rules import LimitRules
+from push.testing.session_rules import SessionRules
 
 
 class FramedRules(SessionRules, LimitRules, SynchronousTestCase):

@@ -4,7 +4,8 @@ from unittest import TestCase
 
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.json_frames import read_frame, write_frame
-from push.testing.session_rules import LimitRules, SessionRules
+from push.testing.limit_rules import LimitRules
+from push.testing.session_rules import SessionRules
 from push_lines.protocol import LinesWireProtocol
 
 
