@@ -2,8 +2,8 @@
 
 A router asks what a request with a key was answered; if nothing is known, it makes it. Another one that asks meanwhile
 waits until the first has given it to the cache, which then knows; or until the first has had time enough, and seems to
-have failed. Should it be late nevertheless, what it gives to the cache then is refused. Must not import adapters, stores
-or web.
+have failed. Should it be late nevertheless, what it gives to the cache then is refused. Must not import adapters,
+stores or web.
 """
 
 from collections.abc import Iterable, Sequence
