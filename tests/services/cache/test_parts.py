@@ -1,6 +1,6 @@
 """Tests of the parts of push.services.cache that are easier to try alone: buckets, tickets, slices."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,8 +16,9 @@ from tests.services.cache.case import DISK_FULL, CacheCase
 class BucketsTests(SynchronousTestCase):
     """When messages expire."""
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
     @given(
-        st.lists(st.integers(0, 20_000)),
+        st.lists(st.integers(0, 20_000), max_size=20),
         st.lists(
             st.one_of(
                 st.tuples(st.just("add"), st.integers(0, 20_000)),
