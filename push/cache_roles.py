@@ -3,19 +3,21 @@
 import os
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import IService
+from zope.interface import implementer
 
 from push import __version__
 from push.config import Config
-from push.ipush import IMeasured, IMessages, IRouter, ISubscribe
-from push.model import CacheLimits, Event
+from push.ipush import ICacheStore, IMeasured, IMessages, IReceiptStore, IRouter, ISubscribe
+from push.model import CacheLimits, Event, Lease, Sample
 from push.services.acceptance import Acceptance
 from push.services.cache.cache import Cache
+from push.services.cache_holder import Term
 from push.services.ids import MessageIds
 from push.services.messages import Messages
 from push.services.ordered import OrderedServices
@@ -28,9 +30,15 @@ from push.services.webhook import Webhook
 from push.services.webhook_post import Poster
 from push.services.webhook_signature import load_secrets
 from push.settings import SettingError
+from push.stores.redis.cache import CacheStore as RedisCacheStore
+from push.stores.redis.client import Redis
+from push.stores.redis.receipts import ReceiptStore as RedisReceiptStore
 from push.stores.sqlite.cache import CacheStore
 from push.stores.sqlite.database import Database
 from push.stores.sqlite.receipts import ReceiptStore
+
+# In whose name the one cache of a cluster is kept.
+_CLUSTER = "cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +80,33 @@ def build_cache(
     Raises:
         SettingError: the webhook's secret cannot be read.
     """
-    webhook = _webhook(config, reactor=reactor, clock=clock) if config.webhook_url else None
+    webhook = build_webhook(config, reactor=reactor, clock=clock)
+    return _keeping(
+        config,
+        CacheStore(database),
+        ReceiptStore(database),
+        webhook,
+        subscribe=subscribe,
+        reactor=reactor,
+        clock=clock,
+        give_up=give_up,
+    )
+
+
+def _keeping(
+    config: Config,
+    cache_store: ICacheStore,
+    receipt_store: IReceiptStore,
+    webhook: Webhook | None,
+    *,
+    subscribe: ISubscribe,
+    reactor: Any,
+    clock: SteadyClock,
+    give_up: Callable[[str], None],
+    is_shared: bool = False,
+) -> Keeping:
     receipts = Receipts(
-        store=ReceiptStore(database),
+        store=receipt_store,
         clock=reactor,
         now_ms=clock.now_ms,
         max_in_memory=config.max_receipts_in_memory,
@@ -83,7 +115,7 @@ def build_cache(
         observers=() if webhook is None else (webhook,),
     )
     cache = Cache(
-        store=CacheStore(database),
+        store=cache_store,
         receipts=receipts,
         subscribe=subscribe,
         clock=reactor,
@@ -97,6 +129,7 @@ def build_cache(
             idempotency_s=config.idempotency_s,
         ),
         give_up=give_up,
+        is_shared=is_shared,
     )
     service = OrderedServices()
     measured: list[IMeasured] = [cache, receipts]
@@ -106,6 +139,77 @@ def build_cache(
     receipts.setServiceParent(service)
     cache.setServiceParent(service)
     return Keeping(cache, receipts, service, measured)
+
+
+@implementer(IMeasured)
+class _OfTerm:
+    """The numbers of whoever holds the cache, while it does."""
+
+    def __init__(self) -> None:
+        self.measured: Sequence[IMeasured] = ()
+
+    def samples(self) -> Iterable[Sample]:
+        """See IMeasured."""
+        for each in self.measured:
+            yield from each.samples()
+
+
+def term_builder(
+    config: Config,
+    *,
+    redis: Redis,
+    subscribe: ISubscribe,
+    reactor: Any,
+    clock: SteadyClock,
+    measured: list[IMeasured],
+    give_up: Callable[[str], None],
+) -> Callable[[Lease], Term]:
+    """What builds the cache and the receipts, in Redis, for each term in which this node holds them.
+
+    Args:
+        config: all settings.
+        redis: where both are.
+        subscribe: knows tokens.
+        reactor: time and turns.
+        clock: milliseconds since 1970 that never run back.
+        measured: their numbers are added to these.
+        give_up: ends the node, with a sentence, where what was kept cannot be read.
+
+    Raises:
+        SettingError: the webhook's secret cannot be read.
+    """
+    build_webhook(config, reactor=reactor, clock=clock)  # what is wrong is said now
+    shown = _OfTerm()
+    measured.append(shown)
+
+    def build(lease: Lease) -> Term:
+        cache_store = RedisCacheStore(redis, name=_CLUSTER)
+        receipt_store = RedisReceiptStore(redis, name=_CLUSTER)
+        webhook = build_webhook(config, reactor=reactor, clock=clock)
+        keeping = _keeping(
+            config,
+            cache_store,
+            receipt_store,
+            webhook,
+            subscribe=subscribe,
+            reactor=reactor,
+            clock=clock,
+            give_up=give_up,
+            is_shared=True,
+        )
+        shown.measured = keeping.measured
+        return Term(keeping.cache, keeping.receipts, keeping.service, (cache_store, receipt_store))
+
+    return build
+
+
+def build_webhook(config: Config, *, reactor: Any, clock: SteadyClock) -> Webhook | None:
+    """The webhook, if there is one.
+
+    Raises:
+        SettingError: its secret cannot be read.
+    """
+    return _webhook(config, reactor=reactor, clock=clock) if config.webhook_url else None
 
 
 def _webhook(config: Config, *, reactor: Any, clock: SteadyClock) -> Webhook:

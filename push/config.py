@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from push import endpoint_text
+from push.cluster_settings import check_cluster
 from push.settings import (
     EVENTS,
     OPTIONAL_ROLES,
@@ -25,6 +26,7 @@ from push.settings import (
     filled,
     flag,
     listener,
+    maybe,
     number,
     one_of,
     origin,
@@ -69,6 +71,38 @@ class Config:
     )
     min_workers: int = setting(
         0, "Fewest workers that must serve clients for /readyz to be well; 0: all of them.", number(0, 256)
+    )
+    redis: str = setting(
+        "",
+        "Redis that the nodes of a cluster share, redis://…; without it, this process is all there is.",
+        value="URL",
+    )
+    redis_prefix: str = setting("push", "What all keys in Redis begin with.", filled, value="TEXT")
+    peer: str = setting(
+        "",
+        "In a cluster: where other nodes reach this one, e.g. tcp:7460:interface=10.0.0.7.",
+        maybe(endpoint),
+        value="ENDPOINT",
+    )
+    peer_advertise: str = setting("", "host:port that other nodes reach --peer at; default: where it listens.", address)
+    peer_secret_file: str = setting(
+        "",
+        "The secret that all nodes of a cluster share, 32 bytes or more; a second line: the old one.",
+        value="FILE",
+    )
+    peer_tls_cert: str = setting("", "Certificate of this node: nodes then talk over TLS only.", value="FILE")
+    peer_tls_key: str = setting("", "The key of that certificate.", value="FILE")
+    peer_tls_ca: str = setting("", "Certificates that have signed those of all nodes.", value="FILE")
+    lease_s: float = setting(
+        7.0,
+        "In a cluster: after how many seconds without a sign of life a node counts as dead.",
+        number(1, 300, whole=False),
+    )
+    health: str = setting(
+        "",
+        "Where /healthz, /readyz and /metrics are served besides --api, e.g. tcp:8081.",
+        maybe(endpoint),
+        value="ENDPOINT",
     )
     node_id: int = setting(0, "Number of this node in message ids; no two nodes may share one.", number(0, 1023))
 
@@ -366,10 +400,12 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
     role, listen = sources.get("role", "--role"), sources.get("listen", "--listen")
     if not config.role:
         raise SettingError(f"{role}: name at least one role")
+    check_cluster(config, sources)
     missing = [each for each in ROLES if each not in config.roles and each not in OPTIONAL_ROLES]
-    if missing:
+    if missing and not config.redis:
         raise SettingError(
-            f"{role}: {', '.join(missing)} must run in the same process: no processes are linked yet: use --role all"
+            f"{role}: {', '.join(missing)} must run in the same process, or in others that share Redis with it: "
+            "use --role all, or set --redis"
         )
     if not config.listen:
         raise SettingError(f"{listen}: name at least one listener")
@@ -380,7 +416,7 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
     _check_order(config, sources, "max_cached_bytes_per_token", "max_cached_bytes")
     _check_credentials(config, sources)
     _check_webhook(config, sources)
-    if not config.client_jwt_key_file and not config.allow_anonymous_clients:
+    if "connector" in config.roles and not config.client_jwt_key_file and not config.allow_anonymous_clients:
         for listener in config.listen:
             _check_local(
                 listen,
@@ -388,7 +424,7 @@ def _check_together(config: Config, sources: Mapping[str, str]) -> None:
                 "clients need no credential: set --client-jwt-key-file to a file with a secret or a public key "
                 "(or, where a token alone is protection enough, --allow-anonymous-clients)",
             )
-    if not config.api_keys:
+    if not config.api_keys and "api" in config.roles:
         _check_local(
             sources.get("api", "--api"), config.api, "no key is set: make one with `pushctl key` and set --api-key"
         )

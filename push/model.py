@@ -571,6 +571,28 @@ class Node:
         return self.address.partition("#")[0]
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A node of a cluster, as it says of itself.
+
+    Attributes:
+        name: unique: of a connector its address, of others where they are reached.
+        roles: what runs there.
+        peer: "host:port" where other nodes reach it; "" where none does.
+        major: of the version that it speaks between nodes; another one is not understood.
+        minor: likewise; any is.
+        version: of its software.
+        connector: how its connector is, if it has one.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    peer: str = ""
+    major: int = 1
+    minor: int = 0
+    version: str = ""
+    connector: Node | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """What one connector allows. Each is a setting of the same name (docs/configuration.md)."""

@@ -9,20 +9,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
-from push import __version__
+from push.access import authenticator
+from push.api_roles import Served, build_api, build_health
 from push.cache_roles import Keeping, build_cache, build_front
+from push.cluster_roles import build_cluster
 from push.config import Config
-from push.connecting import API_CONNECTIONS, Surroundings, build_connector, server_endpoint
+from push.connecting import Surroundings, build_connector
 from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
 from push.ipush import (
-    IAuthenticator,
     IFloorStore,
     IMeasured,
     IMessages,
@@ -34,18 +33,14 @@ from push.ipush import (
     ISubscribe,
     IUpgrade,
 )
-from push.model import ApiKey, Check, Registration
+from push.model import Check, Registration
 from push.protocols.framed import FramedFactory
 from push.protocols.websocket.plugin import WebSocketUpgrade
-from push.protocols.wire.frames import ID_BYTES
-from push.services.allocation import Allocation, PolledPlaces
+from push.services.allocation import PolledPlaces
 from push.services.canary import Canary
-from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
-from push.services.draining import Draining
 from push.services.group.targets import GroupTargets
 from push.services.ids import RESERVE_MS, IdFloor, MessageIds
 from push.services.lag import Lag
-from push.services.listening import Listener
 from push.services.nodes import LocalNodes
 from push.services.ordered import OpenClose, OrderedServices
 from push.services.probe import Probe
@@ -62,7 +57,6 @@ from push.stores.sqlite.tokens import TokenStore
 from push.worker_roles import Team, build_team
 
 DATABASE_FILE = "push.sqlite3"
-WEBSOCKET_PATH = "/ws"
 
 
 @dataclass(slots=True)
@@ -131,6 +125,8 @@ def build(config: Config, *, reactor: Any, open_files: int, give_up: Callable[[s
     Raises:
         SettingError: a setting turns out to be unusable, e.g. a key file or an endpoint.
     """
+    if config.redis:
+        return build_cluster(config, reactor=reactor, open_files=open_files, give_up=give_up)
     house = House(config, reactor, open_files, give_up)
     lag = Lag(reactor, labels=(("node", "parent"),) if config.workers else ())
     lag.setName("lag")
@@ -140,6 +136,12 @@ def build(config: Config, *, reactor: Any, open_files: int, give_up: Callable[[s
         service = ROLES[name](house)
         service.setName(name)
         services.append(service)
+    if config.health and house.readiness is not None:
+        services.append(
+            build_health(
+                config, readiness=house.readiness, measured=house.measured, reactor=reactor, open_files=open_files
+            )
+        )
     return services
 
 
@@ -156,7 +158,7 @@ def subscribe_role(house: House) -> IService:
     house.floors = FloorStore(database)
     subscribe = Subscribe(
         store=store,
-        authenticator=_authenticator(house),
+        authenticator=authenticator(config),
         now_ms=house.clock.now_ms,
         random_bytes=secrets.token_bytes,
         replaced=house.replaced,
@@ -281,57 +283,29 @@ def group_role(house: House) -> IService:
 
 def api_role(house: House) -> IService:
     """The HTTP API."""
-    # Importing klein installs the reactor, which must not happen before twistd has chosen one.
-    from push.web.settings import ApiSettings
-    from push.web.site import build_site
-
-    config = house.config
     if house.subscribe is None or house.nodes is None or house.router is None or house.readiness is None:
         raise SettingError("--role: api needs subscribe, connector and router")
     if house.messages is None or house.places is None:
         raise SettingError("--role: api needs cache and connector")
-    settings = ApiSettings(
-        version=__version__,
-        started_s=house.reactor.seconds(),
-        keys=tuple(_api_key(key) for key in config.api_keys),
-        max_body_bytes=config.api_max_body_bytes,
-        max_batch=config.api_max_batch,
-        max_targets=config.api_max_targets,
-        max_delay_s=config.max_delay_s,
-        max_payload_bytes=config.max_body_bytes - ID_BYTES,
-        requests_per_s=config.api_requests_per_s,
-        burst=max(1, int(config.api_requests_per_s)),
-        allocate_per_s=config.allocate_per_s,
-        request_timeout_s=config.api_timeout_s,
-        max_connections=max(1, min(API_CONNECTIONS, house.open_files // 8)),
+    served = Served(
+        house.router,
+        house.subscribe,
+        house.nodes,
+        house.places,
+        house.messages,
+        house.websocket,
+        None if house.group is None else house.group.side,
     )
-    site = build_site(
-        router=house.router,
-        subscribe=house.subscribe,
-        nodes=house.nodes,
-        allocation=Allocation(house.places, SystemRandom().random),
-        draining=Draining(nodes=house.nodes, places=house.places, clock=house.reactor),
-        messages=house.messages,
+    return build_api(
+        house.config,
+        served,
         readiness=house.readiness,
         measured=house.measured,
-        settings=settings,
-        group=None if house.group is None else house.group.side,
-        clock=house.reactor,
+        reactor=house.reactor,
+        open_files=house.open_files,
         now_ms=house.now_ms,
-        upgrades={WEBSOCKET_PATH: house.websocket} if house.websocket and config.has_clients_at_api else None,
+        end_waits=house.end_waits,
     )
-    endpoint = server_endpoint(house.reactor, "--api", config.api)
-    listener = Listener("--api", description=config.api, endpoint=endpoint, factory=site)
-    # Stopped the other way round: first no connection is accepted, then those there are get their answers.
-    services = OrderedServices()
-
-    def stop() -> "Deferred[None]":
-        house.end_waits()
-        return site.stop(config.stop_timeout_s / 2)
-
-    OpenClose(lambda: None, stop).setServiceParent(services)
-    listener.setServiceParent(services)
-    return services
 
 
 ROLES: Mapping[str, Callable[[House], IService]] = {
@@ -349,22 +323,3 @@ def _polled(house: House, nodes: INodes, services: MultiService) -> IPlaces:
     places = PolledPlaces(nodes, clock=house.reactor)
     places.setServiceParent(services)
     return places
-
-
-def _authenticator(house: House) -> IAuthenticator:
-    path = house.config.client_jwt_key_file
-    if not path:
-        return OpenDoor()
-    try:
-        with open(path, "rb") as stream:
-            key = load_key(stream.read())
-    except OSError as error:
-        raise SettingError(f"--client-jwt-key-file: cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingError(f"--client-jwt-key-file: {path}: {error}") from None
-    return JwtAuthenticator(key, audience=house.config.client_jwt_audience or None, now_s=time.time)
-
-
-def _api_key(text: str) -> ApiKey:
-    name, rights, digest = text.split(":")
-    return ApiKey(name, frozenset(rights.split("+")), bytes.fromhex(digest))

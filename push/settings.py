@@ -100,6 +100,11 @@ def endpoint(raw: str) -> str:
     return raw
 
 
+def maybe(parse: Parse) -> Parse:
+    """What another parser reads, or nothing."""
+    return lambda raw: parse(raw) if raw else raw
+
+
 def _check_port(description: str) -> None:
     wrong = endpoint_text.wrong_port(description)
     if wrong is not None:

@@ -162,9 +162,16 @@ class PushService(OrderedServices):
         # twistd's own handlers would make the process end with the signal, as if it had been killed.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop_reactor)
-        clients = ", ".join(self._config.listen)
-        _log.info("push {version}: clients connect to {clients}", version=__version__, clients=clients)
-        _log.info("the HTTP API listens on {api}", api=self._config.api)
+        config = self._config
+        if config.redis:
+            _log.info(
+                "push {version}: a node of a cluster: {roles}", version=__version__, roles=", ".join(config.roles)
+            )
+        if "connector" in config.roles:
+            clients = ", ".join(config.listen)
+            _log.info("push {version}: clients connect to {clients}", version=__version__, clients=clients)
+        if "api" in config.roles:
+            _log.info("the HTTP API listens on {api}", api=config.api)
         tune_collector()
 
     def _stop_reactor(self, number: int, frame: object) -> None:

@@ -16,6 +16,11 @@ KEY = "backend:push+read:" + "a1" * 32
 OTHER_KEY = "ops:manage:" + "b2" * 32
 # A good value of each setting, other than its default, as text and as what becomes of it.
 GOOD: dict[str, tuple[str, Any]] = {
+    "redis": ("redis://10.0.0.5:6379/2", "redis://10.0.0.5:6379/2"),
+    "peer": ("tcp:7461:interface=10.0.0.7", "tcp:7461:interface=10.0.0.7"),
+    "peer_advertise": ("10.0.0.7:7460", "10.0.0.7:7460"),
+    "lease_s": ("12.5", 12.5),
+    "health": ("tcp:8081:interface=127.0.0.1", "tcp:8081:interface=127.0.0.1"),
     "role": ("subscribe,cache,connector,router,api", ("subscribe", "cache", "connector", "router", "api")),
     "listen": ("framed=tcp:1234:interface=127.0.0.1", ("framed=tcp:1234:interface=127.0.0.1",)),
     "advertise": ("10.0.0.7:6789", "10.0.0.7:6789"),
@@ -43,10 +48,19 @@ GOOD: dict[str, tuple[str, Any]] = {
 }
 OTHERS = "3000"
 # What a setting makes no sense without.
-BESIDES = {
+REDIS = "redis://10.0.0.5:6379/1"
+PEER = "tcp:7460:interface=10.0.0.7"
+TLS = ("peer_tls_cert", "peer_tls_key", "peer_tls_ca")
+
+BESIDES: dict[str, dict[str, str]] = {
     "client_jwt_audience": {"client_jwt_key_file": "/srv/key.pem"},
     "webhook_secret_file": {"webhook_url": "https://example.org/events"},
     "min_workers": {"workers": "4"},
+    "redis": {"peer": PEER},
+    "peer": {"redis": REDIS},
+    "peer_advertise": {"redis": REDIS, "peer": PEER},
+    "peer_secret_file": {"redis": REDIS, "peer": PEER},
+    **{name: {"redis": REDIS, "peer": PEER} | {each: "a.pem" for each in TLS if each != name} for name in TLS},
 }
 
 
@@ -57,6 +71,10 @@ def good(name: str) -> tuple[str, Any]:
     kind = type(getattr(Config(), name))
     text = "500" if name.endswith("_s") and "per" not in name else OTHERS
     return text, kind(text)
+
+
+def _ordered(roles: str) -> tuple[str, ...]:
+    return tuple(role for role in ("subscribe", "cache", "connector", "router", "api") if role in roles.split(","))
 
 
 class LoadTestCase(SynchronousTestCase):
@@ -174,6 +192,27 @@ class RefusalTests(LoadTestCase):
         self.assertNotIn("group", self.load(PUSH_ROLE="subscribe,cache,connector,router,api").roles)
         self.assertIn("api must run in the same process", self.refusal(PUSH_ROLE="subscribe,cache,connector,router"))
         self.assertIn("at least one", self.refusal(options={"role": []}))
+
+    def test_with_redis_any_of_the_roles_may_run(self) -> None:
+        for role in ("subscribe", "cache", "router", "api", "router,subscribe"):
+            self.assertEqual(self.load(PUSH_ROLE=role, PUSH_REDIS=REDIS, PUSH_PEER=PEER).roles, _ordered(role))
+        self.assertEqual(self.load(PUSH_ROLE="connector", PUSH_REDIS=REDIS).roles, ("connector",))
+
+    def test_what_a_node_of_a_cluster_cannot_be_is_refused(self) -> None:
+        cluster = {"PUSH_REDIS": REDIS, "PUSH_PEER": PEER}
+        self.assertIn("must reach router", self.refusal(PUSH_ROLE="router", PUSH_REDIS=REDIS))
+        self.assertIn("has no effect without --redis", self.refusal(PUSH_PEER=PEER))
+        self.assertIn("no workers", self.refusal(**cluster, PUSH_WORKERS="2"))
+        self.assertIn("--peer-advertise", self.refusal(PUSH_REDIS=REDIS, PUSH_PEER="tcp:7460"))
+        self.assertIn("--peer-advertise", self.refusal(PUSH_REDIS=REDIS, PUSH_PEER="tcp:0:interface=10.0.0.7"))
+        self.assertIn("tcp or tcp6", self.refusal(PUSH_REDIS=REDIS, PUSH_PEER="unix:/run/peer"))
+        self.assertIn(
+            "without --peer", self.refusal(PUSH_ROLE="connector", PUSH_REDIS=REDIS, PUSH_PEER_ADVERTISE="a:1")
+        )
+        self.assertIn("--peer-tls-key, --peer-tls-ca", self.refusal(**cluster, PUSH_PEER_TLS_CERT="a.pem"))
+
+    def test_a_node_without_clients_or_api_may_name_them_as_it_likes(self) -> None:
+        self.load(PUSH_ROLE="router", PUSH_REDIS=REDIS, PUSH_PEER=PEER, PUSH_LISTEN="framed=tcp:1", PUSH_API="tcp:2")
 
     def test_listeners_and_endpoints_must_look_like_such(self) -> None:
         for text in ("tcp:6789", "framed", "framed=", "framed=6789", "=tcp:1", "two words=tcp:1"):

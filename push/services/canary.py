@@ -28,12 +28,24 @@ class Canary(Service):
         router: what it pushes through.
         probes: what to call connectors → their probes, as they are now.
         clock: for the time limits.
+        name: of this node, where several push to the same probes.
+        is_one_enough: whether this node can do its work when the message comes through to any one of them.
     """
 
-    def __init__(self, *, router: IRouter, probes: Callable[[], Mapping[str, IProbe]], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        *,
+        router: IRouter,
+        probes: Callable[[], Mapping[str, IProbe]],
+        clock: IReactorTime,
+        name: str = "",
+        is_one_enough: bool = False,
+    ) -> None:
         self._router = router
         self._probes = probes
         self._clock = clock
+        self._name = name
+        self._is_one_enough = is_one_enough
         self._number = 0
 
     def stopService(self) -> "Deferred[None]":
@@ -51,7 +63,8 @@ class Canary(Service):
         asked = [(name, Deferred.fromCoroutine(self._what_is_wrong(probe))) for name, probe in probes.items()]
         wrong = [(name, await what) for name, what in asked]
         details = [what if len(probes) == 1 else f"{name}: {what}" for name, what in wrong if what]
-        return [Check("delivery", not details, "; ".join(details))]
+        is_well = not details or (self._is_one_enough and len(details) < len(probes))
+        return [Check("delivery", is_well, "; ".join(details))]
 
     async def _what_is_wrong(self, probe: IProbe) -> str:
         try:
@@ -68,7 +81,7 @@ class Canary(Service):
     async def _arrives(self, probe: IProbe) -> None:
         token = await self._limited(probe.open())
         self._number += 1
-        payload = b"canary %d" % self._number
+        payload = f"canary {self._name} {self._number}".encode()
         arrived = self._limited(probe.arrived(payload))
         try:
             await self._limited(self._push(PushRequest(ToTokens((token,)), payload)))

@@ -30,7 +30,7 @@ class Tenancy(Service):
     Args:
         names: which would do, the best first; asked anew each time.
         leases: where they are had.
-        details: what others are to know.
+        details: what others are to know; where it changes, asked anew each time.
         ttl_s: for how long, if it is not renewed.
         clock: for times and intervals.
         gained: called with the lease when there is one.
@@ -44,7 +44,7 @@ class Tenancy(Service):
         names: Callable[[], Iterable[str]],
         *,
         leases: ILeases,
-        details: bytes,
+        details: bytes | Callable[[], bytes],
         ttl_s: float,
         clock: IReactorTime,
         gained: Callable[[Lease], None],
@@ -52,7 +52,7 @@ class Tenancy(Service):
     ) -> None:
         self._names = names
         self._leases = leases
-        self._details = details
+        self._details = details if callable(details) else lambda: details
         self._ttl_s = ttl_s
         self._clock = clock
         self._gained = gained
@@ -104,7 +104,7 @@ class Tenancy(Service):
 
     async def _renew(self, lease: Lease) -> None:
         asked_s = self._clock.seconds()
-        is_held = await self._leases.renew(lease, self._details, self._ttl_s)
+        is_held = await self._leases.renew(lease, self._details(), self._ttl_s)
         if self.lease is lease:
             if is_held:
                 self._count_from(asked_s)
@@ -114,7 +114,7 @@ class Tenancy(Service):
     async def _acquire(self) -> None:
         for name in self._names():
             asked_s = self._clock.seconds()
-            lease = await self._leases.acquire(name, self._details, self._ttl_s)
+            lease = await self._leases.acquire(name, self._details(), self._ttl_s)
             if lease is None:
                 continue
             if not self.running or self._clock.seconds() >= asked_s + self._ttl_s * _SAFETY:

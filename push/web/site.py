@@ -117,6 +117,40 @@ def build_site(
     )
 
 
+def build_health_site(
+    *, readiness: IReadiness, measured: Sequence[IMeasured], settings: ApiSettings, clock: IReactorTime
+) -> ApiSite:
+    """Build what says only how a node is: /healthz, /readyz, /metrics and /v1/stats.
+
+    Args:
+        readiness: tries whether this node works.
+        measured: whose numbers are shown.
+        settings: keys and limits.
+        clock: the reactor, or what stands for it.
+
+    Returns:
+        The factory of its connections.
+    """
+    measure = RequestMeasure()
+    rates = RequestRates(clock=clock, requests_per_s=settings.requests_per_s, burst=settings.burst)
+    admission = Admission(settings.keys, rates)
+    routes: tuple[Route, ...] = (
+        *MetricRoutes(clock=clock, settings=settings, measured=measured).routes(),
+        *HealthRoutes(readiness=readiness, clock=clock).routes(),
+    )
+    api = Api(clock=clock, admission=admission, measure=measure)
+    return ApiSite(
+        api.klein(routes).resource(),
+        fixed=api.fixed(routes),
+        streams={},
+        clock=clock,
+        settings=settings,
+        admission=admission,
+        new_request_id=_request_ids(os.urandom(6).hex()).__next__,
+        refused=lambda error: None,
+    )
+
+
 def _allocation_rates(settings: ApiSettings, clock: IReactorTime) -> RequestRates:
     per_s = settings.allocate_per_s
     return RequestRates(clock=clock, requests_per_s=per_s, burst=max(1, int(per_s)))

@@ -5,7 +5,7 @@ services, stores or web.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -26,6 +26,8 @@ LOGIN_LIMIT_S = 10.0
 # Of connections that have not logged in.
 MAX_STRANGERS = 64
 _SECRET_BYTES = 32
+# "host:port" of a name in the DNS (RFC 1035, 2.3.4), or an address.
+MAX_NAME_CHARS = 264
 
 
 def security() -> jelly.SecurityOptions:
@@ -69,6 +71,31 @@ class OneTimeSecrets:
         if secret is None or not credentials.checkPassword(secret):
             return fail(NotAdmitted("no such node, or not its secret"))
         del self._secrets[name]
+        return succeed(name.encode())
+
+
+@implementer(ICredentialsChecker)
+class SharedSecrets:
+    """One secret for all nodes of a cluster, and another one while it is being changed; by whatever name they go.
+
+    Args:
+        secrets: any of which will do.
+    """
+
+    credentialInterfaces = (IUsernameHashedPassword,)
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = tuple(secrets)
+
+    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
+        """See ICredentialsChecker."""
+        name = credentials.username
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", "replace")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS:
+            return fail(NotAdmitted(f"a node has a name of up to {MAX_NAME_CHARS} characters"))
+        if not any(credentials.checkPassword(secret) for secret in self._secrets):
+            return fail(NotAdmitted("the secret is not that of this cluster"))
         return succeed(name.encode())
 
 

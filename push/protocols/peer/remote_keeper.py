@@ -57,11 +57,10 @@ class RemoteKeeper(RemoteCache):
         asking: the questions of this node.
     """
 
-    is_shared = True
     _log = Logger()
 
     def __init__(self, asking: Asking) -> None:
-        super().__init__(asking)
+        super().__init__(asking, is_shared=True)
         # Of what was too long for one wish: the last ticket → those before it.
         self._before: dict[int, Sequence[int]] = {}
 

@@ -44,14 +44,21 @@ class RemoteSubscribe:
         connector: the name of this node, under which it has logged in.
         asking: the questions of this node.
         opened: called with a token whose session is about to begin, and whether the cache might have something for it.
+        ends_with_link: whether the other node closes all that came over the link when that is lost.
     """
 
     def __init__(
-        self, connector: str, asking: Asking, *, opened: Callable[[str, bool], None] = lambda token, has_kept: None
+        self,
+        connector: str,
+        asking: Asking,
+        *,
+        opened: Callable[[str, bool], None] = lambda token, has_kept: None,
+        ends_with_link: bool = True,
     ) -> None:
         self._connector = connector
         self._asking = asking
         self._opened = opened
+        self._needless: tuple[type[LinkLost], ...] = (LinkLost,) if ends_with_link else ()
 
     async def open(self, request: SubRequest, connector: str) -> Registration:
         """See ISubscribe."""
@@ -64,12 +71,12 @@ class RemoteSubscribe:
 
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
-        with suppress(LinkLost):  # who lost the link has closed all that came over it
+        with suppress(*self._needless):  # who lost the link has closed all that came over it
             await self._asking.ask(Reopened(tuple(map(Session.of, registrations))), _NOTHING)
 
     async def closed(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
-        with suppress(LinkLost):  # likewise
+        with suppress(*self._needless):  # likewise
             await self._asking.ask(Closed(tuple(map(Session.of, registrations))), _NOTHING)
 
     async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:

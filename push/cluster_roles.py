@@ -1,0 +1,349 @@
+"""The composition root of one node of a cluster: any subset of the roles, over Redis and links to other nodes.
+
+Part of what push.roles is for a server on one host. Roles that run here are called directly; others over links.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+
+from push.access import authenticator
+from push.api_roles import Served, build_api, build_health
+from push.bus_roles import build_broadcasting, build_reception
+from push.cache_roles import term_builder
+from push.cluster_links import Neighbours, told
+from push.config import Config
+from push.connecting import Surroundings, build_connector
+from push.errors import PushError
+from push.ipush import ICache, IMeasured, IReceipts, IRouter, ISubscribe
+from push.model import Check
+from push.protocols.framed import FramedFactory
+from push.protocols.peer.answers import Parts
+from push.protocols.peer.connector_door import ConnectorDoor
+from push.protocols.peer.hearing import Hearing
+from push.protocols.websocket.plugin import WebSocketUpgrade
+from push.services.acceptance import Acceptance
+from push.services.allocation import PolledPlaces
+from push.services.asking import ChatPlug
+from push.services.cache_holder import CacheHolder
+from push.services.canary import Canary
+from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
+from push.services.chosen_cache import ChosenCache, ChosenReceipts
+from push.services.cluster_subscribe import ClusterSubscribe
+from push.services.evictions import Evictions
+from push.services.ids import RESERVE_MS, MessageIds
+from push.services.lag import Lag
+from push.services.leased_ids import LeasedIds
+from push.services.messages import Messages
+from push.services.nodes import LocalNodes
+from push.services.ordered import OpenClose, OrderedServices
+from push.services.probe import Probe
+from push.services.readiness import Readiness
+from push.services.router import Router
+from push.services.schedule import Schedule
+from push.services.session_keeper import SessionKeeper
+from push.services.steady_clock import SteadyClock
+from push.services.store_check import StoreCheck
+from push.services.tasks import Tasks
+from push.settings import SettingError
+from push.stores.redis.address import parse_address
+from push.stores.redis.bus import BroadcastBus
+from push.stores.redis.client import Redis
+from push.stores.redis.floors import FloorStore
+from push.stores.redis.leases import Leases
+from push.stores.redis.sessions import SessionDirectory
+from push.stores.redis.tokens import TokenStore
+
+_RETRY_S = 1.0
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 on the wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+def build_cluster(config: Config, *, reactor: Any, open_files: int, give_up: Callable[[str], None]) -> list[IService]:
+    """Build one node.
+
+    Args:
+        config: what to run.
+        reactor: that will run it.
+        open_files: how many files this process may have open.
+        give_up: ends the process with a sentence, where it turns out only after the start that it cannot work.
+
+    Returns:
+        Its services, in the order in which they are to start.
+
+    Raises:
+        SettingError: a setting turns out to be unusable.
+    """
+    return _Node(config, reactor, open_files, give_up).build()
+
+
+class _Node:
+    """What the roles of one node share while they are put together."""
+
+    def __init__(self, config: Config, reactor: Any, open_files: int, give_up: Callable[[str], None]) -> None:
+        self.config = config
+        self.reactor = reactor
+        self.open_files = open_files
+        self.give_up = give_up
+        self.clock = SteadyClock(wall_ms=now_ms, monotonic_s=reactor.seconds)
+        self.redis = _redis(config, reactor)
+        self.leases = Leases(self.redis)
+        self.floors = FloorStore(self.redis)
+        self.neighbours = Neighbours(config, leases=self.leases, reactor=reactor)
+        self.nodes = self.neighbours.nodes
+        lag = Lag(reactor, labels=())
+        self.measured: list[IMeasured] = [lag, self.redis, self.neighbours.members, self.neighbours.links, self.nodes]
+        self.checks: list[Callable[[], Sequence[Check]]] = [self.neighbours.checks]
+        self.services: list[IService] = [lag]
+        self.has = set(config.roles).__contains__
+        self.bus = BroadcastBus(self.redis) if self.has("connector") or self.has("router") else None
+        self.subscribe: ISubscribe = ChosenSubscribe(self.neighbours.subscribes)
+        self.cache: ICache = ChosenCache(self.neighbours.cache)
+        self.receipts: IReceipts = ChosenReceipts(self.neighbours.receipts)
+        self.messages = ChosenMessages(self.neighbours.messages)
+        self.router: IRouter = ChosenRouter(self.neighbours.routers)
+        self.sender: Router | None = None
+        self.served_router: IRouter | None = None
+        self.end_waits: Callable[[], None] = lambda: None
+        self.holder: CacheHolder | None = None
+        self.websocket: WebSocketUpgrade | None = None
+
+    def build(self) -> list[IService]:
+        """All of it, in order."""
+        self._add("redis", OpenClose(self.redis.start, self.redis.stop))
+        self._add("members", self.neighbours.members)
+        if self.has("subscribe"):
+            self._subscribe()
+        if self.has("cache"):
+            self._cache()
+        if self.has("router"):
+            self._router()
+        if self.holder is not None:
+            self._schedule(self.holder)
+        own = self._own_connector() if self.has("connector") else None
+        self.neighbours.parts = Parts(
+            subscribe=self.subscribe if self.has("subscribe") else None,
+            cache=None if self.holder is None else self.holder.cache,
+            receipts=None if self.holder is None else self.holder.receipts,
+            router=self.served_router,
+            messages=self.neighbours.own_messages,
+        )
+        self._add("links", self.neighbours.service())
+        if own is not None:
+            self._add("connector", own)
+        readiness = self._readiness()
+        if self.has("api"):
+            served = Served(
+                self.router, self.subscribe, self.nodes, self.neighbours.members, self.messages, self.websocket
+            )
+            api = build_api(
+                self.config,
+                served,
+                readiness=readiness,
+                measured=self.measured,
+                reactor=self.reactor,
+                open_files=self.open_files,
+                now_ms=now_ms,
+                end_waits=self.end_waits,
+            )
+            self._add("api", api)
+        if self.config.health:
+            health = build_health(
+                self.config,
+                readiness=readiness,
+                measured=self.measured,
+                reactor=self.reactor,
+                open_files=self.open_files,
+            )
+            self._add("health", health)
+        return self.services
+
+    def _add(self, name: str, service: IService) -> None:
+        service.setName(name)
+        self.services.append(service)
+
+    def _subscribe(self) -> None:
+        evictions = Evictions(nodes=self.nodes, clock=self.reactor)
+        subscribe = ClusterSubscribe(
+            store=TokenStore(self.redis, max_tokens=self.config.max_tokens),
+            directory=SessionDirectory(self.redis),
+            authenticator=authenticator(self.config),
+            now_ms=now_ms,
+            clock=self.reactor,
+            is_alive=self.neighbours.is_alive,
+            replaced=evictions.replaced,
+            refresh=self.neighbours.members.refresh,
+        )
+        self.subscribe = subscribe
+        tasks = Tasks()
+        members = self.neighbours.members
+
+        async def forget(name: str) -> None:
+            while members.running and name not in members.all():
+                try:
+                    await subscribe.departed(name, lambda: members.is_dead(name))
+                    return
+                except PushError:
+                    pause: Deferred[None] = Deferred()
+                    self.reactor.callLater(_RETRY_S, pause.callback, None)
+                    await pause
+
+        self.neighbours.when_gone.append(lambda name: tasks.spawn("forgetting a dead node", forget(name)))
+        self.measured.append(subscribe)
+        self._add("subscribe", evictions)
+
+    def _cache(self) -> None:
+        holder = self.holder = CacheHolder(
+            leases=self.leases,
+            build=term_builder(
+                self.config,
+                redis=self.redis,
+                subscribe=self.subscribe,
+                reactor=self.reactor,
+                clock=self.clock,
+                measured=self.measured,
+                give_up=self.give_up,
+            ),
+            floors=self.floors,
+            subscribe=self.subscribe,
+            nodes=self.nodes,
+            clock=self.reactor,
+            now_ms=self.clock.now_ms,
+            details=self.neighbours.name.encode(),
+            ttl_s=self.config.lease_s,
+        )
+        self.neighbours.has_cache = lambda: holder.is_serving
+        self.neighbours.own_cache = holder.cache
+        self.neighbours.own_receipts = holder.receipts
+        self.neighbours.own_messages = Messages(
+            receipts=holder.receipts, cache=holder.cache, subscribe=self.subscribe, now_ms=self.clock.now_ms
+        )
+        self.cache = ChosenCache(self.neighbours.cache, holder.cache)
+        self.checks.append(holder.checks)
+        self._add("cache", holder)
+
+    def _router(self) -> None:
+        assert self.bus is not None
+        leased = LeasedIds(
+            leases=self.leases,
+            floors=self.floors,
+            name=self.neighbours.name,
+            clock=self.reactor,
+            now_ms=self.clock.now_ms,
+            loaded=lambda floor_ms: self.clock.raise_floor(floor_ms - RESERVE_MS),
+        )
+        broadcasting = build_broadcasting(self.bus, reactor=self.reactor)
+        router = self.sender = Router(
+            subscribe=self.subscribe,
+            nodes=self.nodes,
+            cache=self.cache,
+            receipts=self.receipts,
+            ids=leased.ids,
+            broadcasting=broadcasting,
+        )
+        acceptance = self.router = self.served_router = Acceptance(
+            router,
+            cache=self.cache,
+            subscribe=self.subscribe,
+            receipts=self.receipts,
+            ids=leased.ids,
+            now_ms=self.clock.now_ms,
+            idempotency_s=self.config.idempotency_s,
+            max_scheduled=self.config.max_scheduled,
+        )
+        self.end_waits = acceptance.end_waits
+        self.measured += [router, broadcasting]
+        self.checks.append(leased.checks)
+        self._add("router", leased)
+
+    def _schedule(self, holder: CacheHolder) -> None:
+        """What is due is sent by the node that has it; it was given its id by the router that took it."""
+        sender = self.sender
+        if sender is None:
+            sender = Router(
+                subscribe=self.subscribe,
+                nodes=self.nodes,
+                cache=holder.cache,
+                receipts=holder.receipts,
+                ids=MessageIds(node=0, now_ms=self.clock.now_ms),
+            )
+        schedule = Schedule(
+            cache=holder.cache,
+            router=sender,
+            receipts=holder.receipts,
+            now_ms=self.clock.now_ms,
+            clock=self.reactor,
+            tasks=Tasks(),
+        )
+        self._add("schedule", schedule)
+
+    def _own_connector(self) -> IService:
+        assert self.bus is not None
+        config, neighbours, reactor = self.config, self.neighbours, self.reactor
+        surroundings = Surroundings(reactor, self.open_files, now_ms)
+        connector, clients = build_connector(
+            config,
+            surroundings,
+            subscribe=self.subscribe,
+            cache=self.cache,
+            chat=ChatPlug(),
+            address=neighbours.name,
+            places=neighbours.members,
+        )
+        probe = Probe(connector=connector, subscribe=self.subscribe, protocol=FramedFactory, clock=reactor)
+        hearing = Hearing()
+        reception = build_reception(config, self.bus, connector=connector, hearing=hearing, reactor=reactor)
+        keeper = SessionKeeper(connector=connector, subscribe=self.subscribe, cache=self.cache, clock=reactor)
+        own_places = PolledPlaces(LocalNodes(connector), clock=reactor)
+        measured = [connector, reception, *self.measured]
+        neighbours.door = lambda asking: ConnectorDoor(
+            name=neighbours.name,
+            connector=connector,
+            probe=probe,
+            asking=asking,
+            measured=measured,
+            max_payload_bytes=config.max_body_bytes,
+        )
+        neighbours.own_node = lambda: next(iter(own_places.known()), None)
+        neighbours.when_lost.append(keeper.lost)
+        neighbours.when_gained.append(keeper.back)
+        neighbours.when_cache_moved.append(keeper.cache_moved)
+        self.nodes.own(connector, probe)
+        self.websocket = WebSocketUpgrade(connector)
+        self.measured += [connector, reception]
+        self.checks += [clients.checks, reception.checks]
+        services = OrderedServices()
+        for each in (keeper, own_places, reception, clients):
+            each.setServiceParent(services)
+
+        def joined(node: Any) -> None:
+            hearing.attach(node.link)
+            told(node.link.call("ready"))
+
+        neighbours.when_joined.append(joined)
+        return services
+
+    def _readiness(self) -> Readiness:
+        store_check = StoreCheck(store=self.floors, now_ms=now_ms, clock=self.reactor)
+        if not any(map(self.has, ("connector", "router", "api"))):
+            return Readiness(self.checks, [store_check])  # nothing of it can be seen to arrive from here
+        name = self.neighbours.name
+        probes = self.nodes.probes
+        canary = Canary(
+            router=self.router, probes=probes, clock=self.reactor, name=name, is_one_enough=not self.has("connector")
+        )
+        self._add("canary", canary)
+        return Readiness(self.checks, [store_check, canary])
+
+
+def _redis(config: Config, reactor: Any) -> Redis:
+    try:
+        return Redis(parse_address(config.redis), reactor=reactor, prefix=config.redis_prefix)
+    except ValueError as error:  # what it says has nothing of the URL in it
+        raise SettingError(f"--redis or --redis-prefix: {error}") from None
