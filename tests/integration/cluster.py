@@ -113,7 +113,7 @@ class Cluster:
         """Start all at once, and wait until all are ready."""
         for node in self.nodes:
             node.spawn()
-        for node in self.nodes:
+        for node in reversed(self.nodes):  # those that others wait for are named last, and say best what is wrong
             node.wait_ready()
         return self
 
