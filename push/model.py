@@ -280,8 +280,8 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         position: grows in the order in which messages were kept.
-        before: for each token that it is for, the position of the latest message that it was still to get then;
-            0 for none.
+        before: for each token that it is for, the position of the latest message that it was still to get then, or of
+            the latest that was logged for everybody; 0 for none.
     """
 
     position: int

@@ -258,7 +258,7 @@ class HolderTests(SynchronousTestCase):
         self.assertEqual([place.before for place in places], [(0, 0), (at[0],), (at[0], at[1], 0), ()])
         begun(self.one.cache.acknowledged([("b", [base + 1, base + 2])]))
         (place,) = self.keep(self.one, base + 4, "b", "c").places
-        self.assertEqual(place.before, (at[0], at[2]))
+        self.assertEqual(place.before, (at[3], at[3]))  # the broadcast is for them, too
 
     def test_orderly_end_writes_all_and_lets_the_other_have_it_at_once(self) -> None:
         message_id = self.newest()

@@ -132,10 +132,12 @@ class Holdings:
             after: the last position before that.
         """
         before = self.index.before
+        logged = self.log.newest_for_all  # that is for each of them, too
         places = []
         for keep in batch:
             after = keep.message_id if after < keep.message_id <= self.ceiling else after + 1
-            places.append(Place(after, tuple([before(token, after) for token in keep.tokens])))
+            least = logged if logged < after else 0
+            places.append(Place(after, tuple([max(before(token, after), least) for token in keep.tokens])))
         return places
 
     def place_due(self, batch: Sequence[Keep]) -> None:

@@ -6,7 +6,7 @@ Pure: no clock, no I/O. Must not import adapters, stores or web.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from push.model import Event, TagQuery
+from push.model import Event, Everybody, TagQuery
 from push.services.cache.records import Record
 from push.services.ids import accepted_ms, first_id_at
 
@@ -44,6 +44,7 @@ class BroadcastLog:
     Attributes:
         by_id: message id → message.
         newest: the position of the newest there has been.
+        newest_for_all: of the newest that was for everybody.
     """
 
     def __init__(self, max_messages: int) -> None:
@@ -54,6 +55,7 @@ class BroadcastLog:
         self._ahead: list[tuple[int, int]] = []
         self.by_id: dict[int, Record] = {}
         self.newest = 0
+        self.newest_for_all = 0
 
     def __len__(self) -> int:
         return len(self._records)
@@ -72,6 +74,8 @@ class BroadcastLog:
         self._records.append(record)
         self.by_id[record.message_id] = record
         self.newest = record.position
+        if record.more is not None and isinstance(record.more.audience, Everybody):
+            self.newest_for_all = record.position
         if now_ms is not None and accepted_ms(record.position) > now_ms:
             del self._ahead[: bisect_left(self._ahead, self._records[0].position, key=_ahead_position)]
             self._ahead.append((now_ms, record.position))
