@@ -204,8 +204,8 @@ class ITalk(Interface):
     ) -> Awaitable[tuple[Conversation, Sequence[ChatMessage]]]:
         """Messages after a sequence number, the oldest first; or, where `before` is given, those next before that."""
 
-    def read(conversation_id: str, who: str, seq: int) -> Awaitable[int]:
-        """One has read up to there. Returns the position now."""
+    def read(conversation_id: str, who: str, seq: int, *, sent_by: str = "") -> Awaitable[int]:
+        """One has read up to there, as the device with the token `sent_by` says. Returns the position now."""
 
     def standings(who: str, after: str, limit: int) -> Awaitable[Sequence[Standing]]:
         """One's conversations, by id."""

@@ -12,7 +12,8 @@ from push.protocols.wire.client import Answered, Notified
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.integration.client import WireClient
-from tests.integration.server import Api, Server
+from tests.integration.server import HOST, Api, Server
+from tests.integration.test_websocket import Client as Browser
 from tests.integration.waiting import wait_until
 
 
@@ -287,6 +288,45 @@ class OverHttp(ChatCase):
         paths = self.api.get("/openapi.json").json["paths"]
         for path in ("/v1/groups/{group}/members/{uid}", "/v1/conversations/{id}/messages", "/group/joinGroup"):
             self.assertIn(path, paths)
+
+
+class OverWebSocket(ChatCase):
+    """The chat form and the old one as JSON text."""
+
+    def test_text_and_frames_talk_to_one_another(self) -> None:
+        bob, old = self.client(uid="bob"), self.client()
+        bob.ask(SubSignal.MP)
+        with Browser(f"ws://{HOST}:{self.api.port}/ws") as alice:
+            alice.open(uid="alice")
+            alice.send("PUBLISH", {"group": "room", "uids": ["bob"]}, subSignal="GC", messageId=1)
+            made = alice.next()
+            self.assertEqual((made["signal"], made["subSignal"], made["messageId"]), ("PUB_ACK", "GC", 1))
+            self.assertEqual((made["status"], made["content"]["members"]), (0, 2))
+            self.assertEqual(self.old("group/joinGroup", token=old.token, group="room"), 200)
+            self.assertEqual(bob.told().subsignal, SubSignal.GAM)
+            alice.send("PUBLISH", {"group": "room", "text": "hello"}, subSignal="MS", messageId=2)
+            self.assertEqual(alice.next()["content"]["seq"], 1)
+            self.assertEqual((bob.heard()["text"], old.heard()["message"]), ("hello", "hello"))
+            bob.ask(SubSignal.MS, group="room", text="hi alice")
+            heard = alice.next()
+            self.assertEqual((heard["signal"], heard["subSignal"]), ("PUBLISH", "MN"))
+            self.assertEqual((heard["content"]["from"], heard["content"]["text"]), ("bob", "hi alice"))
+            alice.send("PUBLISH", {"group": "nowhere", "text": "x"}, subSignal="MS", messageId=3)
+            refused = alice.next()
+            self.assertEqual((refused["status"], refused["content"]["status"]), (4, 404))
+            alice.send("PUBLISH", {"group": "room", "seq": 2}, subSignal="MN", messageId=4)
+            self.assertEqual(alice.next()["content"], {"conversation": "g.room", "read": 2})
+        with Browser(f"ws://{HOST}:{self.api.port}/ws") as carol:
+            token = carol.open()
+            self.assertEqual(self.old("group/joinGroup", token=token, group="room"), 200)
+            bob.ask(SubSignal.MS, group="room", text="hi carol")
+            heard = carol.next()
+            self.assertEqual((heard["signal"], heard["content"]["message"]), ("CONTACT", "hi carol"))
+            contact = {"from": token, "group": "room", "type": 0, "messageType": 0, "message": "hi bob"}
+            carol.send("CONTACT", contact, messageId=9)
+            answer = carol.next()
+            self.assertEqual((answer["signal"], answer["messageId"], answer["content"]["status"]), ("PUB_ACK", 9, 200))
+            self.assertEqual(bob.heard()["text"], "hi bob")
 
 
 class WithoutGroups(ChatCase):

@@ -178,7 +178,7 @@ class Publishes:
     async def _read(self, registration: Registration, who: str, body: bytes) -> Read:
         wish = bodies.read(bodies.AtMessage, body)
         conversation = _conversation(wish, who)
-        return Read(conversation, await self._talk.read(conversation, who, wish.seq))
+        return Read(conversation, await self._talk.read(conversation, who, wish.seq, sent_by=registration.token))
 
     async def _create(self, registration: Registration, who: str, body: bytes) -> GroupEntry:
         wish = bodies.read(bodies.Create, body)

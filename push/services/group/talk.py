@@ -133,12 +133,12 @@ class Talk:
         found = await self._said.history(conversation_id, first, last, limit if before is None else -limit)
         return room.head, found
 
-    async def read(self, conversation_id: str, who: str, seq: int) -> int:
+    async def read(self, conversation_id: str, who: str, seq: int, *, sent_by: str = "") -> int:
         """See ITalk."""
         room = await self._room(conversation_id, who)
         moved = await self._said.move_read(conversation_id, who, seq)
         if moved is not None:
-            self._telling.read(room, who, moved)
+            self._telling.read(room, who, moved, sent_by=sent_by)
             return moved
         return (await self._said.read_positions(conversation_id, [who])).get(who, 0)
 

@@ -64,11 +64,11 @@ class Telling:
         chat = _encode(message_entry(message))
         self._fanout.tell(room.head.id, room.audience, subsignal=SubSignal.RMN, chat=chat)
 
-    def read(self, room: Room, who: str, seq: int) -> None:
+    def read(self, room: Room, who: str, seq: int, *, sent_by: str) -> None:
         """Somebody has read: tell the other devices of theirs, and everybody where that is wanted."""
         audience = room.audience if room.head.tells_reads else (who,)
         chat = _encode(_Read(room.head.id, seq, or_unset(uid_of(who)), or_unset(token_of(who))))
-        self._fanout.tell(room.head.id, audience, subsignal=SubSignal.MN, chat=chat)
+        self._fanout.tell(room.head.id, audience, subsignal=SubSignal.MN, chat=chat, but=sent_by)
 
     def added(self, head: Conversation, actor: str | None, whos: Sequence[str]) -> None:
         """These are members now, who did not join by themselves."""
