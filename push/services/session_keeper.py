@@ -186,8 +186,8 @@ class SessionKeeper(Service):
                     return
                 continue
             for token in waiting:
-                if token in by_token:
-                    by_token[token].fall_behind()
+                if token in by_token:  # from the beginning: what it told a former holder that it has may be lost
+                    self._connector.replays.begin(by_token[token])
             start += _AT_ONCE
             if times != self._times_moved:
                 times, start, connections = self._times_moved, 0, self._connector.connections.with_session()
