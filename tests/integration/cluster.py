@@ -49,6 +49,17 @@ class Node(Server):
             places.append(f"--peer=tcp:{self.peer_port}:interface={HOST}")
         return [*self._start_with, *places, *self.options]
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
     def readiness(self) -> dict[str, str]:
         """The checks that fail: name → why. Nothing when it is ready."""
         try:

@@ -4,14 +4,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.client import WireClient
 from tests.integration.cluster import Cluster, Node
 from tests.integration.waiting import wait_until
+from tests.stores.redis.test_failover import Authority
 
 _SHOWN = 40
+
+
+def holder_of(caches: list[Node]) -> Node:
+    """The one that holds the cache."""
+    (holder,) = [node for node in caches if "holds the cache from now on" in node.output()]
+    return holder
 
 
 class ClusterTests(SynchronousTestCase):
@@ -45,6 +53,87 @@ class ClusterTests(SynchronousTestCase):
                 cluster.node(role, role)
             cluster.start()
             self.check_delivery(api, places)
+
+    def test_nodes_talk_over_tls_and_let_in_nobody_without_a_certificate_or_the_secret(self) -> None:
+        certificates = Path(self.mktemp())
+        ours, theirs = Authority(certificates), Authority(certificates, "others")
+
+        def tls(authority: Authority, name: str) -> list[str]:
+            cert, key = (path.resolve() for path in authority.issue(name))
+            return [f"--peer-tls-cert={cert}", f"--peer-tls-key={key}", f"--peer-tls-ca={ours.path.resolve()}"]
+
+        with self.running() as cluster:
+            place = cluster.node("connector", "connector", options=tls(ours, "connector"))
+            core = cluster.node("core", "api", "router", "subscribe", "cache", options=tls(ours, "core"))
+            cluster.start()
+            client = WireClient(place.port).open()
+            self.assertEqual(core.api.send({"token": client.token}, "hidden")["sent"], 1)
+            self.assertEqual(client.message(), b"hidden")
+            strange = cluster.node("strange", "connector", options=tls(theirs, "strange"))
+            plain = cluster.node("plain", "connector")
+            guess = cluster.node("guess", "connector", options=tls(ours, "guess"))
+            guess.variables["PUSH_PEER_SECRET"] = "0" * 32
+            for node in (strange, plain, guess):
+                node.spawn()
+            wait_until("who has a wrong secret is told so", lambda: "the secret is not that" in guess.output())
+            for node in (strange, plain):
+                wait_until(f"{node.name} is not let in", lambda node=node: "cannot be joined" in node.output())
+            names = {each["address"] for each in core.api.get("/v1/nodes").json["nodes"]}
+            self.assertEqual(names & {node.address for node in (place, strange, plain, guess)}, {place.address})
+            client.close()
+
+    def test_any_of_the_nodes_may_be_killed(self) -> None:
+        with self.running() as cluster:
+            places = [cluster.node(f"connector-{number}", "connector") for number in (1, 2)]
+            apis = [cluster.node(f"api-{number}", "api") for number in (1, 2)]
+            routers = [cluster.node(f"router-{number}", "router") for number in (1, 2)]
+            caches = [cluster.node(f"cache-{number}", "cache") for number in (1, 2)]
+            tokens = [cluster.node(f"subscribe-{number}", "subscribe") for number in (1, 2)]
+            cluster.start()
+            client = WireClient(places[0].port).open(uid="walker")
+            number = self.send_until_it_arrives(apis[0], client, 0)
+            for node in (routers[0], tokens[0], holder_of(caches), apis[1]):
+                node.kill()
+                number = self.send_until_it_arrives(apis[0], client, number)
+            away = WireClient(places[1].port).open(ack=True, uid="away")
+            token = away.token
+            self.accepted(apis[0], token, "unacknowledged")
+            self.assertEqual(away.message(), b"unacknowledged")
+            places[1].kill()
+            wait_until("its token counts as offline", lambda: not apis[0].api.token(token)["online"])
+            self.assertEqual(self.accepted(apis[0], token, "kept")["sent"], 0)
+            back = WireClient(places[0].port).open(token=token, ack=True)
+            self.assertEqual(back.messages(2), [b"unacknowledged", b"kept"])
+            # What was killed comes back, and does its part again.
+            for node in cluster.nodes:
+                if not node.is_running:
+                    node.spawn()
+            for node in cluster.nodes:
+                node.wait_ready()
+            self.check_delivery(apis[1], places)
+            client.close()
+            back.close()
+
+    def accepted(self, api: Node, token: str, data: str) -> Any:
+        """The answer to a message, which may be refused for a while with 503, and with nothing else."""
+
+        def sent() -> Any:
+            answer = api.api.post("/v1/messages:send", {"target": {"token": token}, "message": {"data": data}})
+            if answer.status == 503:
+                return None
+            self.assertEqual(answer.status, 200, answer.body)
+            return answer.json
+
+        return wait_until(f"{data} is accepted", sent)
+
+    def send_until_it_arrives(self, api: Node, client: WireClient, number: int) -> int:
+        """Messages are refused or arrive, in order; returns the number of the next one."""
+        self.accepted(api, client.token, f"message {number}")
+        payload = client.message()
+        while payload != b"message %d" % number:  # one that was refused may have been sent all the same
+            self.assertLess(int(payload.rpartition(b" ")[2]), number)
+            payload = client.message()
+        return number + 1
 
     def check_delivery(self, api: Node, places: list[Node]) -> None:
         """To one, to all, to one who is away, and from one place to another."""

@@ -86,7 +86,7 @@ class Links(Service):
         needed = {each.name: each for each in members if each.peer and each.name != self._name}
         for name, wanted in list(self._wanted.items()):
             member = needed.get(name)
-            if member is None or (member.peer, member.roles) != (wanted.node.peer, wanted.node.roles):
+            if member is None or (member.peer, member.roles, member.major) != wanted.node.reached_by:
                 self._drop(name)
         for name, member in needed.items():
             if name not in self._wanted:

@@ -30,6 +30,8 @@ class RemoteNode:
         self.name = member.name
         self.roles = member.roles
         self.peer = member.peer
+        # What must be the same for a link to be of use.
+        self.reached_by = (member.peer, member.roles, member.major)
         self.asking = asking
         self.link: Link | None = None
         self.trouble = "not joined yet"
