@@ -125,6 +125,8 @@ class Walk:
         self.test = test
         self.steps = steps
         self.empties = empties
+        if empties:  # who registers anew by a clock that is ahead is younger than broadcasts of a moment later
+            self.cluster.skews_ms.update(dict.fromkeys(self.cluster.skews_ms, 0))
         self.has_faults = has_faults
         self.pushed: list[Pushed] = []
         self.devices = {token: Device(token) for token in TOKENS}

@@ -321,6 +321,10 @@ class RedisWire:
         """A store, as this process calls it."""
         return _Store(self, target, may_lose_answers)
 
+    def later(self, told: Callable[[], None]) -> Callable[[], None]:
+        """What Redis says to this process."""
+        return lambda: self._process.clock.callLater(0, told) and None
+
     def call(self, invoke: Callable[[], Any], *, may_lose_answers: bool) -> Deferred[Any]:
         """Have Redis do something."""
         world, clock = self._world, self._process.clock
@@ -358,6 +362,8 @@ class _Store:
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **kw: Any) -> Any:
+            if name == "open" and callable(args[-1]):  # it is told so in its own process, unless that is dead
+                args = (*args[:-1], self._wire.later(args[-1]))
             return self._wire.call(
                 lambda: getattr(self._target(), name)(*args, **kw), may_lose_answers=self._may_lose_answers
             )
