@@ -13,6 +13,7 @@ from push.cluster_settings import JOINED_ROLES
 from push.config import Config
 from push.connecting import server_endpoint
 from push.errors import PushError
+from push.igroup import IChat
 from push.ipush import ICache, ILeases, IMessages, IReceipts, IRouter, ISubscribe
 from push.model import Check, Member, Node
 from push.peering import Tls, own_name, own_peer, secrets_of
@@ -35,6 +36,7 @@ _ASKS: Mapping[str, Sequence[str]] = {
     "router": ("subscribe", "cache"),
     "api": ("router", "subscribe", "cache"),
     "cache": ("subscribe",),
+    "group": ("subscribe",),
 }
 
 
@@ -125,6 +127,10 @@ class Neighbours:
     def routers(self) -> Mapping[str, IRouter]:
         """Nodes that take messages."""
         return {node.name: node.router for node in self.links.nodes("router")}
+
+    def chats(self) -> Mapping[str, IChat]:
+        """Nodes with the groups."""
+        return {node.name: node.chat for node in self.links.nodes("group")}
 
     def cache(self) -> ICache | None:
         """The cache of whoever holds it."""

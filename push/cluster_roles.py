@@ -18,6 +18,7 @@ from push.cluster_links import Neighbours, told
 from push.config import Config
 from push.connecting import Surroundings, build_connector
 from push.errors import PushError
+from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
 from push.ipush import ICache, IMeasured, IReceipts, IRouter, ISubscribe
 from push.model import Check
 from push.protocols.framed import FramedFactory
@@ -32,8 +33,11 @@ from push.services.cache_holder import CacheHolder
 from push.services.canary import Canary
 from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
 from push.services.chosen_cache import ChosenCache, ChosenReceipts
+from push.services.chosen_chat import ChosenChat
 from push.services.cluster_subscribe import ClusterSubscribe
 from push.services.evictions import Evictions
+from push.services.group.targets import GroupTargets
+from push.services.group.whereabouts import AskedSessions
 from push.services.ids import RESERVE_MS, MessageIds
 from push.services.lag import Lag
 from push.services.leased_ids import LeasedIds
@@ -113,6 +117,9 @@ class _Node:
         self.end_waits: Callable[[], None] = lambda: None
         self.holder: CacheHolder | None = None
         self.websocket: WebSocketUpgrade | None = None
+        self.chat = ChatPlug()
+        self.ids: MessageIds | None = None
+        self.group: GroupRole | None = None
 
     def build(self) -> list[IService]:
         """All of it, in order."""
@@ -126,6 +133,10 @@ class _Node:
             self._router()
         if self.holder is not None:
             self._schedule(self.holder)
+        if self.has("group"):
+            self._group()
+        else:
+            self.chat.chat = ChosenChat(self.neighbours.chats)
         own = self._own_connector() if self.has("connector") else None
         self.neighbours.parts = Parts(
             subscribe=self.subscribe if self.has("subscribe") else None,
@@ -133,6 +144,7 @@ class _Node:
             receipts=None if self.holder is None else self.holder.receipts,
             router=self.served_router,
             messages=self.neighbours.own_messages,
+            chat=None if self.group is None else self.chat,
         )
         self._add("links", self.neighbours.service())
         if own is not None:
@@ -140,7 +152,13 @@ class _Node:
         readiness = self._readiness()
         if self.has("api"):
             served = Served(
-                self.router, self.subscribe, self.nodes, self.neighbours.members, self.messages, self.websocket
+                self.router,
+                self.subscribe,
+                self.nodes,
+                self.neighbours.members,
+                self.messages,
+                self.websocket,
+                None if self.group is None else self.group.side,
             )
             api = build_api(
                 self.config,
@@ -230,14 +248,7 @@ class _Node:
 
     def _router(self) -> None:
         assert self.bus is not None
-        leased = LeasedIds(
-            leases=self.leases,
-            floors=self.floors,
-            name=self.neighbours.name,
-            clock=self.reactor,
-            now_ms=self.clock.now_ms,
-            loaded=lambda floor_ms: self.clock.raise_floor(floor_ms - RESERVE_MS),
-        )
+        leased = self._leased_ids()
         broadcasting = build_broadcasting(self.bus, reactor=self.reactor)
         router = self.sender = Router(
             subscribe=self.subscribe,
@@ -261,6 +272,40 @@ class _Node:
         self.measured += [router, broadcasting]
         self.checks.append(leased.checks)
         self._add("router", leased)
+
+    def _leased_ids(self) -> LeasedIds:
+        leased = LeasedIds(
+            leases=self.leases,
+            floors=self.floors,
+            name=self.neighbours.name,
+            clock=self.reactor,
+            now_ms=self.clock.now_ms,
+            loaded=lambda floor_ms: self.clock.raise_floor(floor_ms - RESERVE_MS),
+        )
+        self.ids = leased.ids
+        return leased
+
+    def _group(self) -> None:
+        """Groups in Redis: any number of nodes may have this role."""
+        if self.ids is None:
+            self._add("ids", self._leased_ids())
+        assert self.ids is not None
+        group = self.group = build_group(
+            self.config,
+            seams=GroupSeams(chat=self.chat),
+            stores=ChatStores.in_redis(self.redis),
+            subscribe=self.subscribe,
+            nodes=self.nodes,
+            ids=self.ids,
+            reactor=self.reactor,
+            clock=self.clock,
+            whereabouts=AskedSessions(self.subscribe),
+        )
+        self.measured += group.measured
+        self.router = GroupTargets(self.router, groups=group.side.groups, subscribe=self.subscribe)
+        if self.served_router is not None:
+            self.served_router = self.router
+        self._add("group", group.service)
 
     def _schedule(self, holder: CacheHolder) -> None:
         """What is due is sent by the node that has it; it was given its id by the router that took it."""
@@ -292,7 +337,7 @@ class _Node:
             surroundings,
             subscribe=self.subscribe,
             cache=self.cache,
-            chat=ChatPlug(),
+            chat=self.chat,
             address=neighbours.name,
             places=neighbours.members,
         )

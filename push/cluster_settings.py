@@ -7,7 +7,7 @@ from push import endpoint_text
 from push.settings import SettingError
 
 # Roles that other nodes ask, or join: they must be reachable.
-JOINED_ROLES = ("subscribe", "cache", "router", "api")
+JOINED_ROLES = ("subscribe", "cache", "router", "group", "api")
 _PEER_SETTINGS = ("peer", "peer_advertise", "peer_secret_file", "peer_tls_cert", "peer_tls_key", "peer_tls_ca")
 
 
@@ -66,8 +66,6 @@ def check_cluster(config: ClusterSettings, sources: Mapping[str, str]) -> None:
             if name in sources and getattr(config, name):
                 raise SettingError(f"{sources[name]}: has no effect without --redis: nodes find one another there")
         return
-    if "group" in config.role:
-        raise SettingError(f"{sources['role']}: group does not run in a cluster yet: leave it out, or --redis")
     if config.workers:
         raise SettingError(
             f"{sources['workers']}: a node of a cluster has no workers: start several with --role connector, "

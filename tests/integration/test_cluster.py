@@ -8,8 +8,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from push.protocols.wire.signals import SubSignal
 from tests.integration.client import WireClient
 from tests.integration.cluster import Cluster, Node
+from tests.integration.test_chat import ChatClient
 from tests.integration.waiting import wait_until
 from tests.stores.redis.test_failover import Authority
 
@@ -161,3 +163,41 @@ class ClusterTests(SynchronousTestCase):
         again.message()
         for client in (clients[1], back, again):
             client.close()
+
+    def test_members_on_both_connectors_talk_through_either_group_role_and_past_the_end_of_one(self) -> None:
+        with self.running("--chat-requests-per-s=1000") as cluster:
+            core = cluster.node("core", "api", "router", "subscribe", "cache", "group")
+            other = cluster.node("other", "group")
+            places = [cluster.node(f"connector-{number}", "connector") for number in (1, 2)]
+            cluster.start()
+            people = [ChatClient(places[at % 2].port) for at in range(6)]
+            for at, person in enumerate(people):
+                person.open(uid=f"user-{at}")
+            body = {"group": "room", "uids": [f"user-{at}" for at in range(6)]}
+            self.assertEqual(core.api.post("/v1/groups", body).status, 200)
+            for person in people:
+                person.ask(SubSignal.MP)
+            for at, person in enumerate(people):
+                person.ask(SubSignal.MS, group="room", text=f"from {at}", client_id="c-1")
+            for at, person in enumerate(people):
+                heard: set[str] = set()
+                while len(heard) < 5:  # that one was made a member may be told as late as this
+                    heard |= {person.heard().get("text", "")} - {""}
+                self.assertEqual(heard, {f"from {number}" for number in range(6) if number != at})
+            self.assertEqual(core.api.send({"group": "room"}, "pushed")["sent"], 6)
+            for person in people:
+                self.assertEqual(person.message(), b"pushed")
+            other.stop(9)
+            for at, person in enumerate(people):  # said again, as it may have been lost: still one message
+                said = wait_until("it is said", lambda person=person, at=at: self.say_again(person, f"from {at}"))
+                self.assertLessEqual(said["seq"], 6)
+            self.assertEqual(len(people[0].ask(SubSignal.MP, group="room")["messages"]), 6)
+            for person in people:
+                person.close()
+
+    def say_again(self, client: ChatClient, text: str) -> Any:
+        """Say it once more under the same name; None where that cannot be now."""
+        try:
+            return client.ask(SubSignal.MS, group="room", text=text, client_id="c-1")
+        except AssertionError:
+            return None

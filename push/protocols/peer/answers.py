@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from push.errors import PushError, Unavailable
+from push.igroup import IChat
 from push.ipush import ICache, IMessages, IPulling, IReceipts, IRouter, ISubscribe
 from push.model import Registration, StoredDue
 from push.protocols.peer import envelopes as e
@@ -31,6 +32,7 @@ class Parts:
         receipts: likewise.
         router: takes messages.
         messages: what can be asked of them.
+        chat: the groups.
     """
 
     subscribe: ISubscribe | None = None
@@ -38,6 +40,7 @@ class Parts:
     receipts: IReceipts | None = None
     router: IRouter | None = None
     messages: IMessages | None = None
+    chat: IChat | None = None
 
 
 class Answers:
@@ -62,6 +65,8 @@ class Answers:
             self._handlers[r.PushMany] = _pushing(parts.router)
         if parts.messages is not None:
             self._handlers.update(_of_messages(parts.messages))
+        if parts.chat is not None:
+            self._handlers[e.Chat] = _chatting(parts.chat, name)
 
     async def answer(self, wish: Wish) -> object:
         """Do what is wished for.
@@ -156,6 +161,10 @@ def _pushing(router: IRouter) -> _Handler:
         return tuple(map(r.Result.of, await router.push([each.request for each in wish.requests])))
 
     return push
+
+
+def _chatting(chat: IChat, name: str) -> _Handler:
+    return lambda wish: chat.ask(wish.session.at(name), wish.signal, wish.subsignal, wish.body)
 
 
 def _of_messages(messages: IMessages) -> Mapping[type, _Handler]:

@@ -6,6 +6,7 @@ Must not import services, stores or web.
 from push.model import Member
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.link import Link
+from push.protocols.peer.remote_chat import RemoteChat
 from push.protocols.peer.remote_keeper import RemoteKeeper
 from push.protocols.peer.remote_receipts import RemoteReceipts
 from push.protocols.peer.remote_router import RemoteMessages, RemoteRouter
@@ -40,6 +41,7 @@ class RemoteNode:
         self.receipts = receipts
         self.router = RemoteRouter(asking)
         self.messages = RemoteMessages(asking)
+        self.chat = RemoteChat(asking)
 
     @property
     def is_linked(self) -> bool:

@@ -1,0 +1,33 @@
+"""The group role of a cluster as a connector has it that asks other nodes. Must not import adapters, stores or web."""
+
+from collections.abc import Callable, Mapping
+from zlib import crc32
+
+from zope.interface import implementer
+
+from push.errors import Unavailable
+from push.igroup import IChat
+from push.model import Registration
+
+
+@implementer(IChat)
+class ChosenChat:
+    """Any of several nodes that share groups and conversations: for each client always the same, while it is there.
+
+    So what a client asks is done in its order. What a node that is lost was asked may have been done.
+
+    Args:
+        there: name → what can be asked, of those nodes that can be asked now.
+    """
+
+    def __init__(self, there: Callable[[], Mapping[str, IChat]]) -> None:
+        self._there = there
+
+    async def ask(self, registration: Registration, signal: int, subsignal: int, body: bytes) -> bytes:
+        """See IChat."""
+        there = self._there()
+        if not there:
+            raise Unavailable("no node with the role group is there", retry_after_s=1.0)
+        token = registration.token.encode()
+        name = max(there, key=lambda each: crc32(token, crc32(each.encode())))
+        return await there[name].ask(registration, signal, subsignal, body)
