@@ -84,7 +84,8 @@ class Canary(Service):
         payload = f"canary {self._name} {self._number}".encode()
         arrived = self._limited(probe.arrived(payload))
         try:
-            await self._limited(self._push(PushRequest(ToTokens((token,)), payload)))
+            # Not to be kept: else it would be kept while a session that has just begun is brought up to date.
+            await self._limited(self._push(PushRequest(ToTokens((token,)), payload, 0)))
             await arrived
         finally:
             arrived.addErrback(lambda failure: None)  # whoever gave up before it has said why

@@ -54,6 +54,18 @@ class CanaryTests(SynchronousTestCase):
     def test_a_message_that_arrives_is_well(self) -> None:
         self.assertEqual([self.check().ok, self.check().ok], [True, True])
 
+    def test_its_message_is_not_kept_though_its_session_is_not_up_to_date_yet(self) -> None:
+        pushed: list[PushRequest] = []
+        real = self.router.push
+
+        def push(requests: Any) -> Any:
+            pushed.extend(requests)
+            return real(requests)
+
+        self.router.push = push  # type: ignore[method-assign]
+        self.assertTrue(self.check().ok)
+        self.assertEqual([request.ttl_s for request in pushed], [0])
+
     def test_it_is_no_connection_no_session_and_no_target(self) -> None:
         self.check()
         self.assertEqual((len(self.connector.connections), self.connector.connections.sessions), (0, 0))
