@@ -249,7 +249,7 @@ class _Node:
     def _router(self) -> None:
         assert self.bus is not None
         leased = self._leased_ids()
-        broadcasting = build_broadcasting(self.bus, reactor=self.reactor)
+        broadcasting = build_broadcasting(self.bus, reactor=self.reactor, places=self.neighbours.members)
         router = self.sender = Router(
             subscribe=self.subscribe,
             nodes=self.nodes,

@@ -53,6 +53,35 @@ class ExampleTests(SynchronousTestCase):
             self.assertNotEqual(getattr(settings, name), getattr(Config(), name), name)
 
 
+class NodeTests(SynchronousTestCase):
+    """packaging/push@.service and packaging/compose.yaml."""
+
+    def unit(self, name: str) -> dict[str, list[str]]:
+        """The directives of the service of a unit."""
+        found: dict[str, list[str]] = {}
+        for line in (PACKAGING / name).read_text().partition("[Service]")[2].partition("[Install]")[0].splitlines():
+            directive, equals, value = line.partition("=")
+            if equals and not line.startswith("#"):
+                found.setdefault(directive, []).append(value)
+        return found
+
+    def test_a_node_is_as_confined_as_a_server_and_has_more_time_to_stop(self) -> None:
+        server, node = self.unit("push.service"), self.unit("push@.service")
+        other = {name for name in server | node if server.get(name) != node.get(name)}
+        credentials = {"Environment", "LoadCredential"}
+        self.assertEqual(other, {"ExecStart", "EnvironmentFile", "StateDirectory", "TimeoutStopSec"} | credentials)
+        self.assertEqual(node["ExecStart"], [server["ExecStart"][0].replace("/push.toml", "/%i.toml")])
+        settings = Config()
+        needed_s = 60 + settings.stop_timeout_s + settings.close_timeout_s
+        self.assertGreater(int(node["TimeoutStopSec"][0]), needed_s)
+
+    def test_what_containers_are_told_are_settings(self) -> None:
+        text = (PACKAGING / "compose.yaml").read_text()
+        told = set(re.findall(r"^ +(PUSH_[A-Z_]+):", text, re.MULTILINE))
+        self.assertGreater(len(told), 8)
+        self.assertEqual(told - {config.environment_name(setting) for setting in fields(Config)}, set())
+
+
 class UnitServer(Server):
     """A server that is started as the unit says, with the unit's paths moved to here."""
 
@@ -109,15 +138,22 @@ class UnitTests(SynchronousTestCase):
         self.assertGreater(int(self.unit["Service"]["TimeoutStopSec"]), needed_s)
 
     def test_systemd_finds_nothing_wrong_with_it(self) -> None:
+        self.check("push.service", "push.service")
+
+    def test_systemd_finds_nothing_wrong_with_that_of_nodes(self) -> None:
+        self.check("push@.service", "push@connector.service")
+
+    def check(self, name: str, instance: str) -> None:
+        """Have systemd look at it."""
         analyze = shutil.which("systemd-analyze")
         if analyze is None:
             raise SkipTest("systemd-analyze is not installed here")
         copy = Path(self.mktemp()).resolve()
         copy.mkdir()
-        unit = copy / "push.service"
-        unit.write_text(self.path.read_text().replace("/opt/push/bin/push-server", sys.executable))
+        unit = copy / instance
+        unit.write_text((PACKAGING / name).read_text().replace("/opt/push/bin/push-server", sys.executable))
         checked = subprocess.run(
             [analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60, check=False
         )
-        complaints = [line for line in checked.stderr.splitlines() if "push.service" in line]
+        complaints = [line for line in checked.stderr.splitlines() if instance in line]
         self.assertEqual((checked.returncode, complaints), (0, []), checked.stderr)

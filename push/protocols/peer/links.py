@@ -129,7 +129,7 @@ class Links(Service):
                 "push_link_up", "gauge", "1 while this node is linked to another.", float(node.is_linked), labels
             )
             if node.link is not None and node.is_linked:
-                yield from node.link.samples()
+                yield from node.link.samples("out")
 
     def startService(self) -> None:
         """Begin to join."""
