@@ -113,6 +113,9 @@ class IConnection(Interface):
     form: IPushForm = Attribute("How pushes to it are written.")
     broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
     log_position: int = Attribute("The place in the log of the last broadcast of it that was queued; -1 for none yet.")
+    logged_places: Mapping[int, int] = Attribute(
+        "Ids of logged broadcasts on their way to a client that acknowledges → their places in the log."
+    )
     kept_position: int = Attribute("Up to where it was given everything that is kept for it: see Place.")
     pulled: Sequence[int] = Attribute("The ids of the last few logged broadcasts that it got out of the cache.")
     is_behind: bool = Attribute("Whether what the cache has for it comes first: see fall_behind.")

@@ -28,6 +28,8 @@ _PULL_MESSAGES = 64
 _PULLED = 8
 # Looking a member up in its class costs more than a local name, once for each message.
 _SENT = Outcome.SENT
+# Of nearly all connections.
+_NO_PLACES: dict[int, int] = {}
 
 
 @implementer(IConnection)
@@ -47,6 +49,7 @@ class SessionConnection(QueuedWrites):
         "form",
         "kept_position",
         "log_position",
+        "logged_places",
         "peer_host",
         "pulled",
         "registration",
@@ -63,6 +66,7 @@ class SessionConnection(QueuedWrites):
         self.broadcast_number = 0
         self.log_position = -1
         self.kept_position = 0
+        self.logged_places: dict[int, int] = _NO_PLACES
         self.pulled: tuple[int, ...] = ()
 
     # To be said by who inherits
@@ -224,6 +228,10 @@ class SessionConnection(QueuedWrites):
         if kept.is_logged:
             self.pulled = (*self.pulled[1 - _PULLED :], kept.message_id)
             self.log_position = max(self.log_position, kept.position)
+            if pending is not None:
+                if self.logged_places is _NO_PLACES:
+                    self.logged_places = {}
+                self.logged_places[kept.message_id] = kept.position
         return True
 
     def caught_up(self) -> None:
@@ -270,6 +278,8 @@ class SessionConnection(QueuedWrites):
                     self._turn_away(self._unwelcome)
             elif isinstance(event, Acknowledged):
                 self._host.acknowledged(self, event.message_ids, event.awaited)
+                if self.logged_places:
+                    self._forget_places(event.message_ids)
                 if self._backlog is not None:
                     self._go_on()
             elif isinstance(event, ChatAsked):
@@ -285,9 +295,15 @@ class SessionConnection(QueuedWrites):
         if awaited is None:
             return False
         self._host.acknowledged(self, (message_id,), awaited)
+        if self.logged_places:
+            self._forget_places((message_id,))
         if self._backlog is not None:
             self._go_on()
         return True
+
+    def _forget_places(self, message_ids: Iterable[int]) -> None:
+        for each in message_ids:
+            self.logged_places.pop(each, None)
 
     def _go_on(self) -> None:
         """There is room for what waits."""

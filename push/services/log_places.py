@@ -67,7 +67,8 @@ class LogPlaces:
 
 def logged_up_to(connection: IConnection) -> int:
     """Up to which id a session has every logged broadcast, for good; -1 where nothing can be said."""
-    oldest = min(connection.unacknowledged(), default=None)
+    places = connection.logged_places
+    oldest = min((places.get(each, each) for each in connection.unacknowledged()), default=None)
     return connection.log_position if oldest is None else min(connection.log_position, oldest - 1)
 
 

@@ -233,6 +233,16 @@ class HolderTests(SynchronousTestCase):
         self.pass_time(30)
         self.assertEqual(self.keep(self.one, self.newest(), TOKEN).places[0].position, self.newest())
 
+    def test_position_of_a_message_whose_id_is_ahead_does_not_stay_behind_the_time(self) -> None:
+        self.pass_time(0.1)
+        self.clock.advance(600)  # in which nothing came
+        self.pass_time(30)
+        ahead = first_id_at(self.now_ms() + 60_000)
+        for message_id in (ahead, ahead + 1):
+            (place,) = self.keep(self.one, message_id, audience=Everybody()).places
+            self.assertGreaterEqual(place.position, self.newest())
+            self.assertLess(place.position, ahead)
+
     def test_nothing_is_kept_beyond_what_is_reserved(self) -> None:
         self.rows.floors.failure = Unavailable("away")
         self.pass_time(30)

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Delivery, Keep, Outcome, Place, Registration
+from push.model import Delivery, Everybody, Keep, Outcome, Place, Registration
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.fakes_cache import MemoryCache
@@ -154,6 +154,24 @@ class PlaceTests(SynchronousTestCase):
         self.assertIs(self.deliver(1_001, places[1]), Outcome.BEHIND)
         self.assertIsNone(self.deliver(7, None))  # of a router whose clock is behind
         self.assertEqual(self.got(), [1_000, 1_001, 7])
+
+    def test_place_in_the_log_of_what_is_not_acknowledged_is_not_told_as_had_though_its_id_is_greater(self) -> None:
+        told: list[Any] = []
+
+        async def moved(positions: Any) -> None:
+            told.extend(positions)
+
+        self.patch(self.cache, "moved", moved)
+        for message_id in (900, 901):  # ids of a clock that is ahead of that of the cache
+            keep = Keep(message_id, b"%d" % message_id, (), EXPIRES_MS, audience=Everybody())
+            self.successResultOf(begun(self.cache.keep([keep])))
+        for entry, position in zip(self.cache.entries, (100, 101), strict=True):
+            entry.position = position
+        begun(self.connector.broadcast(900, None, True))
+        self.assertEqual(self.got(), [900, 901])
+        self.acknowledge(900)
+        self.client.hang_up()
+        self.assertEqual(told, [("t", 100)])
 
 
 class OvertakenTests(SynchronousTestCase):

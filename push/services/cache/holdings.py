@@ -77,6 +77,7 @@ class Holdings:
         self.staging = Staging(index=self.index, log=self.log, tickets=self.tickets)
         self._shelf = Shelf()
         self.ceiling = NO_CEILING
+        self._now_position = 0
         self.endings = Endings(
             index=self.index, log=self.log, shelf=self._shelf, staging=self.staging, receipts=receipts
         )
@@ -100,9 +101,11 @@ class Holdings:
         waits = 0
         last = shelf.last_position
         ceiling = self.ceiling
+        if ceiling != NO_CEILING:
+            self._now_position = min(first_id_at(self._now_ms()), ceiling)
         for number, keep in enumerate(batch):
             message_id = keep.message_id
-            last = message_id if last < message_id <= ceiling else last + 1
+            last = message_id if last < message_id <= ceiling else self._after(last, message_id)
             if last != message_id:
                 shelf.note(message_id, last)
             tokens = keep.tokens
@@ -135,7 +138,8 @@ class Holdings:
         logged = self.log.newest_for_all  # that is for each of them, too
         places = []
         for keep in batch:
-            after = keep.message_id if after < keep.message_id <= self.ceiling else after + 1
+            message_id = keep.message_id
+            after = message_id if after < message_id <= self.ceiling else self._after(after, message_id)
             least = logged if logged < after else 0
             places.append(Place(after, tuple([max(before(token, after), least) for token in keep.tokens])))
         return places
@@ -144,6 +148,13 @@ class Holdings:
         """Give what was scheduled its place now: its id is as old as the request."""
         if any(keep.message_id in self._dues for keep in batch):
             self.begin_above(min(first_id_at(self._now_ms()), self.ceiling - len(batch)))
+
+    def _after(self, last: int, message_id: int) -> int:
+        """The position of a message whose id cannot be it: behind the last, and where its id is ahead, at this time.
+
+        When a token was registered is compared with positions: they must not stay behind the time.
+        """
+        return last + 1 if message_id <= self.ceiling else max(last + 1, self._now_position)
 
     def begin_above(self, position: int) -> None:
         """Give out no position up to this one."""
