@@ -4,30 +4,24 @@ Part of what push.roles is for a server on one host. Roles that run here are cal
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
 
 from push.access import authenticator
 from push.api_roles import Served, build_api, build_health
-from push.bus_roles import build_broadcasting, build_reception
+from push.bus_roles import build_broadcasting
 from push.cache_roles import term_builder
-from push.cluster_links import Neighbours, told
+from push.cluster_connector import build_own_connector
+from push.cluster_links import Neighbours
 from push.config import Config
-from push.connecting import Surroundings, build_connector
-from push.errors import PushError
+from push.connecting import Surroundings
 from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
-from push.ipush import ICache, IMeasured, IReceipts, IRouter, ISubscribe
+from push.ipush import ICache, IMeasured, IProbe, IReceipts, IRouter, ISubscribe, IUpgrade
 from push.model import Check
-from push.protocols.framed import FramedFactory
 from push.protocols.peer.answers import Parts
-from push.protocols.peer.connector_door import ConnectorDoor
-from push.protocols.peer.hearing import Hearing
-from push.protocols.websocket.plugin import WebSocketUpgrade
 from push.services.acceptance import Acceptance
-from push.services.allocation import PolledPlaces
 from push.services.asking import ChatPlug
 from push.services.cache_holder import CacheHolder
 from push.services.canary import Canary
@@ -35,6 +29,7 @@ from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
 from push.services.chosen_cache import ChosenCache, ChosenReceipts
 from push.services.chosen_chat import ChosenChat
 from push.services.cluster_subscribe import ClusterSubscribe
+from push.services.departures import Departures
 from push.services.evictions import Evictions
 from push.services.group.targets import GroupTargets
 from push.services.group.whereabouts import AskedSessions
@@ -42,13 +37,10 @@ from push.services.ids import RESERVE_MS, MessageIds
 from push.services.lag import Lag
 from push.services.leased_ids import LeasedIds
 from push.services.messages import Messages
-from push.services.nodes import LocalNodes
-from push.services.ordered import OpenClose, OrderedServices
-from push.services.probe import Probe
+from push.services.ordered import OpenClose
 from push.services.readiness import Readiness
 from push.services.router import Router
 from push.services.schedule import Schedule
-from push.services.session_keeper import SessionKeeper
 from push.services.steady_clock import SteadyClock
 from push.services.store_check import StoreCheck
 from push.services.tasks import Tasks
@@ -60,8 +52,6 @@ from push.stores.redis.floors import FloorStore
 from push.stores.redis.leases import Leases
 from push.stores.redis.sessions import SessionDirectory
 from push.stores.redis.tokens import TokenStore
-
-_RETRY_S = 1.0
 
 
 def now_ms() -> int:
@@ -116,7 +106,8 @@ class _Node:
         self.served_router: IRouter | None = None
         self.end_waits: Callable[[], None] = lambda: None
         self.holder: CacheHolder | None = None
-        self.websocket: WebSocketUpgrade | None = None
+        self.own_probes: Mapping[str, IProbe] = {}
+        self.websocket: IUpgrade | None = None
         self.chat = ChatPlug()
         self.ids: MessageIds | None = None
         self.group: GroupRole | None = None
@@ -199,20 +190,8 @@ class _Node:
             refresh=self.neighbours.members.refresh,
         )
         self.subscribe = subscribe
-        tasks = Tasks()
-        members = self.neighbours.members
-
-        async def forget(name: str) -> None:
-            while members.running and name not in members.all():
-                try:
-                    await subscribe.departed(name, lambda: members.is_dead(name))
-                    return
-                except PushError:
-                    pause: Deferred[None] = Deferred()
-                    self.reactor.callLater(_RETRY_S, pause.callback, None)
-                    await pause
-
-        self.neighbours.when_gone.append(lambda name: tasks.spawn("forgetting a dead node", forget(name)))
+        departures = Departures(subscribe=subscribe, members=self.neighbours.members, clock=self.reactor)
+        self.neighbours.when_gone.append(departures.gone)
         self.measured.append(subscribe)
         self._add("subscribe", evictions)
 
@@ -330,58 +309,34 @@ class _Node:
 
     def _own_connector(self) -> IService:
         assert self.bus is not None
-        config, neighbours, reactor = self.config, self.neighbours, self.reactor
-        surroundings = Surroundings(reactor, self.open_files, now_ms)
-        connector, clients = build_connector(
-            config,
-            surroundings,
+        own = build_own_connector(
+            self.config,
+            Surroundings(self.reactor, self.open_files, now_ms),
+            neighbours=self.neighbours,
+            bus=self.bus,
             subscribe=self.subscribe,
             cache=self.cache,
             chat=self.chat,
-            address=neighbours.name,
-            places=neighbours.members,
+            measured=self.measured,
         )
-        probe = Probe(connector=connector, subscribe=self.subscribe, protocol=FramedFactory, clock=reactor)
-        hearing = Hearing()
-        reception = build_reception(config, self.bus, connector=connector, hearing=hearing, reactor=reactor)
-        keeper = SessionKeeper(connector=connector, subscribe=self.subscribe, cache=self.cache, clock=reactor)
-        own_places = PolledPlaces(LocalNodes(connector), clock=reactor)
-        measured = [connector, reception, *self.measured]
-        neighbours.door = lambda asking: ConnectorDoor(
-            name=neighbours.name,
-            connector=connector,
-            probe=probe,
-            asking=asking,
-            measured=measured,
-            max_payload_bytes=config.max_body_bytes,
-        )
-        neighbours.own_node = lambda: next(iter(own_places.known()), None)
-        neighbours.when_lost.append(keeper.lost)
-        neighbours.when_gained.append(keeper.back)
-        neighbours.when_cache_moved.append(keeper.cache_moved)
-        self.nodes.own(connector, probe)
-        self.websocket = WebSocketUpgrade(connector)
-        self.measured += [connector, reception]
-        self.checks += [clients.checks, reception.checks]
-        services = OrderedServices()
-        for each in (keeper, own_places, reception, clients):
-            each.setServiceParent(services)
-
-        def joined(node: Any) -> None:
-            hearing.attach(node.link)
-            told(node.link.call("ready"))
-
-        neighbours.when_joined.append(joined)
-        return services
+        self.own_probes = {self.neighbours.name: own.probe}
+        self.websocket = own.websocket
+        self.measured += own.measured
+        self.checks += own.checks
+        return own.service
 
     def _readiness(self) -> Readiness:
         store_check = StoreCheck(store=self.floors, now_ms=now_ms, clock=self.reactor)
         if not any(map(self.has, ("connector", "router", "api"))):
             return Readiness(self.checks, [store_check])  # nothing of it can be seen to arrive from here
-        name = self.neighbours.name
-        probes = self.nodes.probes
+        # What is wrong with one connector must not take all routers and APIs out of service.
+        own = self.own_probes
         canary = Canary(
-            router=self.router, probes=probes, clock=self.reactor, name=name, is_one_enough=not self.has("connector")
+            router=self.router,
+            probes=(lambda: own) if own else self.nodes.probes,
+            clock=self.reactor,
+            name=self.neighbours.name,
+            is_one_enough=True,
         )
         self._add("canary", canary)
         return Readiness(self.checks, [store_check, canary])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from tests.integration.server import HOST, TWISTD, Server, free_port
+from tests.integration.server import HOST, TWISTD, Api, Server, free_port
 from tests.integration.waiting import wait_until
 from tests.redis_server import RedisServer
 
@@ -18,18 +18,28 @@ from tests.redis_server import RedisServer
 class Node(Server):
     """One process of a cluster.
 
+    Args:
+        cluster: of which.
+        name: for people.
+        roles: what it runs.
+        options: besides those of the cluster.
+        before: Python that it runs before anything else.
+
     Attributes:
         roles: what it runs.
         peer_port: where other nodes reach it.
     """
 
-    def __init__(self, cluster: "Cluster", name: str, *roles: str, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, cluster: "Cluster", name: str, *roles: str, options: Sequence[str] = (), before: str = ""
+    ) -> None:
         super().__init__(cluster.directory, [*cluster.options, *options], variables=cluster.variables)
         self.roles = roles
         self.name = name
-        self.peer_port = free_port()
-        self.health_port = self.api.port if "api" in roles else free_port()
-        self._start_with = [sys.executable, "-c", TWISTD, "--nodaemon", "--pidfile=", "push"]
+        self.port, self.peer_port, self.health_port = (cluster.port() for _ in range(3))
+        self.api = Api(self.health_port)
+        self.log = self.directory / f"output-{name}"
+        self._start_with = [sys.executable, "-c", before + TWISTD, "--nodaemon", "--pidfile=", "push"]
 
     @property
     def address(self) -> str:
@@ -68,6 +78,13 @@ class Node(Server):
         except HTTPError as error:
             said = json.load(error)
         return {check["name"]: check["detail"] for check in said["checks"] if not check["ok"]}
+
+    def why(self, name: str) -> str:
+        """Why a check fails; nothing where it does not, or cannot be asked yet."""
+        try:
+            return self.readiness().get(name, "")
+        except OSError:
+            return ""
 
     def is_ready(self) -> bool:
         """Whether it can do its work now."""
@@ -111,12 +128,20 @@ class Cluster:
         self.directory = directory
         self.redis = RedisServer()
         self.nodes: list[Node] = []
+        self._ports: set[int] = set()
         self.variables = {"PUSH_PEER_SECRET": secrets.token_hex(32)}
         self.options = [f"--redis={self.redis.url}", "--lease-s=3", *options]
 
-    def node(self, name: str, *roles: str, options: Sequence[str] = ()) -> Node:
+    def port(self) -> int:
+        """A free one, that no other node of this cluster has: who is not running does not hold its own."""
+        while (port := free_port()) in self._ports:
+            pass
+        self._ports.add(port)
+        return port
+
+    def node(self, name: str, *roles: str, options: Sequence[str] = (), before: str = "") -> Node:
         """A node that is not running yet."""
-        node = Node(self, name, *roles, options=options)
+        node = Node(self, name, *roles, options=options, before=before)
         self.nodes.append(node)
         return node
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.protocols.wire.signals import SubSignal
+from push.protocols.peer.envelopes import MAJOR, MINOR
+from push.protocols.wire.signals import CloseCode, SubSignal
 from tests.integration.client import WireClient
 from tests.integration.cluster import Cluster, Node
 from tests.integration.test_chat import ChatClient
@@ -16,6 +17,15 @@ from tests.integration.waiting import wait_until
 from tests.stores.redis.test_failover import Authority
 
 _SHOWN = 40
+
+
+# A node that joins others whatever version they say they speak.
+IGNORING = "import push.protocols.peer.links as l; l.MAJOR = 1;"
+
+
+def speaking(*, major: int = MAJOR, minor: int = MINOR) -> str:
+    """What makes a process another version between nodes."""
+    return f"import push.protocols.peer.envelopes as e; e.MAJOR, e.MINOR = {major}, {minor};"
 
 
 def holder_of(caches: list[Node]) -> Node:
@@ -83,6 +93,39 @@ class ClusterTests(SynchronousTestCase):
             names = {each["address"] for each in core.api.get("/v1/nodes").json["nodes"]}
             self.assertEqual(names & {node.address for node in (place, strange, plain, guess)}, {place.address})
             client.close()
+
+    def test_an_older_and_a_newer_minor_version_work_side_by_side_and_another_major_one_is_refused(self) -> None:
+        with self.running() as cluster:
+            old = cluster.node("old", "connector", before=speaking(minor=0))
+            new = cluster.node("new", "connector", before=speaking(minor=MINOR + 7))
+            core = cluster.node("core", "api", "router", "subscribe", "cache")
+            cluster.start()
+            self.check_delivery(core, [old, new])
+            strange = cluster.node("strange", "connector", before=speaking(major=MAJOR + 1))
+            strange.spawn()
+            wait_until("the reason is logged", lambda: f"speaks version {MAJOR}.{MINOR}" in strange.output())
+            wait_until("it says so", lambda: f"speaks version {MAJOR}.{MINOR}" in strange.why("subscribe"))
+            # One that is told is not the only one that knows: it would not have been let in.
+            bold = cluster.node("bold", "connector", before=speaking(major=MAJOR + 1) + IGNORING)
+            bold.spawn()
+            wait_until("it is refused", lambda: "run the same release on both" in bold.why("subscribe"))
+            addresses = {each["address"] for each in core.api.get("/v1/nodes").json["nodes"]}
+            self.assertEqual(addresses, {old.address, new.address})
+
+    def test_all_nodes_stop_in_order_when_they_are_asked_to(self) -> None:
+        with self.running() as cluster:
+            place = cluster.node("connector", "connector")
+            for role in ("api", "router", "cache", "subscribe"):
+                cluster.node(role, role)
+            cluster.start()
+            client = WireClient(place.port).open()
+            self.assertEqual(place.stop(), 0)
+            self.assertEqual(int(client.until_closed()[1].code), CloseCode.SHUTDOWN)  # type: ignore[union-attr]
+            for node in cluster.nodes[1:]:
+                self.assertEqual(node.stop(), 0, node.name)
+            for node in cluster.nodes:
+                self.assertNotIn("Traceback", node.output(), node.name)
+            self.assertNotIn(b"node:", cluster.redis.command("KEYS", "push:{leases}:held:*"))
 
     def test_any_of_the_nodes_may_be_killed(self) -> None:
         with self.running() as cluster:
@@ -158,7 +201,7 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(back.messages(3), [b"kept 0", b"kept 1", b"kept 2"])
         # The same token elsewhere: the old session is closed there, and messages find the new one.
         again = WireClient(places[0].port).open(token=token)
-        self.assertEqual(int(back.until_closed()[1].code), 3500)  # type: ignore[union-attr]
+        self.assertEqual(int(back.until_closed()[1].code), CloseCode.REPLACED)  # type: ignore[union-attr]
         wait_until("it is found there", lambda: api.api.send({"token": token}, "moved")["sent"] == 1)
         again.message()
         for client in (clients[1], back, again):
