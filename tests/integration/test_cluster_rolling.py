@@ -75,6 +75,13 @@ def named(core: Node) -> set[int]:
     return {each["port"] for each in answer.json["nodes"]} if answer.status == 200 else set()
 
 
+def sends_on(connector: Node) -> bool:
+    """Whether somebody who comes there is sent elsewhere."""
+    with WireClient(connector.port) as client:
+        client.send(client.session.sub(SubRequest()))
+        return isinstance(client.next(), Redirected)
+
+
 class RollingTests(SynchronousTestCase):
     """Connectors come and go."""
 
@@ -110,6 +117,9 @@ class RollingTests(SynchronousTestCase):
             first, second = of.connectors
             with WireClient(first.port) as client:
                 client.open(ack=True)
+                slowly = of.cores[0].api.post(f"/v1/nodes/{first.address}:drain", {"sessions_per_s": 0.001})
+                self.assertEqual(slowly.status, 200)
+                wait_until("it knows where to send who comes", lambda: sends_on(first))
                 assert first.process is not None
                 first.process.send_signal(signal.SIGTERM)
                 self.assertEqual([each.port for each in client.expect(Redirected).nodes], [second.port])

@@ -185,7 +185,7 @@ class Link:
     def _translated(self, failure: Failure, limit_s: float) -> Failure:
         """What Perspective Broker and the time limit make of failures, as errors of ours."""
         self._unanswered -= 1
-        self.failures += 1
+        self.failures += not failure.check(CancelledError)
         if isinstance(failure, pb.CopiedFailure):
             kind = failure.type
             name = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else str(kind)
