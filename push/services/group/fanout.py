@@ -92,21 +92,18 @@ class Fanout:
             while tellings := self._waiting[conversation_id]:
                 self._waiting[conversation_id] = []
                 batches: dict[str, list[Notice]] = {}
+                # Looked up once for all that goes out together.
+                places: dict[int, Places] = {}
                 for telling in tellings:
-                    await self._place(telling, batches)
+                    found = places.get(id(telling.audience))
+                    if found is None:
+                        found = places[id(telling.audience)] = await self._find(telling.audience)
+                    _place(telling, found, batches)
                 calls = [Deferred.fromCoroutine(self._notify(*each)) for each in batches.items()]
                 for call in calls:
                     await call
         finally:
             del self._waiting[conversation_id]
-
-    async def _place(self, telling: Told, batches: dict[str, list[Notice]]) -> None:
-        for connector, tokens in (await self._find(telling.audience)).items():
-            if telling.but and telling.but in tokens:
-                tokens = [token for token in tokens if token != telling.but]
-            if tokens:
-                notice = Notice(tokens, telling.subsignal, telling.chat, telling.contact)
-                batches.setdefault(connector, []).append(notice)
 
     async def _find(self, audience: tuple[str, ...]) -> Places:
         generation = self._whereabouts.generation
@@ -139,3 +136,12 @@ class Fanout:
             self._told += await connector.notify(notices)
         except PushError as error:
             self._log.info("{address} could not be told what was said: {error}", address=address, error=error)
+
+
+def _place(telling: Told, places: Places, batches: dict[str, list[Notice]]) -> None:
+    for connector, tokens in places.items():
+        if telling.but and telling.but in tokens:
+            tokens = [token for token in tokens if token != telling.but]
+        if tokens:
+            notice = Notice(tokens, telling.subsignal, telling.chat, telling.contact)
+            batches.setdefault(connector, []).append(notice)
