@@ -14,8 +14,9 @@ help:  ## show this list
 run: $(VENV)/server.installed  ## run a server in the foreground (ARGS="--help" shows what it can be told)
 	@exec $(BIN)/twistd --nodaemon --pidfile= push $(ARGS)
 
-test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some)
-	@$(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial $(or $(TESTS),tests)
+# Tests with real servers mostly wait: two at a time take half as long, on a single core too.
+test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some, JOBS=1 one after the other)
+	@$(BIN)/python -m twisted.trial --jobs=$(or $(JOBS),2) --temp-directory=$(VENV)/trial $(or $(TESTS),tests)
 
 faults: $(VENV)/test.installed  ## kill the server 50 times (KILLS=…) under load, and look for what is lost
 	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial tests.integration.test_faults
