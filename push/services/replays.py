@@ -6,7 +6,7 @@ not import adapters, stores or web.
 
 from collections import deque
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError
@@ -24,13 +24,15 @@ _RETRY_S = 1.0
 class _Replay:
     """How far one connection is."""
 
-    __slots__ = ("cursor", "has_more", "is_pulling", "page", "position")
+    __slots__ = ("cursor", "has_more", "is_pulling", "page", "position", "retry")
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self.position = 0
         self.page: deque[Kept] = deque()
         self.is_pulling = False
+        # When the cache that could not be read is asked again.
+        self.retry: IDelayedCall | None = None
         # Whether the cache has, or may have, what has not been pulled yet.
         self.has_more = True
 
@@ -63,7 +65,7 @@ class Replays:
 
     def begin(self, connection: IConnection) -> None:
         """A session begins, or is renewed: it gets what the cache has for it before anything newer."""
-        self._replays.pop(connection, None)
+        self._end(connection)
         connection.fall_behind()
 
     def wants_more(self, connection: IConnection) -> None:
@@ -77,7 +79,7 @@ class Replays:
 
     def forget(self, connection: IConnection) -> None:
         """Its session is over."""
-        self._replays.pop(connection, None)
+        self._end(connection)
         self._awake.pop(connection, None)
         self._held.discard(connection)
 
@@ -147,7 +149,8 @@ class Replays:
             if not isinstance(error, PushError):
                 self._log.failure("pulling from the cache failed")
             replay.has_more = True
-            self._clock.callLater(_RETRY_S, self._again, connection, replay)
+            if self._replays.get(connection) is replay:
+                replay.retry = self._clock.callLater(_RETRY_S, self._again, connection, replay)
             return
         replay.is_pulling = False
         if self._replays.get(connection) is not replay:
@@ -163,6 +166,11 @@ class Replays:
             self._finish(connection, replay)
         elif self._replays.get(connection) is replay:
             self._wake(connection)  # the next page in the next turn: others come first
+
+    def _end(self, connection: IConnection) -> None:
+        replay = self._replays.pop(connection, None)
+        if replay is not None and replay.retry is not None and replay.retry.active():
+            replay.retry.cancel()
 
     def _again(self, connection: IConnection, replay: _Replay) -> None:
         replay.is_pulling = False

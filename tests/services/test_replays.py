@@ -135,6 +135,16 @@ class AtTheBeginning(ReplayCase):
         self.clock.advance(1)
         self.assertEqual(self.got(client), [1])
 
+    def test_it_is_not_asked_again_for_who_has_left_meanwhile(self) -> None:
+        self.cache.pull_error = Unavailable("the disk is away")
+        self.keep(1)
+        client = self.client("t", ack=True)
+        self.turn()
+        before = len(self.clock.getDelayedCalls())
+        client.hang_up()
+        self.turn()
+        self.assertLess(len(self.clock.getDelayedCalls()), before)
+
     def test_who_leaves_while_the_cache_is_read_gets_nothing_and_loses_nothing(self) -> None:
         self.keep(1)
         client = Client(self.connector, self.clock)
