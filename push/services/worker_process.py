@@ -14,7 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-_MAX_LINE_BYTES = 65_536
+_MAX_LINE_BYTES = 32_768
 
 
 class WorkerProcess(ProcessProtocol):
@@ -95,12 +95,13 @@ class _Lines:
 
     def feed(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
-        if len(rest) > _MAX_LINE_BYTES:
-            lines.append(rest)
-            rest = b""
+        while len(rest) > _MAX_LINE_BYTES:
+            lines.append(rest[:_MAX_LINE_BYTES])
+            rest = rest[_MAX_LINE_BYTES:]
         self._rest = rest
-        for line in filter(None, lines):
-            self._line(line)
+        for line in lines:
+            for start in range(0, len(line), _MAX_LINE_BYTES):
+                self._line(line[start : start + _MAX_LINE_BYTES])
 
     def end(self) -> None:
         self.feed(b"\n")
