@@ -10,7 +10,7 @@ from zope.interface import implementer
 from push.igroup import ISessionWatcher, IWhereabouts
 from push.ipush import ISubscribe
 from push.model import Registration
-from push.model_chat import party, token_of, uid_of
+from push.model_chat import token_of, uid_of
 
 
 @implementer(IWhereabouts, ISessionWatcher)
@@ -24,45 +24,50 @@ class SessionTable:
     def __init__(self) -> None:
         self.generation = 0
         self.changed: Callable[[Registration, int], None] = lambda registration, sessions: None
-        # Party → its session, or a table of them by token: most have one, of very many.
-        self._sessions: dict[str, Registration | dict[str, Registration]] = {}
+        # A user → its session, or a table of them by token: most have one, of very many. And a token without a user →
+        # its session. Under the texts that sessions have anyway: one made for it would be 82 bytes a session.
+        self._users: dict[str, Registration | dict[str, Registration]] = {}
+        self._alone: dict[str, Registration] = {}
 
     def __len__(self) -> int:
         """How many parties are there."""
-        return len(self._sessions)
+        return len(self._users) + len(self._alone)
 
     def came(self, registration: Registration) -> None:
         """See ISessionWatcher."""
-        who = party(registration.uid, registration.token)
-        held = self._sessions.get(who)
+        uid, token = registration.uid, registration.token
         count = 1
-        if held is None or (isinstance(held, Registration) and held.token == registration.token):
-            self._sessions[who] = registration
+        if uid is None:
+            self._alone[token] = registration
         else:
-            table = held if isinstance(held, dict) else {held.token: held}
-            table[registration.token] = registration
-            self._sessions[who] = table
-            count = len(table)
+            held = self._users.get(uid)
+            if held is None or (isinstance(held, Registration) and held.token == token):
+                self._users[uid] = registration
+            else:
+                table = held if isinstance(held, dict) else {held.token: held}
+                table[token] = registration
+                self._users[uid] = table
+                count = len(table)
         self.generation += 1
         self.changed(registration, count)
 
     def left(self, registration: Registration) -> None:
         """See ISessionWatcher."""
-        who = party(registration.uid, registration.token)
-        table = self._sessions.get(who)
+        uid, token = registration.uid, registration.token
+        table = self._alone.get(token) if uid is None else self._users.get(uid)
+        held = table.get(token) if isinstance(table, dict) else table
+        if held is None or (held.token, held.epoch) != (token, registration.epoch):
+            return
         count = 0
-        if isinstance(table, dict):
-            held = table.get(registration.token)
-            if held is None or held.epoch != registration.epoch:
-                return
-            del table[registration.token]
+        if uid is None:
+            del self._alone[token]
+        elif isinstance(table, dict):
+            del table[token]
             count = len(table)
             if count == 1:
-                (self._sessions[who],) = table.values()
-        elif table is None or (table.token, table.epoch) != (registration.token, registration.epoch):
-            return
+                (self._users[uid],) = table.values()
         else:
-            del self._sessions[who]
+            del self._users[uid]
         self.generation += 1
         self.changed(registration, count)
 
@@ -70,7 +75,7 @@ class SessionTable:
         """See IWhereabouts. Does not suspend."""
         found: dict[str, Sequence[Registration]] = {}
         for who in whos:
-            held = self._sessions.get(who)
+            held = self._users.get(who[1:]) if who[0] == "u" else self._alone.get(who[1:])
             if held is not None:
                 found[who] = tuple(held.values()) if isinstance(held, dict) else (held,)
         return found
