@@ -397,7 +397,6 @@ class TwinTests(SynchronousTestCase):
     # What is refused
 
     def test_a_role_that_a_node_does_not_have_is_said_to_be_missing(self) -> None:
-        self.patch(self.house, "answers", lambda name: Answers(name, Parts()))
         answers = Answers(NODE, Parts())
         failed = Deferred.fromCoroutine(answers.answer(PushMany(())))
         self.assertIsInstance(self.failureResultOf(failed).value, Unavailable)
