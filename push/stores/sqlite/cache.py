@@ -34,8 +34,6 @@ from push.stores.sqlite.cache_changes import Slice, prune_positions, prune_repli
 from push.stores.sqlite.database import Database
 from push.stores.sqlite.records import first_part, in_parts, pack, with_records
 
-# A statement that deletes so many holds the writer up for some 100 ms at most.
-_MAX_NUMBERS = 10_000
 # How many rows a transaction prunes: what a commit may have to wait for is some 20 ms.
 _PRUNED_ROWS = 1_000
 DUE_PAGE = 1_000
