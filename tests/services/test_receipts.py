@@ -327,6 +327,23 @@ class Kept(Case):
         self.assertEqual(self.became(FIRST + 2**30 + 10 * CHUNK - 1), {"other": Event.SENT})
         self.assertEqual(self.store.looked, 1)
 
+    def test_many_small_chunks_are_few_to_look_at_and_the_oldest_are_still_forgotten(self) -> None:
+        self.receipts = self.make(max_in_memory=CHUNK)
+        self.receipts.startService()
+        count = 2 * CHUNK
+        for number in range(0, count, 4):
+            self.receipts.sent_each([(FIRST + number, "a"), (FIRST + number + 1, "b"), (FIRST + number + 2, "c")])
+            self.receipts.lone_each(Event.CACHED, [(FIRST + number + 3, "d", 99)])
+            self.clock.advance(WRITE_INTERVAL_S)
+        self.assertLess(len(self.receipts._memory._ring), 100)
+        (remembered, *_) = self.receipts.samples()
+        self.assertLessEqual(remembered.value, CHUNK)
+        for number in range(count - CHUNK // 2, count):
+            self.assertIsNotNone(self.receipts._memory.get(FIRST + number))
+        self.assertIsNone(self.receipts._memory.get(FIRST))
+        self.assertLessEqual(len(self.receipts._memory.known), CHUNK // 4)
+        self.assertEqual((self.became(FIRST), self.became(FIRST + 3)), ({"a": Event.SENT}, {"d": Event.CACHED}))
+
     def test_message_to_many_counts_as_many(self) -> None:
         self.receipts = self.make(max_in_memory=5_000)
         tokens = [f"t{number}" for number in range(1_000)]
