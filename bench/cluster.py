@@ -23,9 +23,10 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from push.model import CacheLimits, PushRequest, PushResult, Registration, ToAll, ToTokens
-from push.protocols.peer.avatar import Arrival, ConnectorAvatar
+from push.protocols.peer.avatar import Arrival, NodeAvatar
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.place import MeetingPlace
+from push.protocols.peer.sessions import Sessions
 from push.services.broadcasting import EachByItself, OverBus
 from push.services.cache.cache import Cache
 from push.services.client_auth import OpenDoor
@@ -100,13 +101,12 @@ class Bench:
     def replaced(self, registration: Registration) -> None:
         """Nobody moves here."""
 
-    def avatar(self, name: str, mind: Any) -> ConnectorAvatar:
+    def avatar(self, name: str, mind: Any) -> NodeAvatar:
         """What a connector may call."""
-        return ConnectorAvatar(
+        return NodeAvatar(
             name,
             mind,
-            subscribe=self.subscribe,
-            pulling=self.cache,
+            answers=Sessions(name, self.subscribe, self.cache),
             clock=reactor,
             max_waiting_bytes=1 << 28,
             arrived=self.arrived,
@@ -115,7 +115,7 @@ class Bench:
 
     def arrived(self, arrival: Arrival) -> None:
         """A connector has joined."""
-        self.nodes.up[arrival.connector.address] = arrival.connector
+        self.nodes.up[arrival.link.name] = arrival.connector
 
     def start(self, number: int) -> None:
         """Start a connector."""

@@ -40,6 +40,7 @@ def readyz(request: Request) -> bytes:
     return b"ready"
 
 
-site: Any = QuietSite(app.resource())  # type: ignore[no-untyped-call]
-reactor.listenTCP(int(sys.argv[1]), site, interface="127.0.0.1", backlog=4096)
-reactor.run()
+if __name__ == "__main__":
+    site: Any = QuietSite(app.resource())  # type: ignore[no-untyped-call]
+    reactor.listenTCP(int(sys.argv[1]), site, interface="127.0.0.1", backlog=4096)
+    reactor.run()

@@ -1,14 +1,17 @@
 """What the benchmark makes of its measurements: medians, ratios round by round, targets."""
 
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+BENCH = Path(__file__).parents[2] / "bench"
+
 # The benchmark is a folder of scripts, not a package.
-with patch.object(sys, "path", [str(Path(__file__).parents[2] / "bench"), *sys.path]):
+with patch.object(sys, "path", [str(BENCH), *sys.path]):
     from report import summarise, sweep_table, table, targets_table
     from rounds import MODES, Plan
     from servers import SERVERS
@@ -117,3 +120,16 @@ class PlanTests(SynchronousTestCase):
         plan = Plan(clients=10_000, modes=("serial", "http"), in_flight=256, effort=1.0, payload_bytes=128)
         self.assertEqual(plan.commands(SERVERS["push"]), ["serial 20", "http 10000 16"])
         self.assertEqual(plan.commands(SERVERS["mosquitto"]), ["serial 5"])
+
+
+class ScriptTests(SynchronousTestCase):
+    """The scripts of bench/, which no other test runs."""
+
+    def test_every_script_finds_what_it_imports(self) -> None:
+        """They are run by hand, so a name that is gone would be noticed late."""
+        for script in sorted(BENCH.glob("*.py")):
+            spec = spec_from_file_location(f"bench_{script.stem}", script)
+            assert spec is not None
+            assert spec.loader is not None
+            with patch.object(sys, "path", [str(BENCH), *sys.path]):
+                spec.loader.exec_module(module_from_spec(spec))
