@@ -19,6 +19,11 @@ def _listed(reply: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
 
 
+def _unreachable(reply: dict[str, Any]) -> list[str]:
+    names = reply.get("unreachable")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def _name(node: dict[str, Any]) -> str:
     return str(node.get("name", node.get("address")))
 
@@ -35,9 +40,9 @@ def nodes(api: Api, as_json: bool) -> None:
         click.echo("no connector is up")
     else:
         showing.print_table(showing.nodes_table(listed))
-    unreachable = reply.get("unreachable")
-    if isinstance(unreachable, list) and unreachable and not as_json:
-        click.echo(showing.one_line(f"no answer from: {' '.join(map(str, unreachable))}"))
+    unreachable = _unreachable(reply)
+    if unreachable and not as_json:
+        click.echo(showing.one_line(f"no answer from: {' '.join(unreachable)}"))
 
 
 @click.command()
@@ -91,14 +96,16 @@ def _watch(api: Api, node: str, drained: set[str], *, silent: bool) -> None:
     """Wait until they are empty, or gone; say how many sessions are left whenever that has changed."""
     last = None
     while True:
-        found = [one for one in _listed(api.get("/v1/nodes")) if _name(one) in drained]
+        reply = api.get("/v1/nodes")
+        found = [one for one in _listed(reply) if _name(one) in drained]
         if not all(one.get("draining") for one in found):
             fail(REFUSED, showing.one_line(f"{node} takes sessions again: it was started anew, or somebody undid it"))
         left = _sessions(found)
-        if not left:
+        is_silent = not drained.isdisjoint(_unreachable(reply))  # it may have sessions still
+        if not left and not is_silent:
             _say(f"{node} is empty: it may be stopped" if found else f"{node} is gone", silent=silent)
             return
-        if left != last:
+        if left and left != last:
             _say(f"{left} sessions left", silent=silent)
             last = left
         time.sleep(POLL_S)

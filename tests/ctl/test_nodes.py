@@ -21,8 +21,8 @@ class DrainTests(CtlCase):
         patched.start()
         self.addCleanup(patched.stop)
 
-    def drain(self, *arguments: str, answers: list[list[dict[str, Any]]]) -> Any:
-        """Run it; the server answers with these lists of nodes, one after the other."""
+    def drain(self, *arguments: str, answers: list[Any]) -> Any:
+        """Run it; the server answers with these lists of nodes, or whole replies, one after the other."""
         with mock.patch.object(Answering, "answers", _Answers(answers)):
             return self.run_ctl("drain", *arguments)
 
@@ -49,6 +49,15 @@ class DrainTests(CtlCase):
     def test_one_that_was_stopped_meanwhile_is_gone(self) -> None:
         self.assertEqual(self.drain("a:1", answers=[[node("a:1", 2)], []]).stdout, "a:1 is gone\n")
 
+    def test_one_that_does_not_answer_is_neither_gone_nor_empty(self) -> None:
+        both = [node("a:1#1", 2), node("a:1#2", 0)]
+        silent = {"nodes": [node("a:1#2", 0)], "unreachable": ["a:1#1"]}
+        empty = [node("a:1#1", 0), node("a:1#2", 0)]
+        result = self.drain("a:1", answers=[both, both, silent, {"nodes": [], "unreachable": ["a:1#1"]}, both, empty])
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertEqual(result.stdout, "2 sessions left\na:1 is empty: it may be stopped\n")
+        self.assertEqual(len(Answering.requests), 6, "it stopped asking while one did not answer")
+
     def test_one_that_takes_sessions_again_is_not_waited_for(self) -> None:
         result = self.drain("a:1", answers=[[node("a:1", 2)], [node("a:1", 2, draining=False)]])
         self.assertEqual(result.exit_code, 1)
@@ -74,8 +83,9 @@ class DrainTests(CtlCase):
 class _Answers(list[Any]):
     """One answer after the other, whatever a test of run_ctl lays out."""
 
-    def __init__(self, answers: list[list[dict[str, Any]]]) -> None:
-        super().__init__((200, json.dumps({"nodes": nodes}).encode()) for nodes in answers)
+    def __init__(self, answers: list[Any]) -> None:
+        replies = ({"nodes": each} if isinstance(each, list) else each for each in answers)
+        super().__init__((200, json.dumps(reply).encode()) for reply in replies)
 
     def __setitem__(self, *_: Any) -> None:
         """Keep what there is."""
