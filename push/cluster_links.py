@@ -25,6 +25,7 @@ from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.link import Link
 from push.protocols.peer.links import Links
 from push.protocols.peer.login import PeerServerFactory, Realm, SharedSecrets
+from push.protocols.peer.remote_connector import RemoteConnector
 from push.protocols.peer.remote_node import RemoteNode
 from push.services.cluster_nodes import ClusterNodes
 from push.services.listening import Listener
@@ -104,7 +105,7 @@ class Neighbours:
         )
         self._factory = PeerServerFactory(Realm(self._avatar), SharedSecrets(secrets), clock=reactor)
         self._cache_term: tuple[str, int] = ("", 0)
-        # The link over which each connector has joined this node last.
+        # The link over which each connector that is linked has joined this node last.
         self._joined_by: dict[str, Link] = {}
 
     def service(self) -> MultiService:
@@ -224,7 +225,12 @@ class Neighbours:
             self.nodes.arrived(connector)
             if before is not None:
                 before.lose("it has joined again")
-            arrival.link.when_lost(lambda why: self.nodes.lost(connector))
+            arrival.link.when_lost(lambda why: self._left(connector, arrival.link))
+
+    def _left(self, connector: RemoteConnector, link: Link) -> None:
+        self.nodes.lost(connector)
+        if self._joined_by.get(connector.address) is link:
+            del self._joined_by[connector.address]
 
 
 def told(link_call: Any) -> None:
