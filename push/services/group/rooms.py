@@ -47,8 +47,8 @@ class Room:
         return self._audience
 
     def after(self, change: Change, head: Conversation) -> "Room":
-        """As it is after a change that the store has made. This one is of no use any more."""
-        members = {} if change.is_gone else self.members
+        """As it is after a change that the store has made. This one stays: somebody may be deciding by it."""
+        members = {} if change.is_gone else dict(self.members)
         for who in change.removed:
             members.pop(who, None)
         for member in change.put:

@@ -96,8 +96,10 @@ class Talk:
             if await self._rooms.get(conversation_id) is None:
                 await self._acquaintances.check(to)
                 await self._pair(message.sender, to)
-        self._rates.take(message.conversation)
-        room, said, is_repeat = await self._append(message)
+        room = await self._speaking(message.conversation, message.sender)
+        # Only now: a stranger must not use up what the members may say.
+        self._rates.take(room.head.id)
+        room, said, is_repeat = await self._append(room, message, message.sender)
         if is_repeat:
             if not said.is_recalled and (said.content, said.type) != (message.content, message.type):
                 raise Conflict("this client_id belongs to another message: use a new one, or say the same again")
@@ -117,7 +119,8 @@ class Talk:
             raise GroupConflict("this message has been taken back already")
         self._check_recall(room, who, old)
         message = ChatMessage(conversation_id, 0, 0, who or SYSTEM, RECALL_TYPE, content(recalls=seq))
-        room, said, _ = await self._append(message, recalls=seq)
+        _check_speaker(room, who)
+        room, said, _ = await self._append(room, message, who, recalls=seq)
         self._telling.recalled(room, said)
         return said
 
@@ -167,15 +170,23 @@ class Talk:
         """Forget what is too old."""
         await self._said.prune(self._oldest_id())
 
-    async def _append(self, message: ChatMessage, recalls: int = 0) -> tuple[Room, ChatMessage, bool]:
-        """Store a message. Returns where, as what, and whether it was there before."""
+    async def _speaking(self, conversation_id: str, sender: str) -> Room:
+        """A conversation for who may speak in it. Nobody is refused by how it was: that may be old."""
+        room = await self._rooms.get(conversation_id)
+        if room is not None:
+            try:
+                _check_speaker(room, sender)
+            except PermissionDenied:
+                room = await self._rooms.fresh(conversation_id)
+        return _spoken(room, sender)
+
+    async def _append(
+        self, room: Room, message: ChatMessage, actor: str | None, recalls: int = 0
+    ) -> tuple[Room, ChatMessage, bool]:
+        """Store what the actor may say in this room. Returns where, as what, and whether it was there before."""
         if not self._ids.is_ready:
             raise Unavailable("the server is starting", retry_after_s=1.0)
-        room = await self._rooms.get(message.conversation)
         for _ in range(_ATTEMPTS):
-            if room is None:
-                raise NotFound(_NO_CONVERSATION)
-            _check_speaker(room, message.sender)
             said = await self._said.append(
                 msgspec.structs.replace(message, id=self._ids.next()),
                 room.head.version,
@@ -185,7 +196,7 @@ class Talk:
             )
             if said is not None:
                 return room, said.message, said.is_repeat
-            room = await self._rooms.fresh(message.conversation)
+            room = _spoken(await self._rooms.fresh(message.conversation), actor)
         raise Unavailable("this conversation is changing all the time", retry_after_s=0.5)
 
     async def _room(self, conversation_id: str, who: str | None) -> Room:
@@ -228,7 +239,17 @@ def _may_see(room: Room, who: str | None, seq: int) -> bool:
     return who is None or seq > room.members[who].since_seq
 
 
-def _check_speaker(room: Room, sender: str) -> None:
+def _spoken(room: Room | None, actor: str | None) -> Room:
+    if room is None:
+        raise NotFound(_NO_CONVERSATION)
+    _check_speaker(room, actor)
+    return room
+
+
+def _check_speaker(room: Room, sender: str | None) -> None:
+    """None is the application, which may recall wherever that was said."""
+    if sender is None:
+        return
     if sender not in room.members:
         if sender == SYSTEM and room.head.kind is Kind.GROUP:
             return

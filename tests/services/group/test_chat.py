@@ -4,6 +4,7 @@ import json
 
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.services.group.world import Person, World
+from tests.stores.contract import deferred
 
 MS, MN, MP, MR, RMN, LRM = (
     SubSignal.MS,
@@ -148,6 +149,14 @@ class Saying(World):
             each.ask(MS, group="room", text="x")
         self.assertEqual(alice.refused(MS, group="room", text="x"), 429)
         alice.ask(MS, to="bob", text="elsewhere")
+
+    def test_a_stranger_uses_up_nothing_of_what_a_group_takes(self) -> None:
+        self.make(chat_requests_per_s=1_000.0, chat_messages_per_s=2.0)
+        alice, mallory = self.users("alice", "mallory")
+        self.room(alice)
+        for _ in range(9):
+            self.assertEqual(mallory.refused(MS, group="room", text="x"), 403)
+        alice.ask(MS, group="room", text="mine")
 
     def test_one_who_is_kicked_while_sending_is_refused_or_was_heard(self) -> None:
         alice, bob = self.users("alice", "bob")
@@ -391,6 +400,16 @@ class Recalling(World):
         first, second, _ = carol.ask(MP, group="room")["messages"]
         self.assertEqual((first.get("recalled"), second["text"]), (True, "2"))
 
+    def test_an_application_recalls_what_was_said_to_one_alone(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        pair = alice.ask(MS, to="bob", text="oops")["conversation"]
+        bob.frames()
+        self.successResultOf(deferred(self.group.side.talk.recall(pair, None, 1)))
+        ((subsignal, body),) = bob.told()
+        self.assertEqual((subsignal, body["recalls"]), (RMN, 1))
+        self.assertNotIn("from", body)
+        self.assertTrue(alice.ask(MP, conversation=pair)["messages"][0]["recalled"])
+
     def test_a_recalled_message_is_not_said_again_by_its_repetition(self) -> None:
         alice, bob = self.users("alice", "bob")
         sent = alice.ask(MS, to="bob", text="oops", client_id="c-1")
@@ -468,21 +487,16 @@ class OldForm(World):
     def setUp(self) -> None:
         super().setUp()
         self.successResultOf(
-            self.deferred(
+            deferred(
                 self.group.side.groups.create("test", title="", owner=None, members=(), is_open=True, tells_reads=False)
             )
         )
 
-    def deferred(self, awaitable: object) -> object:
-        from tests.stores.contract import deferred
-
-        return deferred(awaitable)  # type: ignore[arg-type]
-
     def join(self, *people: Person) -> None:
         """Become members of `test`."""
         for person in people:
-            who = self.successResultOf(self.deferred(self.group.side.parties.of_token(person.token)))
-            self.assertTrue(self.successResultOf(self.deferred(self.group.side.groups.join("test", who))))
+            who = self.successResultOf(deferred(self.group.side.parties.of_token(person.token)))
+            self.assertTrue(self.successResultOf(deferred(self.group.side.groups.join("test", who))))
 
     def test_every_other_member_gets_the_same_object_with_id_and_time(self) -> None:
         one, two, three, stranger = (Person(self, at % 2) for at in range(4))

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 
 from push.errors import GroupConflict, InvalidRequest, NotFound, PermissionDenied, PushError
-from push.model_chat import Change, Conversation, Role
+from push.model_chat import Change, Conversation, Member, Role
 from push.protocols.tcp import FramedProtocol
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.group.rooms import Rooms
@@ -280,6 +280,28 @@ class AtOnce(GroupCase):
         alice.ask(MS, group="room", text="without bob")
         self.assertEqual(bob.heard(), [])
         self.assertEqual(alice.ask(GPGI, group="room")["title"], "Elsewhere")
+
+    def test_who_comes_by_another_process_may_speak_at_once(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        self.room(alice)
+        alice.ask(MS, group="room", text="warm")
+        store = GroupStore(self.database)
+        room = self.successResultOf(deferred(Rooms(store).get("g.room")))
+        change = Change(room.head, "", True, False, put=[Member("ubob")])
+        self.assertIsNotNone(self.successResultOf(store.change(change)))
+        bob.ask(MS, group="room", text="here")
+        self.assertEqual(alice.heard(), ["here"])
+
+    def test_who_decides_by_how_a_room_was_sees_no_change_of_it(self) -> None:
+        alice, _ = self.users("alice", "bob")
+        self.room(alice, "bob")
+        store = GroupStore(self.database)
+        rooms = Rooms(store)
+        seen = self.successResultOf(deferred(rooms.get("g.room")))
+        change = Change(seen.head, "", True, False, put=[Member("ucarol")], removed=["ubob"])
+        after = rooms.changed(seen, change, self.successResultOf(store.change(change)))
+        self.assertEqual(set(seen.members), {"ualice", "ubob"})
+        self.assertEqual(set(after.members), {"ualice", "ucarol"})
 
     def test_applications_may_do_everything(self) -> None:
         alice, bob = self.users("alice", "bob")
