@@ -270,6 +270,20 @@ class ChatStoreContract:
         self.assertEqual((said.message.seq, said.is_repeat), (3, False))
         self.assertEqual(await self.seqs(stores), [3])
 
+    async def test_a_name_from_before_a_group_was_dismissed_is_a_new_one(self) -> None:
+        stores = self.make_stores()
+        await self.room(stores, "ualice")
+        await self.say(stores, message(1, name="n-1"))
+        gone = await stores.groups.change(change(await stores.groups.load(ROOM), is_gone=True))
+        again = await stores.groups.change(change(gone, put=[Member("ualice")]))
+        said = await self.say(stores, message(2, b'{"text":"new"}', name="n-1"), again.version)
+        assert said is not None
+        self.assertEqual((said.message.seq, said.is_repeat), (2, False))
+        repeat = await self.say(stores, message(3, b'{"text":"new"}', name="n-1"), again.version)
+        self.assertEqual(repeat, Said(said.message, True))
+        await stores.said.prune(0)
+        self.assertEqual(await self.seqs(stores), [2])
+
     async def test_when_parties_were_seen_only_grows(self) -> None:
         stores = self.make_stores()
         await stores.presence.saw({"ualice": 5, "ubob": 7})

@@ -30,10 +30,11 @@ _REPEATS = f"""
     SELECT json_group_array({_ROW})
     FROM json_each(?) AS wanted CROSS JOIN chats AS c ON c.id = json_extract(wanted.value, '$[0]')
     CROSS JOIN chat_messages AS m ON m.chat = c.number AND m.sender = json_extract(wanted.value, '$[1]')
-        AND m.client_id = json_extract(wanted.value, '$[2]')
+        AND m.client_id = json_extract(wanted.value, '$[2]') AND m.seq >= c.first_seq
 """  # noqa: S608 - our own text
+# A name may still be that of a message which is no longer kept, and not pruned yet: that one goes.
 _INSERT = """
-    INSERT INTO chat_messages (chat, seq, id, sender, type, client_id, is_recalled, content)
+    INSERT OR REPLACE INTO chat_messages (chat, seq, id, sender, type, client_id, is_recalled, content)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), 0,
            CAST(json_extract(value, '$[6]') AS BLOB)
