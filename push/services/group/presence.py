@@ -109,9 +109,12 @@ class Presences:
         self._forget(token)
         if self._watches + len(wanted) > MAX_WATCHES:
             raise RateLimited("too many watch others already", retry_after_s=60.0)
+        if not wanted or self._whereabouts.generation < 0:
+            # Where nobody tells of sessions, there would be nothing to tell, and no end of watching.
+            return await self.presence(whos)
+        begun = self._watched[token] = (registration, set())
         found = await self.presence(whos)
-        if wanted:
-            self._forget(token)
+        if self._watched.get(token) is begun:  # or the session has ended meanwhile, or watches others
             self._watched[token] = (registration, wanted)
             self._watches += len(wanted)
             for presence in found:

@@ -1,7 +1,12 @@
 """Tests of push.services.group: what clients of the chat form may ask, and what others are told."""
 
 import json
+from collections.abc import Mapping, Sequence
 
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from push.igroup import IPresenceStore
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.services.group.world import Person, World
 from tests.stores.contract import deferred
@@ -14,6 +19,23 @@ MS, MN, MP, MR, RMN, LRM = (
     SubSignal.RMN,
     SubSignal.LRM,
 )
+
+
+@implementer(IPresenceStore)
+class HeldPresence:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.looks: list[Deferred[Mapping[str, int]]] = []
+
+    def saw(self, seen: Mapping[str, int]) -> Deferred[None]:
+        """See IPresenceStore."""
+        return succeed(None)
+
+    def seen(self, whos: Sequence[str]) -> Deferred[Mapping[str, int]]:
+        """See IPresenceStore."""
+        self.looks.append(Deferred())
+        return self.looks[-1]
 
 
 class Saying(World):
@@ -467,6 +489,20 @@ class Presence(World):
         self.assertEqual((presences._watches, presences._watchers, presences._watched), (0, {}, {}))
         self.assertEqual(bob.refused(SubSignal.US, uids=[f"u{n}" for n in range(501)]), 400)
 
+    def test_a_watcher_that_leaves_before_it_is_answered_is_forgotten(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        presences = self.group.side.presence
+        store = presences._store = HeldPresence()
+        for _ in range(2):
+            alice.send(Signal.PUBLISH, b'{"uids":["nobody"]}', subsignal=SubSignal.US)
+        store.looks[1].callback({})
+        store.looks[0].callback({})
+        self.assertEqual(presences._watches, 1)
+        bob.send(Signal.PUBLISH, b'{"uids":["nobody"]}', subsignal=SubSignal.US)
+        bob.hang_up()
+        store.looks[2].callback({})
+        self.assertEqual((presences._watches, list(presences._watched)), (1, [alice.token]))
+
     def test_when_one_was_last_seen_survives_a_restart(self) -> None:
         alice, bob = self.users("alice", "bob")
         at_ms = self.now_ms()
@@ -479,6 +515,19 @@ class Presence(World):
         first, second = alice.ask(SubSignal.US, uids=["bob", "nobody"], watch=False)["presence"]
         self.assertEqual((first["online"], first["last_seen"]), (False, at_ms))
         self.assertEqual((second["online"], second["last_seen"]), (False, None))
+
+
+class PresenceWithoutBeingTold(World):
+    """Of a group role that nobody tells who comes and goes."""
+
+    asks = True
+
+    def test_others_are_shown_and_nobody_watches(self) -> None:
+        alice, _ = self.users("alice", "bob")
+        (found,) = alice.ask(SubSignal.US, uids=["bob"])["presence"]
+        self.assertTrue(found["online"])
+        presences = self.group.side.presence
+        self.assertEqual((presences._watches, presences._watched, presences._watchers), (0, {}, {}))
 
 
 class OldForm(World):

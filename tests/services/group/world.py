@@ -134,7 +134,12 @@ class World(SynchronousTestCase):
         self.database.open()
         self.addCleanup(self.database.close)
         seams = GroupSeams()
-        self.subscribe = Subscribe(store=store, authenticator=OpenDoor(), now_ms=self.now_ms, watcher=seams.sessions)
+        self.subscribe = Subscribe(
+            store=store,
+            authenticator=OpenDoor(),
+            now_ms=self.now_ms,
+            watcher=None if self.asks else seams.sessions,
+        )
         self.connectors = [
             Connector(
                 address=f"127.0.0.1:{port}",
