@@ -20,7 +20,7 @@ from push.services.cache.cache import Cache
 from push.services.cache_holder import Term
 from push.services.ids import MessageIds
 from push.services.messages import Messages
-from push.services.ordered import OrderedServices
+from push.services.ordered import OpenClose, OrderedServices
 from push.services.receipts import Receipts
 from push.services.router import Router
 from push.services.schedule import Schedule
@@ -54,7 +54,7 @@ class Keeping:
 
     cache: Cache
     receipts: Receipts
-    service: IService
+    service: OrderedServices
     measured: Sequence[IMeasured]
 
 
@@ -146,11 +146,20 @@ class _OfTerm:
     """The numbers of whoever holds the cache, while it does."""
 
     def __init__(self) -> None:
-        self.measured: Sequence[IMeasured] = ()
+        self._measured: Sequence[IMeasured] = ()
+
+    def show(self, measured: Sequence[IMeasured]) -> None:
+        """A term has begun."""
+        self._measured = measured
+
+    def hide(self, measured: Sequence[IMeasured]) -> None:
+        """It is over; the next one may have begun already."""
+        if self._measured is measured:
+            self._measured = ()
 
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
-        for each in self.measured:
+        for each in self._measured:
             yield from each.samples()
 
 
@@ -197,7 +206,8 @@ def term_builder(
             give_up=give_up,
             is_shared=True,
         )
-        shown.measured = keeping.measured
+        of_term = OpenClose(lambda: shown.show(keeping.measured), lambda: shown.hide(keeping.measured))
+        of_term.setServiceParent(keeping.service)
         return Term(keeping.cache, keeping.receipts, keeping.service, (cache_store, receipt_store))
 
     return build
