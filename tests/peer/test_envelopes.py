@@ -72,11 +72,15 @@ class ErrorTests(SynchronousTestCase):
     """Errors of push.errors cross the link."""
 
     def test_each_becomes_what_it_was(self) -> None:
-        for kind in (errors.Unavailable, errors.PermissionDenied, errors.Unauthenticated, errors.NotFound):
+        classes = [each for each in vars(errors).values() if isinstance(each, type)]
+        kinds = [each for each in classes if issubclass(each, errors.PushError)]
+        self.assertIn(errors.CacheFull, kinds)
+        for kind in kinds:
             failed = peer_errors.as_call_failed(kind("a sentence", retry_after_s=2.0))
             error = peer_errors.from_remote(f"push.protocols.peer.errors.{CallFailed.__name__}", str(failed))
-            self.assertIs(type(error), kind)
+            self.assertEqual((error.status, error.reason, error.retry), (kind.status, kind.reason, kind.retry))
             self.assertEqual((str(error), error.retry_after_s), ("a sentence", 2.0))
+            self.assertIsInstance(kind("x"), type(error))
 
     def test_a_reason_that_is_not_known_yet_is_an_error_all_the_same(self) -> None:
         error = peer_errors.error_of(Trouble("TOMORROWS_REASON", "a sentence"))

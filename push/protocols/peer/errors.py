@@ -6,42 +6,17 @@ import msgspec
 from twisted.cred.error import UnauthorizedLogin
 from twisted.spread import pb
 
-from push.errors import (
-    Conflict,
-    GroupConflict,
-    InvalidRequest,
-    NotFound,
-    NotImplementedHere,
-    PermissionDenied,
-    PushError,
-    RateLimited,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    Unheard,
-    Unregistered,
-)
+from push import errors
+from push.errors import PushError, Unavailable
 
 _MAX_MESSAGE_CHARS = 500
 
-# What a node may say of a call, by the reason that it gives; one with a newer reason counts as PushError.
+# What a node may say of a call, by the reason that it gives; one with a newer reason counts as PushError. A class
+# without a reason of its own is a matter of this process, and arrives as the one that it is a kind of.
 _BY_REASON: Mapping[str, type[PushError]] = {
     each.reason: each
-    for each in (
-        Conflict,
-        GroupConflict,
-        InvalidRequest,
-        NotFound,
-        NotImplementedHere,
-        PermissionDenied,
-        PushError,
-        RateLimited,
-        TooLarge,
-        Unauthenticated,
-        Unavailable,
-        Unheard,
-        Unregistered,
-    )
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, PushError) and "reason" in vars(each)
 }
 
 
