@@ -15,6 +15,7 @@ from push import __version__
 from push.config import Config
 from push.ipush import ICacheStore, IMeasured, IMessages, IReceiptStore, IRouter, ISubscribe
 from push.model import CacheLimits, Event, Lease, Sample
+from push.secret_file import load_secrets
 from push.services.acceptance import Acceptance
 from push.services.cache.cache import Cache
 from push.services.cache_holder import Term
@@ -28,7 +29,6 @@ from push.services.steady_clock import SteadyClock
 from push.services.tasks import Tasks
 from push.services.webhook import Webhook
 from push.services.webhook_post import Poster
-from push.services.webhook_signature import load_secrets
 from push.settings import SettingError
 from push.stores.redis.cache import CacheStore as RedisCacheStore
 from push.stores.redis.client import Redis
@@ -39,6 +39,7 @@ from push.stores.sqlite.receipts import ReceiptStore
 
 # In whose name the one cache of a cluster is kept.
 _CLUSTER = "cluster"
+SECRET_VARIABLE = "PUSH_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,12 @@ def build_webhook(config: Config, *, reactor: Any, clock: SteadyClock) -> Webhoo
 
 def _webhook(config: Config, *, reactor: Any, clock: SteadyClock) -> Webhook:
     try:
-        keys = load_secrets(config.webhook_secret_file, os.environ)
+        keys = load_secrets(
+            config.webhook_secret_file,
+            SECRET_VARIABLE,
+            os.environ,
+            missing=f"its requests must be signed: set --webhook-secret-file, or {SECRET_VARIABLE}",
+        )
     except ValueError as error:
         setting = "--webhook-secret-file" if config.webhook_secret_file else "--webhook-url"
         raise SettingError(f"{setting}: {error}") from None

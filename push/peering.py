@@ -1,7 +1,7 @@
 """Part of the composition root: how nodes of a cluster reach one another, and by what they know one another."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL.SSL import Error as TlsError
@@ -19,7 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from push.cluster_settings import peer_address
 from push.config import Config
 from push.connecting import advertised
-from push.services.webhook_signature import read_secrets
+from push.secret_file import load_secrets
 from push.settings import SettingError
 
 SECRET_VARIABLE = "PUSH_PEER_SECRET"  # noqa: S105 - the name of a variable
@@ -47,34 +47,22 @@ def own_peer(config: Config) -> str:
     return config.peer_advertise or (peer_address(config.peer) or "" if config.peer else "")
 
 
-def load_peer_secrets(file: str, environment: Mapping[str, str]) -> tuple[bytes, ...]:
+def secrets_of(config: Config) -> tuple[bytes, ...]:
     """The secret of the cluster, and the one before it while it is being changed.
 
     Raises:
         SettingError: there is none, or none that would do.
     """
-    source = f"--peer-secret-file: {file}" if file else SECRET_VARIABLE
-    if not file and not environment.get(SECRET_VARIABLE):
-        raise SettingError(
-            f"--peer-secret-file: nodes of a cluster know one another by a secret: set this, or {SECRET_VARIABLE} "
-            "(`openssl rand -hex 32` makes one)"
-        )
     try:
-        if file:
-            with open(file, encoding="utf-8") as stream:
-                return read_secrets(stream.read())
-        return read_secrets(environment[SECRET_VARIABLE])
-    except OSError as error:
-        raise SettingError(f"{source}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingError(f"{source}: is not text") from None
+        return load_secrets(
+            config.peer_secret_file,
+            SECRET_VARIABLE,
+            os.environ,
+            missing=f"nodes of a cluster know one another by a secret: set this, or {SECRET_VARIABLE} "
+            "(`openssl rand -hex 32` makes one)",
+        )
     except ValueError as error:
-        raise SettingError(f"{source}: {error}") from None
-
-
-def secrets_of(config: Config) -> tuple[bytes, ...]:
-    """Those of this process."""
-    return load_peer_secrets(config.peer_secret_file, os.environ)
+        raise SettingError(f"--peer-secret-file: {error}") from None
 
 
 class Tls:

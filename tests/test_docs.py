@@ -17,11 +17,10 @@ import msgspec
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from push import config, tap
+from push import cache_roles, config, peering, tap
 from push.ctl.commands import pushctl
 from push.model import PushRequest, ToUids
 from push.protocols.wire import signals
-from push.services.webhook_signature import SECRET_VARIABLE
 from push.web import message_schemas
 from push.web.repeats import Repeats
 from push.web.requests import MessageReader
@@ -34,6 +33,7 @@ PAGES = (*sorted(TOP.glob("*.md")), *sorted(DOCS.glob("*.md")), TOP / "bench" / 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # PUSH_SETTINGS is a name in bench/servers.py.
 _NO_VARIABLES = {"PUSH_SETTINGS"}
+_OTHER_VARIABLES = ("PUSH_CONFIG", cache_roles.SECRET_VARIABLE, peering.SECRET_VARIABLE)
 # What the pages say in place of a setting with a hash, so that nobody opens an API to a key that is printed there.
 _KEY_PLACEHOLDER = "WHAT-PUSHCTL-KEY-PRINTED"
 _KEY_OF_NOBODY = "backend:push+read:" + 64 * "0"
@@ -142,7 +142,7 @@ class Commands(SynchronousTestCase):
         self.assertLessEqual({"key", "listen", "stats"}, seen)
 
     def test_every_variable_of_the_environment_exists(self) -> None:
-        known = {config.environment_name(setting) for setting in _settings()} | {"PUSH_CONFIG", SECRET_VARIABLE}
+        known = {config.environment_name(setting) for setting in _settings()} | set(_OTHER_VARIABLES)
         known |= {str(each.envvar) for command in pushctl.commands.values() for each in command.params if each.envvar}
         for page in PAGES:
             named = set(re.findall(r"\bPUSH_[A-Z][A-Z_]*[A-Z]\b", page.read_text())) - _NO_VARIABLES

@@ -160,6 +160,27 @@ class MakeServiceTests(SynchronousTestCase):
             sentence = str(self.assertRaises(SystemExit, self.make, *arguments).code)
             self.assertTrue(sentence.startswith(start), sentence)
 
+    def test_the_secret_of_the_cluster_is_asked_for(self) -> None:
+        node = [
+            "--redis=redis://127.0.0.1",
+            "--advertise=127.0.0.1:6789",
+            "--peer=tcp:7460:interface=127.0.0.1",
+            *LOCAL,
+        ]
+        short = self.mktemp()
+        Path(short).write_text("hunter2")
+        for arguments, start in (
+            (
+                [],
+                "push: --peer-secret-file: nodes of a cluster know one another by a secret: set this, or PUSH_PEER_SE",
+            ),
+            (["--peer-secret-file=/nowhere/key"], "push: --peer-secret-file: cannot read /nowhere/key: No such file"),
+            ([f"--peer-secret-file={short}"], f"push: --peer-secret-file: {short}: a secret has at least 32 bytes"),
+        ):
+            sentence = str(self.assertRaises(SystemExit, self.make, *node, *arguments).code)
+            self.assertTrue(sentence.startswith(start), sentence)
+            self.assertNotIn("hunter2", sentence)
+
     def test_as_many_files_may_be_opened_as_the_system_allows(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))

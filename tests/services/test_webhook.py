@@ -23,7 +23,7 @@ from push.model import Event
 from push.services import webhook, webhook_post
 from push.services.webhook import Webhook
 from push.services.webhook_post import Answer, Poster
-from push.services.webhook_signature import load_secrets, read_secrets, signature
+from push.services.webhook_signature import signature
 from tests.sdk.test_tls import certificate
 
 SECRETS = (b"s" * 32,)
@@ -62,31 +62,6 @@ class Signatures(SynchronousTestCase):
         # printf '1000.body' | openssl dgst -sha256 -hmac ssssssssssssssssssssssssssssssss
         digest = "81084e53ccf94011a18daf4a04b029380980a6bdba2b237572192e16339b5afd"
         self.assertEqual(signature(SECRETS, 1_000, b"body"), f"t=1000,v1={digest}")
-
-
-class Secrets(SynchronousTestCase):
-    """Where the secret comes from."""
-
-    def test_one_a_line_the_present_one_first(self) -> None:
-        self.assertEqual(read_secrets("s" * 32 + "\n"), SECRETS)
-        self.assertEqual(read_secrets("\n" + "s" * 32 + "  \r\n" + "o" * 32), (*SECRETS, OLD_SECRET))
-
-    def test_what_is_no_secret_is_refused_and_not_repeated(self) -> None:
-        for text, why in (("", "no secret"), ("hunter2", "32 bytes"), (f"{'s' * 32}\nhunter2", "32 bytes")):
-            self.assertNotIn("hunter2", str(error := self.assertRaises(ValueError, read_secrets, text)))
-            self.assertIn(why, str(error))
-        self.assertIn("at most 2", str(self.assertRaises(ValueError, read_secrets, f"{'s' * 32}\n" * 3)))
-
-    def test_file_then_environment(self) -> None:
-        path = self.mktemp()
-        Path(path).write_text("s" * 32)
-        environment = {"PUSH_WEBHOOK_SECRET": "o" * 32}
-        self.assertEqual(load_secrets(path, environment), SECRETS)
-        self.assertEqual(load_secrets("", environment), (OLD_SECRET,))
-        self.assertIn("--webhook-secret-file", str(self.assertRaises(ValueError, load_secrets, "", {})))
-        self.assertIn("No such file", str(self.assertRaises(ValueError, load_secrets, path + "x", environment)))
-        Path(path).write_bytes(b"\xff" * 40)
-        self.assertIn("not text", str(self.assertRaises(ValueError, load_secrets, path, {})))
 
 
 class Receiver(Resource):
