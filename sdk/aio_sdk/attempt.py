@@ -18,6 +18,7 @@ from push_client.address import Address
 from push_client.ending import Ending
 from push_client.link import Link
 from push_client.message import Message
+from push_client.pulse import Pulse
 from push_client.status import Lost
 from push_client.tuning import Tuning
 
@@ -68,6 +69,11 @@ class Attempt:
     def is_open(self) -> bool:
         """Whether its session is open."""
         return self._link is not None and self._link.is_open
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """How the heartbeat of its session does."""
+        return self._link.pulse if self._link is not None else None
 
     async def run(self) -> Ending:
         """Connect and stay until something ends it.

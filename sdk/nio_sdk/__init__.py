@@ -13,6 +13,7 @@ from nio_sdk.thread import ClientThread
 from push_client.address import Address
 from push_client.errors import ClientError, Disconnected, Refused, TokenFileError
 from push_client.message import Message
+from push_client.pulse import Pulse
 from push_client.status import Connecting, Ended, Lost, Open, Redirected, Rejected, Status, Unallocated, Waiting
 from push_client.token_store import TokenCallbacks
 from push_client.tuning import Tuning
@@ -27,6 +28,7 @@ __all__ = [
     "Lost",
     "Message",
     "Open",
+    "Pulse",
     "PushClient",
     "Redirected",
     "Refused",

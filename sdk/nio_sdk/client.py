@@ -24,6 +24,7 @@ from push_client.backlog import Backlog
 from push_client.intervals import check_network
 from push_client.message import Message
 from push_client.profile import make_profile
+from push_client.pulse import Pulse
 from push_client.standing import Standing
 from push_client.status import Status
 from push_client.token_store import TokenStore
@@ -108,6 +109,11 @@ class PushClient(LoopCalls):
     def token(self) -> str | None:
         """The token that the server knows this device by; None before the first session without one."""
         return self._standing.token
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """How the heartbeat does: its interval, and how fast it is answered; None while no session is open."""
+        return self._life.pulse if self._life is not None else None
 
     @property
     def has_ended(self) -> bool:

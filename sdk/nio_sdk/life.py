@@ -19,6 +19,7 @@ from push.protocols.wire.client import Opened, Received
 from push_client.ending import Ending
 from push_client.errors import TokenFileError
 from push_client.message import Message
+from push_client.pulse import Pulse
 from push_client.standing import Standing
 from push_client.status import Ended, Lost, Open, Waiting
 
@@ -71,6 +72,12 @@ class Life:
     def is_over(self) -> bool:
         """Whether nothing will happen any more."""
         return self._phase == self._being_over
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """How the heartbeat of the session does; asked in any thread."""
+        traffic = self._traffic
+        return traffic.link.pulse if traffic is not None else None
 
     @property
     def now_s(self) -> float:

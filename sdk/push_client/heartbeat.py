@@ -5,6 +5,7 @@ import math
 from push.protocols.wire.client import MAX_UNANSWERED, ClientSession
 from push.protocols.wire.frames import Frame
 from push_client.intervals import Intervals
+from push_client.pulse import Pulse
 
 
 class Heartbeat:
@@ -32,7 +33,14 @@ class Heartbeat:
         # When something last went either way, and how long that was ago when the last PING went.
         self._stirred_s = now_s
         self._silent_s = 0.0
+        self._answered = 0
+        self._round_trip_s: float | None = None
         self.paused = False
+
+    @property
+    def pulse(self) -> Pulse:
+        """How it does."""
+        return Pulse(self._interval_s, self._answered, self._round_trip_s)
 
     def next_s(self, now_s: float) -> float:
         """When to call `due` and `is_dead` again."""
@@ -57,8 +65,11 @@ class Heartbeat:
         self._probing = True
         return self._ping(now_s)
 
-    def answered(self) -> None:
+    def answered(self, now_s: float) -> None:
         """The server has answered a PING."""
+        self._answered += 1
+        if self._asked_s is not None:
+            self._round_trip_s = now_s - self._asked_s
         if self._asked_s is not None and not self._probing:
             self._intervals.succeeded(self._silent_s)
         self._asked_s = None
@@ -93,7 +104,11 @@ class Heartbeat:
         return self._session.ping(wanted_ms)
 
     def _ping_s(self) -> float:
-        return self._pinged_s + min(self._session.interval_ms / 1000, self._intervals.interval_s)
+        return self._pinged_s + self._interval_s
+
+    @property
+    def _interval_s(self) -> float:
+        return min(self._session.interval_ms / 1000, self._intervals.interval_s)
 
     def _dead_s(self, now_s: float) -> float:
         if self._asked_s is None:

@@ -20,6 +20,7 @@ from push_client.ending import Ending
 from push_client.errors import Disconnected, Refused
 from push_client.heartbeat import Heartbeat
 from push_client.intervals import Intervals
+from push_client.pulse import Pulse
 from push_client.receipts import Receipts
 from push_client.status import Lost, Rejected
 from push_client.tuning import Tuning
@@ -77,6 +78,11 @@ class Link:
     def is_open(self) -> bool:
         """Whether the session is open."""
         return self._session.state is wire.State.OPEN
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """How the heartbeat does; None before the session is open and when it is over."""
+        return self._heartbeat.pulse if self._heartbeat is not None and self.is_open else None
 
     @property
     def has_output(self) -> bool:
@@ -228,7 +234,7 @@ class Link:
             return True
         if isinstance(event, wire.PongReceived):
             if self._heartbeat is not None:
-                self._heartbeat.answered()
+                self._heartbeat.answered(now_s)
         elif isinstance(event, wire.Redirected):
             self._redirected(event, now_s)
         elif isinstance(event, wire.Refused):

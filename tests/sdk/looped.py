@@ -32,6 +32,11 @@ class LoopedClient:
         """Its token."""
         return self.client.token
 
+    @property
+    def pulse(self) -> nio_sdk.Pulse | None:
+        """How its heartbeat does."""
+        return self.client.pulse
+
     async def __aenter__(self) -> Self:
         """Watch its descriptor, and keep its timer."""
         self._descriptor = self.client.fileno()

@@ -7,6 +7,7 @@ from unittest import TestCase
 import aio_sdk
 from push.protocols.wire.signals import Signal
 from push_client.intervals import MAX_NETWORKS, Intervals, parse_known
+from push_client.pulse import Pulse
 from tests.sdk.surroundings import Peer, SdkCase, on_every_sdk
 
 
@@ -111,6 +112,30 @@ class LearningTests(SdkCase):
                 self.clock.advance(silence_s)
                 await anext(iteration)
         self.assertEqual(pings, [None, {"interval": 90_000}, None])
+
+    async def test_the_pulse_shows_what_was_learned(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for number in (1, 2):
+                ping = await peer.take(Signal.PING)
+                self.clock.advance(2.0)
+                for event in peer.session.receive(ping):
+                    peer.send(event.frame.signal, event.frame.body, message_id=event.frame.message_id)
+                peer.push(number, b"")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server, auto_ack=False) as client:
+            self.assertIsNone(client.pulse)
+            await client.wait_open()
+            shown = [client.pulse]
+            iteration = aiter(client)
+            for _ in range(2):
+                self.clock.advance(60.0)
+                await anext(iteration)
+                shown.append(client.pulse)
+        self.assertEqual(shown, [Pulse(60.0), Pulse(60.0, 1, 2.0), Pulse(90.0, 2, 2.0)])
+        self.assertIsNone(client.pulse)
 
     async def test_a_line_found_dead_halves_it_for_the_next_session(self) -> None:
         promised = []
