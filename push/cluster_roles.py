@@ -236,6 +236,7 @@ class _Node:
             receipts=self.receipts,
             ids=leased.ids,
             broadcasting=broadcasting,
+            refresh=self.neighbours.members.refresh,
         )
         acceptance = self.router = self.served_router = Acceptance(
             router,

@@ -3,7 +3,7 @@
 Must not import adapters, stores or web: it meets subscribe and the connectors through push.ipush.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import DeferredLock
@@ -50,6 +50,7 @@ class Router:
         receipts: is told what becomes of messages.
         ids: gives out message ids.
         broadcasting: the way to everybody; None: to each connector by itself.
+        refresh: makes `nodes` know who is there now, where that is not known at once.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Router:
         receipts: IReceipts,
         ids: MessageIds,
         broadcasting: IBroadcasting | None = None,
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._subscribe = subscribe
         self._nodes = nodes
@@ -68,6 +70,7 @@ class Router:
         self._receipts = receipts
         self._ids = ids
         self._broadcasting = EachByItself() if broadcasting is None else broadcasting
+        self._refresh = refresh
         self._measures = RoutingMeasures()
         # Held from where a message to an audience gets its id until it is on its way behind all that are older in the
         # log: a connection takes what it has been sent of the log for all there is up to that id.
@@ -266,6 +269,16 @@ class Router:
             return
         await self._log(progress, dispatch, Everybody(), chosen)
 
+    async def _known_by_now(self, chosen: Sequence[IConnector]) -> Sequence[IConnector]:
+        """Those who are to hear of what was logged a moment ago: who comes later finds it there by itself."""
+        if self._refresh is None:
+            return chosen
+        try:
+            await self._refresh()
+        except PushError:
+            return chosen  # who is not among them looks into the cache some seconds after it has come
+        return list(self._nodes.connectors().values())
+
     async def _log(
         self,
         progress: Progress,
@@ -283,8 +296,10 @@ class Router:
                 progress.message_id = self._ids.next()
                 progress.from_ms = begins_ms(progress.message_id, self._ids.now_ms())
             await dispatch.log(progress, audience)
-            if connectors:
-                await dispatch.broadcast(progress, connectors)
+            if isinstance(audience, Everybody):
+                chosen = await self._known_by_now(connectors) if progress.is_logged else connectors
+                if chosen:
+                    await dispatch.broadcast(progress, chosen)
         finally:
             if is_ordered:
                 self._log_order.release()

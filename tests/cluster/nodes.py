@@ -241,7 +241,12 @@ class RouterNode(Node):
         self.cache = FollowedCache(self)
         self.receipts = MemoryReceipts()
         self.router = Router(
-            subscribe=self.subscribe, nodes=self.nodes, cache=self.cache, receipts=self.receipts, ids=self.ids.ids
+            subscribe=self.subscribe,
+            nodes=self.nodes,
+            cache=self.cache,
+            receipts=self.receipts,
+            ids=self.ids.ids,
+            refresh=self.refresh,
         )
 
     def start(self) -> None:

@@ -23,9 +23,12 @@ from push.model import (
     ToTokens,
     ToUids,
 )
+from push.protocols.framed import FramedFactory
 from push.services import router as router_module
+from push.services.cluster_nodes import ClusterNodes
 from push.services.ids import MessageIds
 from push.services.nodes import LocalNodes
+from push.services.probe import Probe
 from push.services.router import Router
 from tests.fakes_cache import MemoryCache, MemoryReceipts
 from tests.services.clients import ADDRESS, Client, make_connector
@@ -78,6 +81,49 @@ class RouterCase(SynchronousTestCase):
     def counts(self, result: PushResult) -> tuple[int, int, int]:
         """Its numbers."""
         return result.targets, result.sent, result.cached
+
+
+class Latecomers(RouterCase):
+    """Connectors that a router does not know yet."""
+
+    def test_one_that_came_while_a_broadcast_was_logged_is_told_of_it(self) -> None:
+        nodes = ClusterNodes()
+        probe = Probe(connector=self.connector, subscribe=self.subscribe, protocol=FramedFactory, clock=self.clock)
+
+        async def refresh() -> None:
+            nodes.own(self.connector, probe)
+
+        router = Router(
+            subscribe=self.subscribe,
+            nodes=nodes,
+            cache=self.cache,
+            receipts=self.receipts,
+            ids=self.ids,
+            refresh=refresh,
+        )
+        client, _ = self.online()
+        work = Deferred.fromCoroutine(router.push([PushRequest(ToAll(), b"x", ttl_s=60)]))
+        self.clock.advance(0)
+        self.successResultOf(work)
+        self.assertEqual(client.pushes(), [b"x"])
+
+    def test_where_nobody_can_say_who_is_there_those_known_are_told(self) -> None:
+        async def refresh() -> None:
+            raise Unavailable("Redis is away")
+
+        router = Router(
+            subscribe=self.subscribe,
+            nodes=LocalNodes(self.connector),
+            cache=self.cache,
+            receipts=self.receipts,
+            ids=self.ids,
+            refresh=refresh,
+        )
+        client, _ = self.online()
+        work = Deferred.fromCoroutine(router.push([PushRequest(ToAll(), b"x", ttl_s=60)]))
+        self.clock.advance(0)
+        self.successResultOf(work)
+        self.assertEqual(client.pushes(), [b"x"])
 
 
 class Targets(RouterCase):
