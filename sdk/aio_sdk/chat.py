@@ -236,6 +236,7 @@ class Chat:
         while self._read:
             conversation, seq = next(iter(self._read.items()))
             with contextlib.suppress(ChatError):  # it was left meanwhile, or the group is no more
-                await self._requests.ask(SubSignal.MN, {"conversation": conversation, "seq": seq}, again=True)
+                fields = {"conversation": conversation, "seq": seq}
+                await self._requests.ask(SubSignal.MN, fields, again=True, patiently=True)
             if self._read.get(conversation) == seq:
                 del self._read[conversation]

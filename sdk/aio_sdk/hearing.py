@@ -71,12 +71,13 @@ class Hearing:
             asking.cancel()
         return asking
 
-    async def conversations(self) -> list[dict[str, Any]]:
-        """All that one takes part in."""
+    async def conversations(self, *, patiently: bool = False) -> list[dict[str, Any]]:
+        """All that one takes part in. `patiently`: as in Requests."""
         found: list[dict[str, Any]] = []
         after: object = None
         while after != "":
-            answer = await self._requests.ask(SubSignal.MP, {"after": after, "limit": _PAGE}, again=True)
+            fields = {"after": after, "limit": _PAGE}
+            answer = await self._requests.ask(SubSignal.MP, fields, again=True, patiently=patiently)
             found += [each for each in answer.get("conversations", ()) if isinstance(each, dict)]
             after = answer.get("after", "")
         return found
@@ -105,7 +106,7 @@ class Hearing:
 
     async def _survey(self) -> None:
         """Look how far conversations have got."""
-        for standing in await self.conversations():
+        for standing in await self.conversations(patiently=True):
             conversation = standing.get("conversation")
             last, first, read = (_number(standing, name) for name in ("last_seq", "first_seq", "read_seq"))
             if not isinstance(conversation, str):
@@ -118,7 +119,7 @@ class Hearing:
         """Ask for the next messages of a conversation."""
         after = self.positions.handed.get(conversation, 0)
         fields = {"conversation": conversation, "after": after, "limit": _PAGE}
-        answer = await self._requests.ask(SubSignal.MP, fields, again=True)
+        answer = await self._requests.ask(SubSignal.MP, fields, again=True, patiently=True)
         for message in read_messages(answer):
             if not self.positions.is_known(conversation, message.seq):
                 # What lies between has been forgotten, or is not for us.

@@ -50,7 +50,9 @@ class Requests:
         self._clock = clock
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
-    async def ask(self, subsignal: int, fields: Mapping[str, object], *, again: bool = False) -> dict[str, Any]:
+    async def ask(
+        self, subsignal: int, fields: Mapping[str, object], *, again: bool = False, patiently: bool = False
+    ) -> dict[str, Any]:
         """Ask, when there is a session, and wait for the answer.
 
         Args:
@@ -58,6 +60,7 @@ class Requests:
             fields: those that are None are left out.
             again: once more where the connection was lost before the answer came, or the server cannot now: it may be
                 done twice.
+            patiently: once more, too, where too much was asked, as often as it takes: where no application waits.
 
         Raises:
             ChatError: the server refused, or did not answer in time.
@@ -71,9 +74,10 @@ class Requests:
                 if not again:
                     raise ChatError(503, "the connection was lost: it may have been done") from None
             except ChatError as error:
-                attempts += 1
-                if not again or error.status != 503 or attempts >= _ATTEMPTS:
-                    raise
+                if not (patiently and error.status == 429):
+                    attempts += 1
+                    if not again or error.status != 503 or attempts >= _ATTEMPTS:
+                        raise
                 await self._clock.sleep(error.retry_after_s or _AGAIN_S)
 
     async def _ask(self, subsignal: int, body: bytes) -> dict[str, Any]:

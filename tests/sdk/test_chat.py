@@ -1,6 +1,7 @@
 """Groups and chat with the clients: the pure part by itself, the rest with the real server."""
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +11,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import aio_sdk
-from push.protocols.wire.client import Notified
+from push.protocols.wire.client import Answered, Notified
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.signals import Signal, SubSignal
 from push_client.chat import ChatError, Positions, place, read_answer, read_message, read_notice, request
 from tests.integration.server import HOST, Server
+from tests.sdk.hand_clock import GUARD_S, HandClock
 
 _LIMIT_S = 60.0
 
@@ -87,6 +89,92 @@ class ReadingTests(SynchronousTestCase):
         ):
             self.assertIsNone(read_notice(Notified(Frame(signal, subsignal, 0, body))), body)
         self.assertIsNone(read_message({}))
+
+
+class _ByHand:
+    """A connection whose requests are answered by hand."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.asked: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
+        self.chat = aio_sdk.Chat(lambda: self, self.wait_open, clock=self.clock, max_waiting=8)
+        self._number = 0
+
+    async def wait_open(self) -> str:
+        """It is open."""
+        return "token"
+
+    def request(self, subsignal: int, body: bytes) -> int:
+        """See Connection."""
+        self._number += 1
+        self.asked.put_nowait((subsignal, json.loads(body)))
+        return self._number
+
+    async def next(self) -> tuple[int, Any]:
+        """What is asked next: subsignal and body."""
+        return await asyncio.wait_for(self.asked.get(), GUARD_S)
+
+    def answer(self, body: bytes) -> None:
+        """Answer the newest."""
+        self.chat.take(Answered(Frame(Signal.PUB_ACK, 0, self._number, body)))
+
+
+class AskingTooMuchTests(SynchronousTestCase):
+    """A server that says 429 to what no application waits for."""
+
+    refusal = b'\x07{"status":429,"reason":"too much","retry_after":1.5}'
+
+    def test_what_was_missed_is_asked_for_again(self) -> None:
+        async def talk() -> None:
+            server = _ByHand()
+            server.chat.opened()
+            for answer in (
+                b'\0{"conversations":[{"conversation":"g.a","last_seq":1,"first_seq":1,"read_seq":0}],"after":""}',
+                b'\0{"conversation":"g.a","messages":[{"conversation":"g.a","seq":1,"text":"x"}],"more":false}',
+            ):
+                refused = await server.next()
+                server.answer(self.refusal)
+                await server.clock.pass_over(1.5)
+                self.assertEqual(await server.next(), refused)
+                server.answer(answer)
+            message = await asyncio.wait_for(anext(aiter(server.chat)), GUARD_S)
+            self.assertEqual(message.text, "x")
+            await server.chat.close(None)
+
+        asyncio.run(talk())
+
+    def test_what_was_read_is_said_again(self) -> None:
+        async def talk() -> None:
+            server = _ByHand()
+            body = b'{"conversation":"g.a","seq":1,"text":"x"}'
+            server.chat.take(Notified(Frame(Signal.PUBLISH, SubSignal.MN, 0, body)))
+            hearing = aiter(server.chat)
+            await anext(hearing)
+            waiting = asyncio.ensure_future(anext(hearing, None))
+            read = (SubSignal.MN, {"conversation": "g.a", "seq": 1})
+            self.assertEqual(await server.next(), read)
+            server.answer(self.refusal)
+            await server.clock.pass_over(1.5)
+            self.assertEqual(await server.next(), read)
+            server.answer(b"\0{}")
+            await server.chat.close(None)
+            self.assertIsNone(await waiting)
+
+        asyncio.run(talk())
+
+    def test_what_an_application_asks_is_refused(self) -> None:
+        async def talk() -> None:
+            server = _ByHand()
+            asking = asyncio.ensure_future(server.chat.join("a"))
+            await server.next()
+            server.answer(self.refusal)
+            with self.assertRaises(ChatError) as raised:
+                await asking
+            self.assertEqual((raised.exception.status, raised.exception.retry_after_s), (429, 1.5))
+
+        asyncio.run(talk())
 
 
 class ChatTests(SynchronousTestCase):
