@@ -123,6 +123,9 @@ class IWhereabouts(Interface):
 class ISessionWatcher(Interface):
     """Is told of sessions, by who knows them all. Must not block nor raise."""
 
+    def begin(online: Mapping[str, Registration]) -> None:
+        """Before all others: token → its open session, always as they are. To be read, not to be changed."""
+
     def came(registration: Registration) -> None:
         """A session is open: of its token, this is the one from now on."""
 

@@ -55,6 +55,8 @@ class Subscribe:
         self._watcher = watcher
         self._online: dict[str, Registration] = {}
         self._last_epoch = 0
+        if watcher is not None:
+            watcher.begin(self._online)
 
     async def open(self, request: SubRequest, connector: str) -> Registration:
         """See ISubscribe."""

@@ -4,6 +4,7 @@ Must not import adapters, stores or web.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from zope.interface import implementer
 
@@ -24,22 +25,20 @@ class SessionTable:
     def __init__(self) -> None:
         self.generation = 0
         self.changed: Callable[[Registration, int], None] = lambda registration, sessions: None
-        # A user → its session, or a table of them by token: most have one, of very many. And a token without a user →
-        # its session. Under the texts that sessions have anyway: one made for it would be 82 bytes a session.
+        # A user → its session, or a table of them by token: most have one, of very many. Under the texts that sessions
+        # have anyway: one made for it would be 82 bytes a session. Who has no user is found where all tokens are.
         self._users: dict[str, Registration | dict[str, Registration]] = {}
-        self._alone: dict[str, Registration] = {}
+        self._online: Mapping[str, Registration] = MappingProxyType({})
 
-    def __len__(self) -> int:
-        """How many parties are there."""
-        return len(self._users) + len(self._alone)
+    def begin(self, online: Mapping[str, Registration]) -> None:
+        """See ISessionWatcher."""
+        self._online = online
 
     def came(self, registration: Registration) -> None:
         """See ISessionWatcher."""
         uid, token = registration.uid, registration.token
         count = 1
-        if uid is None:
-            self._alone[token] = registration
-        else:
+        if uid is not None:
             held = self._users.get(uid)
             if held is None or (isinstance(held, Registration) and held.token == token):
                 self._users[uid] = registration
@@ -53,31 +52,38 @@ class SessionTable:
 
     def left(self, registration: Registration) -> None:
         """See ISessionWatcher."""
-        uid, token = registration.uid, registration.token
-        table = self._alone.get(token) if uid is None else self._users.get(uid)
+        count = 0 if registration.uid is None else self._left_by(registration.uid, registration)
+        if count is not None:
+            self.generation += 1
+            self.changed(registration, count)
+
+    def _left_by(self, uid: str, registration: Registration) -> int | None:
+        """How many sessions a user has left; None where it did not have this one."""
+        token = registration.token
+        table = self._users.get(uid)
         held = table.get(token) if isinstance(table, dict) else table
         if held is None or (held.token, held.epoch) != (token, registration.epoch):
-            return
-        count = 0
-        if uid is None:
-            del self._alone[token]
-        elif isinstance(table, dict):
-            del table[token]
-            count = len(table)
-            if count == 1:
-                (self._users[uid],) = table.values()
-        else:
+            return None
+        if not isinstance(table, dict):
             del self._users[uid]
-        self.generation += 1
-        self.changed(registration, count)
+            return 0
+        del table[token]
+        if len(table) == 1:
+            (self._users[uid],) = table.values()
+        return len(table)
 
     async def sessions(self, whos: Iterable[str]) -> Mapping[str, Sequence[Registration]]:
         """See IWhereabouts. Does not suspend."""
         found: dict[str, Sequence[Registration]] = {}
         for who in whos:
-            held = self._users.get(who[1:]) if who[0] == "u" else self._alone.get(who[1:])
-            if held is not None:
-                found[who] = tuple(held.values()) if isinstance(held, dict) else (held,)
+            if who[0] == "u":
+                held = self._users.get(who[1:])
+                if held is not None:
+                    found[who] = tuple(held.values()) if isinstance(held, dict) else (held,)
+            else:
+                alone = self._online.get(who[1:])
+                if alone is not None and alone.uid is None:  # else it is its user's
+                    found[who] = (alone,)
         return found
 
 
