@@ -81,6 +81,29 @@ class Sessions(ConnectorCase):
         (push,) = client.frames()
         self.assertEqual((push.signal, push.subsignal, push.message_id, push.body), (4, 0, 0, b"hello"))
 
+    def test_a_connection_counts_once_whatever_becomes_of_it(self) -> None:
+        """New, with a session, with the session renewed, replaced, closed and gone."""
+        connections = self.connector.connections
+
+        def counted() -> tuple[int, int, int, int]:
+            return len(connections), len(list(connections)), connections.sessions, len(connections.with_session())
+
+        first = self.client()
+        self.assertEqual(counted(), (1, 1, 0, 0))
+        token = first.sub()["token"]
+        self.assertEqual(counted(), (1, 1, 1, 1))
+        first.sub(tags=["new"])
+        self.assertEqual(counted(), (1, 1, 1, 1))
+        second, _ = self.online(token=token)
+        self.assertEqual(counted(), (2, 2, 1, 1))
+        self.assertEqual(connections.with_session(), [second.protocol])
+        first.hang_up()
+        self.assertEqual(counted(), (1, 1, 1, 1))
+        second.protocol.disconnect(Disconnect(CloseCode.KICKED, "enough"))
+        self.assertEqual(counted(), (1, 1, 0, 0))
+        second.hang_up()
+        self.assertEqual(counted(), (0, 0, 0, 0))
+
     def test_a_second_session_of_a_token_wins_and_the_first_is_told(self) -> None:
         first, token = self.online()
         second, again = self.online(token=token)
