@@ -1,13 +1,14 @@
 """One client's session on any transport: what is pushed to it, in which order, and how it ends.
 
-An IConnection without the way in: who inherits from it decodes what arrives, gives frames to `_act`, and says
-how frames are written. Decides nothing that concerns more than this connection. Must not import services,
-stores or web.
+An IConnection, and an IProtocol but for the way in: who inherits from it decodes what arrives, gives frames to
+`_act`, and says how frames are written. Decides nothing that concerns more than this connection. Must not import
+services, stores or web.
 """
 
 from collections.abc import Iterable, Sequence
 
-from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport, ITransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.ipush import IConnection, IConnectionHost, IPushForm, IPushRun
@@ -68,6 +69,30 @@ class SessionConnection(QueuedWrites):
         self.kept_position = 0
         self.logged_places: dict[int, int] = _NO_PLACES
         self.pulled: tuple[int, ...] = ()
+
+    # IProtocol, but for what comes
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Take the transport."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """Begin: the deadline for handshake and session runs from here."""
+        transport = self.transport
+        self.peer_host = getattr(transport.getPeer(), "host", "") or "unix"
+        if hasattr(transport, "setTcpNoDelay"):
+            # Writes are coalesced here already: Nagle's algorithm would only delay them.
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self._unwelcome = self._host.connected(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Free everything."""
+        self._closing = True
+        self._forget_transport()
+        self._host.lost(self)
+        self.registration = None
 
     # To be said by who inherits
 

@@ -4,8 +4,7 @@ One slotted object a connection, no timer, no Deferred, no closure. What the ses
 written, is in connection.py and queued.py. Must not import services, stores or web.
 """
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ITransport
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from zope.interface import implementer
 
 from push.ipush import IConnectionHost, IPushForm
@@ -32,21 +31,6 @@ class FramedProtocol(SessionConnection):
 
     # IProtocol
 
-    def makeConnection(self, transport: ITransport) -> None:
-        """Take the transport."""
-        self.transport = transport
-        self.connectionMade()
-
-    def connectionMade(self) -> None:
-        """Begin: the handshake deadline runs from here."""
-        transport = self.transport
-        self.peer_host = getattr(transport.getPeer(), "host", "") or "unix"
-        if hasattr(transport, "setTcpNoDelay"):
-            # Writes are coalesced here already: Nagle's algorithm would only delay them.
-            transport.setTcpNoDelay(True)
-        transport.registerProducer(self, True)
-        self._unwelcome = self._host.connected(self)
-
     def dataReceived(self, data: bytes) -> None:
         """Decode and act; after the end of the session, ignore."""
         if self._closing:
@@ -58,13 +42,6 @@ class FramedProtocol(SessionConnection):
                 self._serve(self._decoder.feed(data))
         else:
             self._waiting += self._decoder.feed(data)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Free everything."""
-        self._closing = True
-        self._forget_transport()
-        self._host.lost(self)
-        self.registration = None
 
     def readConnectionLost(self) -> None:
         """The client will send no more, but still reads: answer what it has asked, and close."""

@@ -78,7 +78,8 @@ def _summary(samples: Sequence[Sample]) -> dict[str, int]:
     return found
 
 
-def _entry(sample: Sample) -> schemas.SampleEntry:
+def sample_entry(sample: Sample) -> schemas.SampleEntry:
+    """A sample as the API shows it."""
     value = sample.value
     return schemas.SampleEntry(
         name=sample.name,
@@ -138,7 +139,7 @@ class MetricRoutes:
         return schemas.StatsReply(
             version=self._settings.version,
             uptime_s=round(max(0.0, self._clock.seconds() - self._settings.started_s), 3),
-            samples=[_entry(sample) for sample in samples],
+            samples=[sample_entry(sample) for sample in samples],
             **_summary(samples),
         )
 

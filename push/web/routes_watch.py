@@ -9,12 +9,13 @@ from twisted.python.failure import Failure
 
 from push.errors import PermissionDenied, Unavailable
 from push.ipush import IMeasured, IRouter, ISubscribe
-from push.model import Histogram, PushRequest, Sample, TokenInfo, ToTokens
+from push.model import PushRequest, Sample, TokenInfo, ToTokens
 from push.unattended import run
 from push.web import schemas
 from push.web.auth import RIGHT_READ
 from push.web.decoding import decode
 from push.web.exchange import ApiRequest
+from push.web.metrics import sample_entry
 from push.web.routes import Route
 from push.web.routes_nodes import NodeRoutes
 
@@ -138,8 +139,7 @@ class WatchRoutes:
             self._clock.callLater(INTERVAL_S, self._tell)
 
     def _samples(self) -> list[schemas.SampleEntry]:
-        found = [sample for source in self._measured for sample in source.samples() if _is_shown(sample)]
-        return [_entry(sample) for sample in found]
+        return [sample_entry(sample) for source in self._measured for sample in source.samples() if _is_shown(sample)]
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("telling consoles failed", failure)
@@ -156,15 +156,3 @@ def _is_shown(sample: Sample) -> bool:
     if sample.name in _COUNTED or sample.name in _TIMED:
         return True
     return sample.name == _API_TIMED and _SENDING in tuple(sample.labels)
-
-
-def _entry(sample: Sample) -> schemas.SampleEntry:
-    value = sample.value
-    return schemas.SampleEntry(
-        name=sample.name,
-        kind=sample.kind,
-        labels=dict(sample.labels),
-        value=schemas.HistogramValue(value.bounds_s, value.counts, value.total_s)
-        if isinstance(value, Histogram)
-        else value,
-    )

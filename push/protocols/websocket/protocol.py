@@ -6,7 +6,7 @@ and queued. Must not import services, stores or web.
 
 from collections.abc import Sequence
 
-from twisted.internet.interfaces import IProtocol, IPushProducer, ITransport
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -55,21 +55,6 @@ class WebSocketProtocol(SessionConnection):
 
     # IProtocol
 
-    def makeConnection(self, transport: ITransport) -> None:
-        """Take the transport."""
-        self.transport = transport
-        self.connectionMade()
-
-    def connectionMade(self) -> None:
-        """Begin: the deadline for handshake and session runs from here."""
-        transport = self.transport
-        self.peer_host = getattr(transport.getPeer(), "host", "") or "unix"
-        if hasattr(transport, "setTcpNoDelay"):
-            # Writes are coalesced here already: Nagle's algorithm would only delay them.
-            transport.setTcpNoDelay(True)
-        transport.registerProducer(self, True)
-        self._unwelcome = self._host.connected(self)
-
     def dataReceived(self, data: bytes) -> None:
         """Act on what came; after our Close, look only for the client's."""
         if self._head is not None:
@@ -86,11 +71,8 @@ class WebSocketProtocol(SessionConnection):
 
     def connectionLost(self, reason: Failure) -> None:
         """Free everything."""
-        self._closing = True
         self._head = self._inbound = None
-        self._forget_transport()
-        self._host.lost(self)
-        self.registration = None
+        SessionConnection.connectionLost(self, reason)
 
     def logPrefix(self) -> str:
         """How log lines of the transport are headed."""

@@ -49,13 +49,6 @@ class LineProtocol(SessionConnection):
 
     # IProtocol
 
-    def makeConnection(self, transport: Any) -> None:
-        """Take the transport, and tell the host."""
-        self.transport = transport
-        self.peer_host = getattr(transport.getPeer(), "host", "") or "unix"
-        transport.registerProducer(self, True)
-        self._unwelcome = self._host.connected(self)
-
     def dataReceived(self, data: bytes) -> None:
         """Act on the lines that are complete; after the end of the session, ignore."""
         if self._closing:
@@ -67,11 +60,8 @@ class LineProtocol(SessionConnection):
 
     def connectionLost(self, reason: Any) -> None:
         """Free everything."""
-        self._closing = True
         self._data = b""
-        self._forget_transport()
-        self._host.lost(self)
-        self.registration = None
+        super().connectionLost(reason)
 
     # SessionConnection
 
