@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.python.threadpool import ThreadPool
 
 from push.access import authenticator
 from push.api_roles import Served, build_api, build_health
@@ -53,6 +52,7 @@ from push.services.tasks import Tasks
 from push.settings import SettingError
 from push.stores.sqlite.database import Database
 from push.stores.sqlite.floors import FloorStore
+from push.stores.sqlite.lanes import one_thread
 from push.stores.sqlite.tokens import TokenStore
 from push.worker_roles import Team, build_team
 
@@ -150,8 +150,9 @@ def subscribe_role(house: House) -> IService:
     config = house.config
     database = Database(
         Path(config.data_dir) / DATABASE_FILE,
-        thread_pool=lambda name: ThreadPool(1, 1, name),
+        thread_pool=one_thread,
         call_from_thread=house.reactor.callFromThread,
+        clock=house.reactor,
     )
     store = TokenStore(database, max_tokens=config.max_tokens)
     house.database = database

@@ -349,7 +349,7 @@ class OnDiskTests(SubscribeCase):
 
     def start_server(self, threads: Any) -> Database:
         """Begin a life of the server."""
-        database = Database(self.path, thread_pool=lambda name: threads, call_from_thread=call_now)
+        database = Database(self.path, thread_pool=lambda name: threads, call_from_thread=call_now, clock=Clock())
         self.store = TokenStore(database)
         self.subscribe = self.make(OpenDoor())
         database.open()

@@ -2,15 +2,18 @@
 
 python -m tests.stores.process kill PATH         without end, until it is killed
 python -m tests.stores.process full PATH BYTES   while no file may grow beyond BYTES, then again with room
+python -m tests.stores.process hang PATH         closes while its reader never comes back from the disk, and ends
 """
 
 import resource
 import sys
+import threading
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import Clock
 
-from push.stores.sqlite.database import Database
+from push.stores.sqlite.database import CLOSE_TIMEOUT_S, Database
 from push.stores.sqlite.tokens import TokenStore
 from tests.stores.threads import Loop, real_threads
 
@@ -34,7 +37,8 @@ def register(store: TokenStore, prefix: str) -> Deferred[object]:
 def main(what: str, path: str, limit_bytes: str = "0") -> None:
     """See above."""
     loop = Loop()
-    database = Database(Path(path), thread_pool=real_threads, call_from_thread=loop.call_from_thread)
+    clock = Clock()
+    database = Database(Path(path), thread_pool=real_threads, call_from_thread=loop.call_from_thread, clock=clock)
     store = TokenStore(database)
     database.open()
     if what == "kill":
@@ -43,6 +47,14 @@ def main(what: str, path: str, limit_bytes: str = "0") -> None:
             loop.wait(register(store, str(round_number)))
             round_number += 1
     loop.wait(register(store, "before"))
+    if what == "hang":
+        database.read(lambda connection: threading.Event().wait())
+        loop.run()  # it has begun
+        closed = database.close()
+        clock.advance(CLOSE_TIMEOUT_S)
+        loop.wait(closed)
+        print("closed", flush=True)
+        return
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), hard))
     loop.wait(register(store, "full"))

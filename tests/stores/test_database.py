@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import InvalidRequest, StartError, Unavailable
-from push.stores.sqlite.database import Database
+from push.stores.sqlite.database import CLOSE_TIMEOUT_S, Database
 from push.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from push.stores.sqlite.tokens import TokenStore
 from tests.stores.threads import TIMEOUT_S, HeldThreads, ImmediateThreads, Loop, call_now, real_threads
@@ -44,6 +46,7 @@ class DatabaseCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.pools: dict[str, HeldThreads] = {}
         self.path = Path(self.mktemp()) / "data" / "push.sqlite"
+        self.clock = Clock()
         self.database = self.make(self.pool)
         self.database.open()
         self.addCleanup(self.finish)
@@ -60,6 +63,7 @@ class DatabaseCase(SynchronousTestCase):
             self.path,
             thread_pool=thread_pool,
             call_from_thread=call_now,
+            clock=self.clock,
             max_waiting=self.max_waiting,
             max_batch=self.max_batch,
             migrations=more.get("migrations", TABLE),
@@ -317,7 +321,7 @@ class ProcessTests(SynchronousTestCase):
         told = self.kill_while_it_writes(1)
         told |= self.kill_while_it_writes(120)
         loop = Loop()
-        database = Database(self.path, thread_pool=real_threads, call_from_thread=loop.call_from_thread)
+        database = Database(self.path, thread_pool=real_threads, call_from_thread=loop.call_from_thread, clock=Clock())
         store = TokenStore(database)
         database.open()
         try:
@@ -333,7 +337,9 @@ class ProcessTests(SynchronousTestCase):
         )
         try:
             process.stdout.readline()
-            database = Database(self.path, thread_pool=lambda _: ImmediateThreads(), call_from_thread=call_now)
+            database = Database(
+                self.path, thread_pool=lambda _: ImmediateThreads(), call_from_thread=call_now, clock=Clock()
+            )
             error = self.assertRaises(StartError, database.open)
             self.assertIn(f"process {process.pid};", str(error))
             self.assertIn(str(self.path.parent), str(error))
@@ -345,7 +351,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_real_threads_group_many_writes_and_leave_nothing_behind(self) -> None:
         loop = Loop()
-        database = Database(self.path, thread_pool=real_threads, call_from_thread=loop.call_from_thread)
+        database = Database(self.path, thread_pool=real_threads, call_from_thread=loop.call_from_thread, clock=Clock())
         store = TokenStore(database)
         database.open()
         calls = [store.register(f"t{number}", None, None, None, 1, owner_only=False) for number in range(2_000)]
@@ -401,6 +407,42 @@ class CloseTests(DatabaseCase):
         self.writer, self.reader = self.pools["push-store-writer"], self.pools["push-store-reader"]
         self.assertEqual(self.stored(), [])
 
+    def test_close_does_not_wait_for_ever_for_a_disk_that_hangs(self) -> None:
+        begun = self.database.write(insert, 1)
+        waiting = [self.database.write(insert, 2), self.database.read(numbers_in), self.database.read(numbers_in)]
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        closed = self.database.close()
+        self.clock.advance(CLOSE_TIMEOUT_S - 0.1)
+        self.assertNoResult(closed)
+        self.clock.advance(0.1)
+        self.successResultOf(closed)
+        self.assertNoResult(begun)  # nobody knows what becomes of it
+        self.failureResultOf(waiting[0], Unavailable)
+        self.failureResultOf(waiting[2], Unavailable)
+        (event,) = [event for event in events if "has not closed within" in event["log_format"]]
+        self.assertEqual(event["count"], 1)
+        self.assertRaises(StartError, self.make(self.pool).open)  # the thread may still write
+        self.reader.drain()
+        self.writer.drain()
+        self.assertEqual(self.successResultOf(begun), 1)
+        self.pools.clear()
+        self.database.open()  # as it answered after all
+        self.writer, self.reader = self.pools["push-store-writer"], self.pools["push-store-reader"]
+        self.assertEqual(self.stored(), [1])
+
+    def test_process_ends_though_a_thread_never_comes_back_from_the_disk(self) -> None:
+        process = subprocess.run(
+            command("hang", str(Path(self.mktemp()).absolute() / "push.sqlite")),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+        self.assertEqual(process.stdout.splitlines()[-1], "closed")
+
     def test_closing_what_is_not_open_is_no_work(self) -> None:
         self.successResultOf(self.make(self.pool).close())
 
@@ -424,7 +466,11 @@ class FileTests(SynchronousTestCase):
     def make(self, migrations=MIGRATIONS):
         """A database on the file."""
         return Database(
-            self.path, thread_pool=lambda _: ImmediateThreads(), call_from_thread=call_now, migrations=migrations
+            self.path,
+            thread_pool=lambda _: ImmediateThreads(),
+            call_from_thread=call_now,
+            clock=Clock(),
+            migrations=migrations,
         )
 
     def open_and_close(self, migrations=MIGRATIONS) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from push.ipush import IFloorStore, ITokenStore
@@ -17,7 +18,7 @@ from tests.stores.threads import ImmediateThreads, LaterThreads, call_now
 
 def make_database(path: Path, threads: type[ImmediateThreads] = ImmediateThreads) -> Database:
     """A database whose answers come at once, unless the threads say otherwise."""
-    return Database(path, thread_pool=lambda name: threads(), call_from_thread=call_now)
+    return Database(path, thread_pool=lambda name: threads(), call_from_thread=call_now, clock=Clock())
 
 
 class MemoryTokenStoreTests(TokenStoreModel, TokenStoreContract, TestCase):

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import cooperate
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
+
+from push.stores.sqlite.lanes import one_thread
 
 T = TypeVar("T")
 
@@ -72,6 +73,11 @@ class Loop:
         """As the reactor's."""
         self._calls.put(lambda: func(*args))
 
+    def run(self) -> None:
+        """Make the calls that have come back by now."""
+        while not self._calls.empty():
+            self._calls.get()()
+
     def wait(self, deferred: Deferred[T]) -> T:
         """Run until it fires.
 
@@ -88,6 +94,5 @@ class Loop:
         return result
 
 
-def real_threads(name: str) -> ThreadPool:
-    """As in production."""
-    return ThreadPool(1, 1, name)
+# As in production.
+real_threads = one_thread

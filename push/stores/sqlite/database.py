@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -30,6 +31,9 @@ Result = TypeVar("Result")
 MAX_WAITING = 20_000
 # What the reactor is told of in one turn: larger groups gain little more (measured 2026-11-23).
 MAX_BATCH = 256
+# How long the end may take. A disk that works writes all that can wait in a second or two; one that hangs, or a file
+# that another program has locked, must not keep the server from stopping: a supervisor would kill it in the end.
+CLOSE_TIMEOUT_S = 15.0
 
 
 class _Ends(NamedTuple):
@@ -49,6 +53,7 @@ class Database:
         path: of the file; its directory is made, and locked against other processes.
         thread_pool: makes a pool of one thread with a name; called by `open`, as twistd forks before that.
         call_from_thread: the reactor's callFromThread.
+        clock: limits how long `close` takes.
         max_waiting: how many writes, and how many reads, may wait.
         max_batch: how many writes a transaction may have: what the first of them may have to wait for.
         migrations: how the tables come to be; see schema.py.
@@ -62,6 +67,7 @@ class Database:
         *,
         thread_pool: Callable[[str], Threads],
         call_from_thread: Callable[..., object],
+        clock: IReactorTime,
         max_waiting: int = MAX_WAITING,
         max_batch: int = MAX_BATCH,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
@@ -70,6 +76,7 @@ class Database:
         self._directory = DataDirectory(path.parent)
         self._thread_pool = thread_pool
         self._call_from_thread = call_from_thread
+        self._clock = clock
         self._max_waiting = max_waiting
         self._max_batch = max_batch
         self._migrations = migrations
@@ -143,12 +150,15 @@ class Database:
         """Refuse new work, finish what was accepted, and close the file clean.
 
         Returns:
-            Fires when the threads have ended and the directory is free, at once if it is not open.
+            Fires when the threads have ended and the directory is free, at once if it is not open. Where that takes
+            longer than CLOSE_TIMEOUT_S it fires then, and what was not begun is refused; the file is as a crash would
+            leave it, and the directory stays locked while this process lives, or until the disk answers after all.
         """
         closed: Deferred[None] = Deferred()
         if self._ends is None:
             closed.callback(None)
             return closed
+        closed.addTimeout(CLOSE_TIMEOUT_S, self._clock, onTimeoutCancel=self._give_up)
         self._closing.append(closed)
         if len(self._closing) == 1:
             Deferred.fromCoroutine(self._close(self._ends)).addErrback(
@@ -179,6 +189,21 @@ class Database:
             await ends.reads.finish(ends.reader.close)
         finally:
             await ends.writes.finish(ends.writer.close)
+
+    def _give_up(self, *_: object) -> None:
+        ends = self._ends
+        if ends is None:
+            return
+        self._log.error(
+            "{path} has not closed within {seconds:g} s, and is not waited for any longer: the disk hangs, or another "
+            "program has locked the file. {count} writes that had not begun were refused; nothing that was confirmed "
+            "is lost",
+            path=str(self.path),
+            seconds=CLOSE_TIMEOUT_S,
+            count=ends.writes.waiting,
+        )
+        ends.reads.refuse()
+        ends.writes.refuse()
 
     def _closed(self, _: None) -> None:
         self._ends = None

@@ -6,12 +6,14 @@ Knows no SQL. Everything but `run` happens in the reactor's thread, so there is 
 into the thread and back is paid once a batch.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from push.errors import Unavailable
 
@@ -31,6 +33,20 @@ class Threads(Protocol):
 
     def callInThread(self, func: Callable[..., object], *args: Any) -> Any:
         """Call in the thread, in the order of these calls."""
+
+
+def one_thread(name: str) -> ThreadPool:
+    """A pool of one thread, which does not keep the process from ending should it never come back from the disk."""
+    pool = ThreadPool(1, 1, name)
+    pool.threadFactory = _DaemonThread
+    return pool
+
+
+class _DaemonThread(threading.Thread):
+    """What ends with the process."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more, daemon=True)
 
 
 class Lane(Generic[Job]):
@@ -96,6 +112,13 @@ class Lane(Generic[Job]):
         if not self._busy:
             self._finish()
         return finished
+
+    def refuse(self) -> None:
+        """Fail what waits and has not been begun: nobody waits for the thread any longer."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for _, outcome in waiting:
+            outcome.errback(Unavailable("the store does not answer, and is being closed"))
 
     def _dispatch_soon(self) -> None:
         self._busy = True
