@@ -92,7 +92,7 @@ def build_api(
         messages=served.messages,
         readiness=readiness,
         measured=measured,
-        settings=_settings(config, reactor, open_files),
+        settings=api_settings(config, reactor, open_files),
         group=served.group,
         clock=reactor,
         now_ms=now_ms,
@@ -112,12 +112,13 @@ def build_health(
     from push.web.site import build_health_site
 
     site = build_health_site(
-        readiness=readiness, measured=measured, settings=_settings(config, reactor, open_files), clock=reactor
+        readiness=readiness, measured=measured, settings=api_settings(config, reactor, open_files), clock=reactor
     )
     return _listening(config, "--health", config.health, site, reactor)
 
 
-def _settings(config: Config, reactor: Any, open_files: int) -> Any:
+def api_settings(config: Config, reactor: Any, open_files: int) -> Any:
+    """What the HTTP API allows: an ApiSettings, of push.web."""
     from push.web.settings import ApiSettings
 
     return ApiSettings(
@@ -134,6 +135,7 @@ def _settings(config: Config, reactor: Any, open_files: int) -> Any:
         allocate_per_s=config.allocate_per_s,
         request_timeout_s=config.api_timeout_s,
         max_connections=max(1, min(API_CONNECTIONS, open_files // 8)),
+        max_connections_per_address=config.api_max_connections_per_address or None,
     )
 
 

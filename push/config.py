@@ -236,6 +236,9 @@ class Config:
     api_max_body_bytes: int = setting(
         8_388_608, "Largest body of an HTTP request, in bytes.", number(1_024, 1_073_741_824)
     )
+    api_max_connections_per_address: int = setting(
+        0, "Most connections of the HTTP API from one address; 0: a quarter of all, 16 at least.", number(0, 10_000)
+    )
     api_max_batch: int = setting(10_000, "Most entries of one batchSend.", number(1, 1_000_000))
     api_max_targets: int = setting(100_000, "Most tokens or uids that one message may name.", number(1, 10_000_000))
     api_requests_per_s: float = setting(

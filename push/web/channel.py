@@ -75,7 +75,7 @@ class ApiChannel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line of the head is longer than twisted allows (16 KiB)."""
-        self.refuse(InvalidRequest("A line of the request's head is too long."))
+        self._refuse_head()
 
     def headerReceived(self, line: bytes) -> bool:
         """A header is complete."""
@@ -257,7 +257,15 @@ class ApiChannel(HTTPChannel):
             self.transport.loseWriteConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(InvalidRequest("This is not a valid HTTP request."))
+        # twisted says the same of what it cannot read, and of what is too much for it.
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self._refuse_head()
+        else:
+            self.refuse(InvalidRequest("This is not a valid HTTP request."))
+
+    def _refuse_head(self) -> None:
+        at_most = f"at most {self.maxHeaders} headers, and {self.totalHeadersSize} bytes in all"
+        self.refuse(errors.HeadTooLarge(f"A request's head has {at_most}."))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""

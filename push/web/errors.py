@@ -39,6 +39,14 @@ class RequestTimeout(PushError):
     retry = RETRY_BACKOFF
 
 
+class HeadTooLarge(PushError):
+    """There are more headers, or longer ones, than are read (RFC 6585, 5)."""
+
+    status = 431
+    reason = "HEAD_TOO_LARGE"
+    retry = RETRY_NO
+
+
 class NoSuchMethodHere(MethodNotAllowed):
     """The path exists, the method does not.
 
@@ -71,8 +79,8 @@ def invalid(field: str, message: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {message}.", violations=(FieldViolation(field, message),))
 
 
-def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
-    """Name the field that msgspec did not accept."""
+def from_validation(error: msgspec.ValidationError, what: str) -> InvalidRequest:
+    """Name the field that msgspec did not accept; `what` is all of what it read."""
     text = str(error)
     path = ""
     if found := _AT.match(text):
@@ -86,7 +94,13 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
     else:
         text = text[:1].lower() + text[1:]
     path = path[:_MAX_ECHO_CHARS]
-    return InvalidRequest(f"{path or 'The body'}: {text}.", violations=(FieldViolation(path, text),))
+    return InvalidRequest(f"{path or what}: {text}.", violations=(FieldViolation(path, text),))
+
+
+def up_to_ms(wait_s: float) -> float:
+    """A wait as it is said: in whole milliseconds, at least one, and never too short."""
+    # What a float has too much, such as 70.00000000000001 ms, is no millisecond.
+    return max(1, math.ceil(round(wait_s * 1_000, 6))) / 1_000
 
 
 def entry(error: PushError, request_id: str) -> schemas.ErrorReply:
@@ -100,7 +114,7 @@ def entry(error: PushError, request_id: str) -> schemas.ErrorReply:
             field_violations=[schemas.Violation(violation.field, violation.message) for violation in error.violations],
             retry=error.retry,
             request_id=request_id,
-            retry_after=msgspec.UNSET if after_s is None else round(after_s, 3),
+            retry_after=msgspec.UNSET if after_s is None else up_to_ms(after_s),
         )
     )
 

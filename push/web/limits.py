@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from push.errors import RateLimited
 from push.rates import TokenBucket
+from push.web.errors import up_to_ms
 
 # More callers than this are told apart by forgetting the one that was quiet for longest.
 _MAX_CALLERS = 10_000
@@ -46,6 +47,6 @@ class RequestRates:
         wait_s = bucket.take(now_s)
         if wait_s > 0:
             raise RateLimited(
-                f"More than {self._requests_per_s:g} requests a second. Try again in {wait_s:.3f} s.",
+                f"More than {self._requests_per_s:g} requests a second. Try again in {up_to_ms(wait_s):.3f} s.",
                 retry_after_s=wait_s,
             )

@@ -141,7 +141,8 @@ class _NameConverter(BaseConverter):
 class _UidConverter(BaseConverter):
     """A user, who may have slashes in the name."""
 
-    regex = ".+"
+    # Line feeds, too: that there is no such user is for the route to say.
+    regex = "(?s:.+)"
     part_isolating = False
 
 

@@ -3,12 +3,12 @@
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from push.errors import NotFound, NowhereElse, Unavailable
+from push.errors import InvalidRequest, NotFound, NowhereElse, Unavailable
 from push.ipush import IDraining, INodes
 from push.model import Node
 from push.web import schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_READ
-from push.web.decoding import decode
+from push.web.decoding import check_nothing, decode
 from push.web.exchange import ApiRequest
 from push.web.routes import Parameter, Route
 from push.web.waiting import answers
@@ -80,7 +80,7 @@ class NodeRoutes:
                 right=RIGHT_MANAGE,
                 tag="nodes",
                 reply=schemas.DrainReply,
-                failures=(NotFound, Unavailable),
+                failures=(InvalidRequest, NotFound, Unavailable),
                 parameters=(_NODE,),
             ),
         )
@@ -93,6 +93,7 @@ class NodeRoutes:
 
     async def undrain(self, request: ApiRequest, node: str) -> schemas.DrainReply:
         """Let a connector take sessions again."""
+        check_nothing(request.body())
         return await self._drain(node, None)
 
     async def _drain(self, name: str, sessions_per_s: float | None) -> schemas.DrainReply:

@@ -9,6 +9,7 @@ from push.protocols.wire.messages import MAX_UID_CHARS, BodyError, Disconnect, c
 from push.protocols.wire.signals import CloseCode
 from push.web import schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_READ
+from push.web.decoding import check_nothing
 from push.web.errors import invalid
 from push.web.exchange import ApiRequest
 from push.web.routes import Parameter, Route
@@ -83,7 +84,7 @@ class TokenRoutes:
                 right=RIGHT_MANAGE,
                 tag="tokens",
                 reply=schemas.KickReply,
-                failures=(Unregistered, Unavailable),
+                failures=(InvalidRequest, Unregistered, Unavailable),
                 parameters=(_TOKEN,),
             ),
             Route(
@@ -146,6 +147,7 @@ class TokenRoutes:
 
     async def kick(self, request: ApiRequest, token: str) -> schemas.KickReply:
         """Close a token's session."""
+        check_nothing(request.body())
         info = await self._subscribe.describe(_checked(token))
         if info is None:
             raise _unregistered()

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.model import ApiKey
 from push.web.auth import is_loopback
+from push.web.errors import up_to_ms
 from tests.web.fakes import World
 
 SEND = "/v1/messages:send"
@@ -116,6 +117,18 @@ class RateTests(SynchronousTestCase):
         self.assertEqual((reply.headers["Retry-After"], reply.error["retry_after"]), ("2", 2.0))
         world.clock.advance(2)
         self.assertEqual([status("one"), status("one")], [200, 429])
+
+    def test_a_wait_is_never_said_to_be_none(self) -> None:
+        world = World(settings={"requests_per_s": 10_000, "burst": 1})
+        world.call("GET", "/v1/nodes")
+        world.clock.advance(0.000_099_9)
+        reply = world.call("GET", "/v1/nodes")
+        self.assertEqual((reply.status, reply.error["retry_after"]), (429, 0.001))
+        self.assertIn("Try again in 0.001 s.", reply.error["message"])
+
+    def test_a_wait_is_said_in_milliseconds_and_never_too_short(self) -> None:
+        for wait_s, said_s in ((0.07, 0.07), (0.0701, 0.071), (1e-12, 0.001), (1.0011, 1.002), (2.0, 2.0)):
+            self.assertEqual(up_to_ms(wait_s), said_s)
 
     def test_without_keys_each_address_has_its_own_rate(self) -> None:
         world = World(settings={"requests_per_s": 1, "burst": 1})

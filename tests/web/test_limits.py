@@ -95,9 +95,6 @@ class MalformedTests(SynchronousTestCase):
             HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
             HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-            b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
-            b"GET /" + b"x" * 20_000,
-            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
         ):
             world = World()
             connection = world.connect()
@@ -122,6 +119,25 @@ class MalformedTests(SynchronousTestCase):
         for host in ("a..b", "x" * 300, "\udcff", "[", "a:b:c", ""):
             self.assertEqual(world.call("GET", "/healthz", None, {"Host": host}).status, 200, host)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class HeadTests(SynchronousTestCase):
+    """Heads over the limits say so."""
+
+    def test_how_much_there_may_be_is_said(self) -> None:
+        for data in (
+            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+            b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 1_000 + b"\r\n") * 20 + b"\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+            b"GET /" + b"x" * 20_000,
+        ):
+            connection = World().connect()
+            connection.send(data)
+            (reply,) = connection.received()
+            self.assertEqual((reply.status, reply.error["reason"]), (431, "HEAD_TOO_LARGE"), data[:60])
+            self.assertEqual(
+                reply.error["message"], "A request's head has at most 500 headers, and 16384 bytes in all."
+            )
 
 
 class TimeTests(SynchronousTestCase):

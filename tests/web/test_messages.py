@@ -309,6 +309,15 @@ class BatchTests(SynchronousTestCase):
         (call,) = self.world.router.calls
         self.assertEqual([request.payload for request in call], [b"1", b"1", b"3"])
         self.assertEqual(reply.json["results"][5]["error"]["field_violations"][0]["field"], "extra")
+        self.assertEqual(reply.json["results"][3]["error"]["message"], "requests[3]: expected `object`, got `int`.")
+
+    def test_a_bad_entry_far_behind_is_named_by_its_place(self) -> None:
+        connection = self.world.connect()
+        connection.send(request_bytes("POST", BATCH, {"requests": [*[message()] * 1_100, 7]}))
+        self.world.clock.pump([0, 0])
+        (reply,) = connection.received()
+        found = reply.json["results"][1_100]["error"]["message"]
+        self.assertEqual(found, "requests[1100]: expected `object`, got `int`.")
 
     def test_text_to_one_token_is_read_alike_whatever_stands_beside_it(self) -> None:
         texts = ["", "hi", 'a "quoted" \\ line\n', "grüße 🦊", "\x00", "x" * 65_529]

@@ -67,6 +67,19 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual((token, reason.code, reason.retry), ("a", 3504, "no"))
         self.assertIn("a", self.world.subscribe.tokens)
 
+    def test_kicking_takes_nothing_but_an_empty_body(self) -> None:
+        self.online("a")
+        for body, sentence in (
+            ({"reason": "spam"}, "reason: unknown field."),
+            ([], "The body: expected `object`, got `array`."),
+            (b"{", "not JSON"),
+        ):
+            reply = self.world.call("POST", "/v1/tokens/a:kick", body)
+            self.assertEqual(reply.status, 400, body)
+            self.assertIn(sentence, reply.error["message"])
+        self.assertEqual(self.world.connector.kicks, [])
+        self.assertEqual(self.world.call("POST", "/v1/tokens/a:kick", {}).json["kicked"], True)
+
     def test_kicking_somebody_offline_kicks_nobody(self) -> None:
         self.world.subscribe.add("a")
         self.assertEqual(self.world.call("POST", "/v1/tokens/a:kick").json["kicked"], False)
@@ -119,7 +132,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(self.world.call("GET", "/v1/users/bob/tokens").json, {"uid": "bob", "tokens": []})
 
     def test_an_impossible_user_is_400(self) -> None:
-        for uid in ("%00", "x" * 129):
+        for uid in ("%00", "x" * 129, "%0A", "alice%0Abob", "alice%0A", "%0Aalice", "a%0D", "a/%0A/b"):
             reply = self.world.call("GET", f"/v1/users/{uid}/tokens")
             self.assertEqual((reply.status, reply.error["field_violations"][0]["field"]), (400, "uid"))
 

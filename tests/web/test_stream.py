@@ -123,6 +123,8 @@ class LineTests(Streaming):
         self.assertEqual(self.payloads, [b"1", "🦊".encode(), b"1", b"1", b"5"])
         self.assertEqual(found[3]["error"]["field_violations"][0]["field"], "extra")
         self.assertEqual(found[3]["error"]["request_id"], "mine")
+        self.assertIn("Entry 2 of the stream is not JSON", found[1]["error"]["message"])
+        self.assertEqual(found[4]["error"]["message"], "Entry 5 of the stream is not UTF-8 (byte 0).")
 
     def test_an_entry_that_the_router_refuses_fails_alone(self) -> None:
         self.world.router.registered = {"a"}
