@@ -10,7 +10,7 @@ from twisted.application.service import IService
 from push import __version__
 from push.access import api_keys
 from push.config import Config
-from push.connecting import API_CONNECTIONS, server_endpoint
+from push.connecting import API_CONNECTIONS, connection_limits, server_endpoint
 from push.igroup import GroupSide
 from push.ipush import (
     IMeasured,
@@ -22,11 +22,13 @@ from push.ipush import (
     ISubscribe,
     IUpgrade,
 )
+from push.protocols.websocket.plugin import WebSocketUpgrade
 from push.protocols.wire.frames import ID_BYTES
 from push.services.allocation import Allocation
 from push.services.draining import Draining
 from push.services.listening import Listener
 from push.services.ordered import OpenClose, OrderedServices
+from push.services.signpost import Signpost
 
 WEBSOCKET_PATH = "/ws"
 
@@ -41,7 +43,7 @@ class Served:
         nodes: the connectors that can be called.
         places: how all connectors are.
         messages: knows what was accepted.
-        websocket: takes clients, where they may come to the API.
+        websocket: takes clients, where they are held in this process.
         group: the group role, if there is one.
     """
 
@@ -59,7 +61,7 @@ def build_api(
     served: Served,
     *,
     readiness: IReadiness,
-    measured: Sequence[IMeasured],
+    measured: list[IMeasured],
     reactor: Any,
     open_files: int,
     now_ms: Callable[[], int],
@@ -71,7 +73,7 @@ def build_api(
         config: all settings.
         served: what it serves.
         readiness: tries whether this node works.
-        measured: whose numbers are shown.
+        measured: whose numbers are shown; what is added to it later, too.
         reactor: time and endpoints.
         open_files: how many this process may have.
         now_ms: milliseconds since 1970.
@@ -83,11 +85,20 @@ def build_api(
     # Importing klein installs the reactor, which must not happen before twistd has chosen one.
     from push.web.site import build_site
 
+    allocation = Allocation(served.places, SystemRandom().random)
+    websocket, signpost = served.websocket, None
+    if websocket is None:
+        limits = connection_limits(config, open_files)
+        signpost = Signpost(allocation=allocation, limits=limits, clock=reactor)
+        websocket = WebSocketUpgrade(signpost)
+        measured.append(signpost)
+    elif not config.has_clients_at_api:
+        websocket = None
     site = build_site(
         router=served.router,
         subscribe=served.subscribe,
         nodes=served.nodes,
-        allocation=Allocation(served.places, SystemRandom().random),
+        allocation=allocation,
         draining=Draining(nodes=served.nodes, places=served.places, clock=reactor),
         messages=served.messages,
         readiness=readiness,
@@ -96,9 +107,12 @@ def build_api(
         group=served.group,
         clock=reactor,
         now_ms=now_ms,
-        upgrades={WEBSOCKET_PATH: served.websocket} if served.websocket and config.has_clients_at_api else None,
+        upgrades=None if websocket is None else {WEBSOCKET_PATH: websocket},
     )
-    return _listening(config, "--api", config.api, site, reactor, end_waits)
+    services = _listening(config, "--api", config.api, site, reactor, end_waits)
+    if signpost is not None:
+        signpost.setServiceParent(services)
+    return services
 
 
 def build_health(
@@ -146,7 +160,7 @@ def _listening(
     site: Any,
     reactor: Any,
     end_waits: Callable[[], None] = lambda: None,
-) -> IService:
+) -> OrderedServices:
     endpoint = server_endpoint(reactor, setting, description)
     listener = Listener(setting, description=description, endpoint=endpoint, factory=site)
     # Stopped the other way round: first no connection is accepted, then those there are get their answers.

@@ -30,6 +30,7 @@ from push.settings import (
     number,
     one_of,
     origin,
+    place_of_protocol,
     plain,
     role,
     setting,
@@ -61,6 +62,14 @@ class Config:
     )
     advertise: str = setting(
         "", "host:port that clients and nodes reach this connector at; default: its first listener.", address
+    )
+    advertise_protocols: tuple[str, ...] = setting(
+        (),
+        "Where clients of one wire protocol reach this connector; default: where that listens.",
+        place_of_protocol,
+        many=True,
+        split=",",
+        value="PROTOCOL=HOST:PORT",
     )
     api: str = setting("tcp:8080:interface=127.0.0.1", "Where the HTTP API listens.", endpoint, value="ENDPOINT")
     data_dir: str = setting("push-data", "Directory of everything that must survive a restart.", filled, value="DIR")
@@ -294,7 +303,12 @@ class Config:
         return ROLES if "all" in self.role else tuple(role for role in ROLES if role in self.role)
 
 
-_SINGULAR = {"allowed_origins": "allowed_origin", "api_keys": "api_key", "webhook_events": "webhook_event"}
+_SINGULAR = {
+    "advertise_protocols": "advertise_protocol",
+    "allowed_origins": "allowed_origin",
+    "api_keys": "api_key",
+    "webhook_events": "webhook_event",
+}
 
 
 def option_name(setting: "Field[Any]") -> str:

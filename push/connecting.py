@@ -73,8 +73,9 @@ def build_connector(
     reactor = surroundings.reactor
     fraction = random.SystemRandom().random
 
-    def elsewhere() -> Sequence[NodeAddress]:
-        return () if places is None else draw(places.known(), fraction, besides=connector.address.partition("#")[0])
+    def elsewhere(protocol: str | None) -> Sequence[NodeAddress]:
+        here = connector.address.partition("#")[0]
+        return () if places is None else draw(places.known(), fraction, protocol=protocol, besides=here)
 
     connector = Connector(
         address=advertised(config) if address is None else address,
@@ -97,6 +98,7 @@ def build_connector(
         stop_spread_s=config.stop_spread_s,
         fraction=fraction,
         drain_timeout_s=config.drain_timeout_s,
+        places=client_places(config),
     )
     return connector, clients
 
@@ -163,6 +165,47 @@ def advertised(config: Config) -> str:
     if port is None:
         return ""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def client_places(config: Config) -> list[tuple[str, str]]:
+    """For each listener, in their order, its wire protocol and where others reach it: "host:port".
+
+    The port is 0 where it is known only once it listens, and the place "" where others cannot reach it, or it is not
+    the first of its protocol. What is set comes first; then the address of the connector for its first listener; then
+    where it listens, or for all addresses the host of the connector.
+
+    Raises:
+        SettingError: a place is set for a protocol that no listener speaks.
+    """
+    given = dict(each.split("=", 1) for each in config.advertise_protocols)
+    unknown = given.keys() - {listen.partition("=")[0] for listen in config.listen}
+    if unknown:
+        raise SettingError(f"--advertise-protocol: nothing listens for {', '.join(sorted(unknown))} here: see --listen")
+    host = config.advertise.rpartition(":")[0]
+    places: list[tuple[str, str]] = []
+    for listen in config.listen:
+        protocol, _, description = listen.partition("=")
+        place = ""
+        if protocol not in dict(places):
+            is_first = not places
+            place = given.get(protocol) or (config.advertise if is_first else _place(description, host))
+            place = place or _place(description, host)
+        places.append((protocol, place))
+    return places
+
+
+def _place(description: str, host: str) -> str:
+    """Where others reach an endpoint, as far as it can be told; `host` is of this machine, "" where nobody says it."""
+    there = endpoint_text.interface(description)
+    if there is None:
+        return ""
+    if there in ("", "0.0.0.0", "::"):
+        there = host
+    elif host and endpoint_text.is_loopback(there) and not endpoint_text.is_loopback(host.strip("[]")):
+        return ""  # what is behind a proxy has an address that only its operator knows
+    elif ":" in there:
+        there = f"[{there}]"
+    return f"{there}:{endpoint_text.port(description) or 0}" if there else ""
 
 
 def _listener(reactor: Any, connector: Connector, protocols: Mapping[str, IWireProtocol], listen: str) -> Listener:

@@ -110,6 +110,7 @@ class IConnection(Interface):
 
     registration: Registration | None = Attribute("The open session, None before and after.")
     peer_host: str = Attribute("The address that the peer connects from, without its port.")
+    speaks: str = Attribute("The name of its wire protocol: it is sent elsewhere only where that is spoken.")
     form: IPushForm = Attribute("How pushes to it are written.")
     broadcast_number: int = Attribute("The last broadcast that it got, or that was accepted before it opened.")
     log_position: int = Attribute("The place in the log of the last broadcast of it that was queued; -1 for none yet.")
@@ -233,7 +234,7 @@ class IConnectionHost(Interface):
     def open(connection: IConnection, request: SubRequest) -> None:
         """A client asks for a session: `opened`, `refused` or `redirected` is called, perhaps before this returns."""
 
-    def instead(refusal: Disconnect) -> Sequence[NodeAddress]:
+    def instead(connection: IConnection, refusal: Disconnect) -> Sequence[NodeAddress]:
         """Where one who is refused because of this may go, the best first; none: nowhere."""
 
     def acknowledged(connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:
@@ -390,10 +391,13 @@ class IPlaces(Interface):
 class IAllocation(Interface):
     """Chooses where clients are to connect."""
 
-    def draw() -> Sequence[NodeAddress]:
+    def draw(protocol: str) -> Sequence[NodeAddress]:
         """A few connectors that take sessions and have room, the best first; others each time. None: there is no room.
 
         Asks nobody; may be called often.
+
+        Args:
+            protocol: the wire protocol that the client speaks, e.g. "framed".
         """
 
 

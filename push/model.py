@@ -11,6 +11,9 @@ from enum import IntEnum
 
 import msgspec
 
+# The wire protocol that is spoken where nothing else is said.
+FRAMED = "framed"
+
 
 class Outcome(IntEnum):
     """What became of one message for one token at a connector."""
@@ -555,6 +558,7 @@ class Node:
         started_ms: when it started, milliseconds since 1970.
         draining: whether it takes no new sessions.
         version: of its software.
+        places: (wire protocol, "host:port"): where clients connect by each, as far as others can reach that.
     """
 
     address: str
@@ -564,11 +568,18 @@ class Node:
     started_ms: int
     draining: bool
     version: str
+    places: tuple[tuple[str, str], ...] = ()
 
     @property
     def public_address(self) -> str:
         """Where clients connect: "host:port"."""
         return self.address.partition("#")[0]
+
+    def place_of(self, protocol: str) -> str:
+        """Where clients connect by a wire protocol: "host:port"; "" where they cannot."""
+        if not self.places:  # a node of 0.1.0 does not say
+            return self.public_address if protocol == FRAMED else ""
+        return dict(self.places).get(protocol, "")
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -176,6 +176,15 @@ def address(raw: str) -> str:
     return raw
 
 
+def place_of_protocol(raw: str) -> str:
+    """PROTOCOL=HOST:PORT."""
+    name, _, place = raw.partition("=")
+    if not name.isidentifier() or not place:
+        raise SettingError(f"must be PROTOCOL=HOST:PORT, such as websocket=push.example.org:443, not {raw!r}")
+    address(place)
+    return raw
+
+
 def setting(
     default: Any, help: str, parse: Parse = text, *, many: bool = False, split: str | None = None, value: str = ""
 ) -> Any:

@@ -23,6 +23,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "health": ("tcp:8081:interface=127.0.0.1", "tcp:8081:interface=127.0.0.1"),
     "role": ("subscribe,cache,connector,router,api", ("subscribe", "cache", "connector", "router", "api")),
     "listen": ("framed=tcp:1234:interface=127.0.0.1", ("framed=tcp:1234:interface=127.0.0.1",)),
+    "advertise_protocols": ("websocket=10.0.0.7:443,lines=h:1", ("websocket=10.0.0.7:443", "lines=h:1")),
     "advertise": ("10.0.0.7:6789", "10.0.0.7:6789"),
     "api": ("tcp:1235:interface=127.0.0.1", "tcp:1235:interface=127.0.0.1"),
     "data_dir": ("/srv/push", "/srv/push"),

@@ -56,6 +56,9 @@ class SessionConnection(QueuedWrites):
         "registration",
     )
 
+    # See IConnection. One that does not say it is sent nowhere.
+    speaks = ""
+
     def __init__(self, host: IConnectionHost, form: IPushForm) -> None:
         QueuedWrites.__init__(self, host)
         self._session = ServerSession(host.now_s())
@@ -372,7 +375,7 @@ class SessionConnection(QueuedWrites):
             self._finish(Disconnect(0, "the client has ended its side"), say_so=False, by_peer=True)
 
     def _turn_away(self, reason: Disconnect) -> None:
-        nodes = self._host.instead(reason)
+        nodes = self._host.instead(self, reason)
         if nodes:
             self.redirected(nodes, 0.0)
         else:

@@ -23,6 +23,8 @@ class FramedProtocol(SessionConnection):
 
     __slots__ = ("_decoder", "_waiting")
 
+    speaks = "framed"
+
     def __init__(self, host: IConnectionHost) -> None:
         SessionConnection.__init__(self, host, PLAIN_FORM)
         self._decoder = FrameDecoder(host.limits.max_body_before_open_bytes)

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from push.errors import PushError
 from push.ipush import IAllocation, IConnector, INodes, IPlaces
-from push.model import Node
+from push.model import FRAMED, Node
 from push.protocols.wire.answers import NodeAddress
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
@@ -22,14 +22,20 @@ POLL_INTERVAL_S = 1.0
 
 
 def draw(
-    nodes: Sequence[Node], fraction: Callable[[], float], *, besides: str = "", most: int = MOST
+    nodes: Sequence[Node],
+    fraction: Callable[[], float],
+    *,
+    protocol: str | None = FRAMED,
+    besides: str = "",
+    most: int = MOST,
 ) -> list[NodeAddress]:
     """Choose where a client may go, the best first.
 
     Args:
         nodes: the connectors; those that share an address count together.
         fraction: random numbers in [0, 1).
-        besides: not to this "host:port".
+        protocol: the wire protocol by which the client connects; None: whichever.
+        besides: not to the connector at this "host:port".
         most: how many to choose.
 
     Returns:
@@ -38,8 +44,9 @@ def draw(
     room: dict[str, int] = {}
     for node in nodes:
         free = node.max_connections - node.connections
-        if free > 0 and not node.draining and node.public_address != besides:
-            room[node.public_address] = room.get(node.public_address, 0) + free
+        place = node.public_address if protocol is None else node.place_of(protocol)
+        if place and free > 0 and not node.draining and node.public_address != besides:
+            room[place] = room.get(place, 0) + free
     # Efraimidis and Spirakis (2006): ordered by u ** (1 / weight), a draw without replacement by weight.
     drawn = sorted(room, key=lambda address: fraction() ** (1 / room[address]), reverse=True)
     return [address_of(each) for each in drawn[:most]]
@@ -64,9 +71,9 @@ class Allocation:
         self._places = places
         self._fraction = fraction
 
-    def draw(self) -> Sequence[NodeAddress]:
+    def draw(self, protocol: str) -> Sequence[NodeAddress]:
         """See IAllocation."""
-        return draw(self._places.known(), self._fraction)
+        return draw(self._places.known(), self._fraction, protocol=protocol)
 
 
 @implementer(IPlaces)

@@ -31,6 +31,8 @@ class Clients(MultiService):
         stop_spread_s: over how long clients are asked to spread their return.
         fraction: random numbers in [0, 1).
         drain_timeout_s: how long sessions may be moved elsewhere before that, where there is an elsewhere.
+        places: of each listener its wire protocol, and where others reach it: port 0 for that where it listens, ""
+            for nowhere.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class Clients(MultiService):
         stop_spread_s: float,
         fraction: Callable[[], float],
         drain_timeout_s: float = 0.0,
+        places: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__()
         self._connector = connector
         self._listeners = listeners
+        self._places = places
         self._clock = clock
         self._stop_timeout_s = stop_timeout_s
         self._stop_spread_s = stop_spread_s
@@ -72,6 +76,8 @@ class Clients(MultiService):
             if address is not None:
                 host = f"[{address.host}]" if ":" in address.host else address.host
                 self._connector.address = f"{host}:{address.port}"
+        found = zip(self._places, self._listeners, strict=False)
+        self._connector.places = tuple((protocol, _with_port(place, to)) for (protocol, place), to in found if place)
 
     def checks(self) -> Sequence[Check]:
         """Whether all listeners listen."""
@@ -104,3 +110,8 @@ class Clients(MultiService):
         connector.moving.begin(max(1.0, connector.connections.sessions / (_MOVING_SHARE * self._drain_timeout_s)))
         while connector.connections.sessions and self._clock.seconds() < deadline_s and connector.has_elsewhere():
             await self._slices.pause(_POLL_S)
+
+
+def _with_port(place: str, listener: Listener) -> str:
+    host, _, port = place.rpartition(":")
+    return place if port != "0" or listener.address is None else f"{host}:{listener.address.port}"

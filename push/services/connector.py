@@ -42,7 +42,7 @@ _STRIDE = 64
 _SHUTTING_DOWN = "this connector is shutting down"
 
 
-def _nowhere() -> Sequence[NodeAddress]:
+def _nowhere(protocol: str | None) -> Sequence[NodeAddress]:
     return ()
 
 
@@ -62,7 +62,8 @@ class Connector:
         clock: monotonic seconds and callLater.
         now_ms: milliseconds since 1970.
         version: of the software, for node().
-        elsewhere: where a client may go instead of here, drawn anew at each call, the best first.
+        elsewhere: where a client of a wire protocol may go instead of here (None: of whichever), drawn anew at each
+            call, the best first.
         fraction: random numbers in [0, 1), to spread what many are told; needed where there is an elsewhere.
         chat: answers what clients ask of the group role.
     """
@@ -79,11 +80,13 @@ class Connector:
         clock: IReactorTime,
         now_ms: Callable[[], int],
         version: str,
-        elsewhere: Callable[[], Sequence[NodeAddress]] = _nowhere,
+        elsewhere: Callable[[str | None], Sequence[NodeAddress]] = _nowhere,
         fraction: Callable[[], float] = _half,
         chat: IChat | None = None,
     ) -> None:
         self.address = address
+        # See Node; known when all listen.
+        self.places: tuple[tuple[str, str], ...] = ()
         self.limits = limits
         # See IConnectionHost: clocks of several routers may differ.
         self.ids_say_order = not cache.is_shared
@@ -161,7 +164,7 @@ class Connector:
     def open(self, connection: IConnection, request: SubRequest) -> None:
         """See IConnectionHost."""
         if self._is_leaving or (self.moving.is_draining and connection.registration is None):
-            nodes = self._elsewhere()
+            nodes = self._elsewhere(connection.speaks)
             if nodes:
                 self.measures.redirected += 1
                 connection.redirected(nodes, 0.0)
@@ -177,9 +180,9 @@ class Connector:
         self._opening.add(connection)
         self.tasks.spawn("opening a session", self._open(connection, request))
 
-    def instead(self, refusal: Disconnect) -> Sequence[NodeAddress]:
+    def instead(self, connection: IConnection, refusal: Disconnect) -> Sequence[NodeAddress]:
         """See IConnectionHost. Who comes too often from one address would do so everywhere."""
-        nodes = self._elsewhere() if refusal is FULL else ()
+        nodes = self._elsewhere(connection.speaks) if refusal is FULL else ()
         self.measures.redirected += bool(nodes)
         return nodes
 
@@ -300,6 +303,7 @@ class Connector:
             started_ms=self._started_ms,
             draining=self._is_leaving or self.moving.is_draining,
             version=self._version,
+            places=self.places,
         )
 
     # For the services around it
@@ -341,7 +345,7 @@ class Connector:
 
     def has_elsewhere(self) -> bool:
         """Whether clients can be sent anywhere else now."""
-        return bool(self._elsewhere())
+        return bool(self._elsewhere(None))
 
     def leave(self, until_s: float) -> None:
         """Take no new sessions from now on; those that end have until then to be told everything."""

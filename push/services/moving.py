@@ -4,7 +4,7 @@ Each client is told where to go (302, unasked), and when; until it goes, it gets
 closed. Where there is no elsewhere all stay. Must not import adapters, stores or web.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from push.ipush import IConnection
 from push.protocols.wire.answers import NodeAddress
@@ -29,7 +29,7 @@ class Moving:
 
     Args:
         with_session: gives a snapshot of the connections that have a session.
-        elsewhere: where a client may go now.
+        elsewhere: where a client of a wire protocol may go now.
         slices: has the time, and waits.
         tasks: runs it.
         fraction: random numbers in [0, 1).
@@ -44,7 +44,7 @@ class Moving:
         self,
         *,
         with_session: Callable[[], Sequence[IConnection]],
-        elsewhere: Callable[[], Sequence[NodeAddress]],
+        elsewhere: Callable[[str | None], Sequence[NodeAddress]],
         slices: Slices,
         tasks: Tasks,
         fraction: Callable[[], float],
@@ -83,28 +83,35 @@ class Moving:
         try:
             while self.is_draining:
                 now_s = self._now_s()
+                stuck: set[str] = set()
                 budget += (now_s - last_s) * self._sessions_per_s
                 budget = min(budget, max(1.0, self._sessions_per_s * _MAX_BUDGET_S))
                 last_s = now_s
                 while budget >= 1.0:
                     connection = next(untold, None)
                     if connection is None:
-                        left = [each for each in self._with_session() if each not in self._told]
+                        left = self._left(stuck)
                         if not left:
                             break
                         untold = iter(left)
                         continue
-                    if connection.registration is not None and connection not in self._told:
-                        if not self._tell(connection):
-                            break
+                    if connection.registration is None or connection in self._told or connection.speaks in stuck:
+                        continue
+                    if self._tell(connection):
                         budget -= 1.0
+                    else:
+                        stuck.add(connection.speaks)
                 self._close_overdue(now_s)
                 await self._slices.pause(_PAUSE_S)
         finally:
             self._is_running = False
 
+    def _left(self, stuck: Container[str]) -> list[IConnection]:
+        """Who is still to be told, but for those whose wire protocol is spoken nowhere else now."""
+        return [each for each in self._with_session() if each not in self._told and each.speaks not in stuck]
+
     def _tell(self, connection: IConnection) -> bool:
-        nodes = self._elsewhere()
+        nodes = self._elsewhere(connection.speaks)
         if not nodes:
             return False
         retry_after_s = round(self._fraction() * SPREAD_S, 3)

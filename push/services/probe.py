@@ -90,7 +90,7 @@ class _Host:
         else:
             self._connector.attach(connection, self.lent, self.limits.default_interval_ms)
 
-    def instead(self, refusal: Disconnect) -> Sequence[NodeAddress]:
+    def instead(self, connection: IConnection, refusal: Disconnect) -> Sequence[NodeAddress]:
         return ()
 
     def acknowledged(self, connection: IConnection, message_ids: Sequence[int], awaited: int) -> None:

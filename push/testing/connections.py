@@ -187,7 +187,7 @@ class Client:
 def make_connector(
     clock: Clock,
     cache: IPulling | None = None,
-    elsewhere: Callable[[], Sequence[NodeAddress]] = lambda: (),
+    elsewhere: Callable[[str | None], Sequence[NodeAddress]] = lambda protocol: (),
     **limits: Any,
 ) -> tuple[Connector, Subscribe, MemoryTokenStore]:
     """A connector over a store in memory.

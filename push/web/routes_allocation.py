@@ -5,15 +5,18 @@ from functools import lru_cache
 
 import msgspec
 
-from push.errors import RateLimited, Unavailable
+from push.errors import InvalidRequest, RateLimited, Unavailable
 from push.ipush import IAllocation
+from push.model import FRAMED
 from push.protocols.wire.answers import NodeAddress
 from push.web import schemas
 from push.web.exchange import JSON, ApiRequest
+from push.web.group_requests import text_of
 from push.web.limits import RequestRates
-from push.web.routes import LEGACY, Page, Route
+from push.web.routes import LEGACY, Page, Parameter, Route
 
 RETRY_AFTER_S = 5.0
+PROTOCOL = Parameter("protocol", "query", "The wire protocol that the client speaks.", False, FRAMED)
 # Whoever has one IPv6 address has this many bits of others (RFC 6177).
 _IPV6_PREFIX = 64
 
@@ -46,7 +49,7 @@ class AllocationRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """What is served."""
-        failures = (RateLimited, Unavailable)
+        failures = (InvalidRequest, RateLimited, Unavailable)
         return (
             Route(
                 operation="allocate",
@@ -57,6 +60,7 @@ class AllocationRoutes:
                 right=None,
                 tag="nodes",
                 reply=schemas.AllocateReply,
+                parameters=(PROTOCOL,),
                 failures=failures,
             ),
             Route(
@@ -68,6 +72,7 @@ class AllocationRoutes:
                 right=None,
                 tag=LEGACY,
                 reply=schemas.LegacyNodes,
+                parameters=(PROTOCOL,),
                 failures=failures,
             ),
         )
@@ -86,7 +91,11 @@ class AllocationRoutes:
 
     def _nodes(self, request: ApiRequest) -> list[NodeAddress]:
         self._rates.take(network_of(request.peer_host))
-        nodes = list(self._allocation.draw())
+        protocol = text_of(request, PROTOCOL.name) or FRAMED
+        nodes = list(self._allocation.draw(protocol))
         if not nodes:
-            raise Unavailable("No connector has room for another client.", retry_after_s=RETRY_AFTER_S)
+            raise Unavailable(
+                "No connector has room for another client, or none says where clients of this protocol reach it.",
+                retry_after_s=RETRY_AFTER_S,
+            )
         return nodes

@@ -123,4 +123,5 @@ def _entry(node: Node) -> schemas.NodeEntry:
         started=node.started_ms,
         draining=node.draining,
         version=node.version,
+        places=dict(node.places),
     )

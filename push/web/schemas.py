@@ -92,6 +92,7 @@ class NodeEntry(Struct, frozen=True):
     started: Milliseconds
     draining: Annotated[bool, Meta(description="Whether it takes no new sessions.")]
     version: str
+    places: Annotated[dict[str, str], Meta(description="Wire protocol → host:port where clients connect by it.")]
 
 
 class NodesReply(Struct, frozen=True):

@@ -5,8 +5,8 @@ system's /manager/redirect has it, `{"nodeInfos": [{"ip": …, "port": …}]}`. 
 unchunked and end with the connection; redirects of HTTP are not followed.
 """
 
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, urlsplit
 
 from push.protocols.wire.answers import NodeAddress, parse_nodes
 from push.protocols.wire.messages import BodyError, parse_object
@@ -96,6 +96,14 @@ class AllocationAnswer:
             return parse_nodes({"nodes": fields.get("nodes")})
         except BodyError as error:
             raise AllocationError(str(error)) from None
+
+
+def asking_for(protocol: str, allocation: Allocation) -> Allocation:
+    """The same question for a wire protocol other than the framed one, unless it names one already."""
+    query = allocation.target.partition("?")[2]
+    if any(name == "protocol" for name, _ in parse_qsl(query, keep_blank_values=True)):
+        return allocation
+    return replace(allocation, target=f"{allocation.target}{'&' if query else '?'}protocol={protocol}")
 
 
 def parse_allocation(url: str) -> Allocation:

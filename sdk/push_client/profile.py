@@ -8,7 +8,7 @@ from typing import Any
 
 from push.protocols.wire.messages import SubRequest, parse_sub, write_json, write_sub
 from push_client.address import Address, parse_url
-from push_client.allocation import Allocation, parse_allocation
+from push_client.allocation import Allocation, asking_for, parse_allocation
 from push_client.token_store import TokenFile, TokenStore
 from push_client.tuning import Tuning
 
@@ -61,7 +61,7 @@ def make_profile(
     home = parse_url(url)
     asked = None if allocation is None else parse_allocation(allocation)
     if asked and home.path:
-        raise ValueError("an allocation names places of the framed protocol: use it with push:// or pushs://")
+        asked = asking_for("websocket", asked)
     if has_context and not (home.tls or (asked and asked.tls)):
         raise ValueError("an ssl_context makes no sense with push:// or ws://: use pushs:// or wss://")
     request = SubRequest(

@@ -214,8 +214,6 @@ def on_every_sdk(suite: type["SdkCase"]) -> type["SdkCase"]:
         ("AioWebSocket", aio, (suite, IsolatedAsyncioTestCase), True),
         ("NioWebSocket", LoopedClient, (suite, IsolatedAsyncioTestCase), True),
     ):
-        if over_websocket and not suite.speaks_websocket:
-            continue
         members = {"sdk": staticmethod(sdk), "over_websocket": over_websocket, "__module__": suite.__module__}
         made = type(f"{name}{suite.__name__}", bases, members)
         if bases[1] is UvloopCase:
@@ -245,12 +243,10 @@ class SdkCase:
     Attributes:
         sdk: the one that is tested.
         over_websocket: whether by WebSocket.
-        speaks_websocket: whether a suite is to be run so.
     """
 
     sdk: Sdk = staticmethod(aio)
     over_websocket = False
-    speaks_websocket = True
 
     def __init_subclass__(cls) -> None:
         """Guard every test."""
@@ -277,10 +273,10 @@ class SdkCase:
         assert not left, left
         assert self.clock.sleepers == 0
 
-    async def serve(self, *scripts: Script) -> ScriptedServer:
-        """Start a server."""
+    async def serve(self, *scripts: Script, is_http: bool = False) -> ScriptedServer:
+        """Start a server; one for HTTP has nothing to do with what the client speaks."""
         server = ScriptedServer(*scripts)
-        server.over_websocket = self.over_websocket
+        server.over_websocket = self.over_websocket and not is_http
         await server.start()
         self._servers.append(server)
         return server

@@ -6,7 +6,7 @@ from unittest import TestCase
 
 import aio_sdk
 from push.protocols.wire.answers import NodeAddress
-from push_client.allocation import MAX_ANSWER_BYTES, AllocationAnswer, AllocationError, parse_allocation
+from push_client.allocation import MAX_ANSWER_BYTES, AllocationAnswer, AllocationError, asking_for, parse_allocation
 from tests.sdk.surroundings import Peer, ScriptedServer, SdkCase, on_every_sdk
 
 
@@ -63,6 +63,14 @@ class AnswerTests(TestCase):
             with self.subTest(url), self.assertRaises(ValueError):
                 parse_allocation(url)
 
+    def test_who_speaks_something_else_says_so_unless_the_url_does(self) -> None:
+        for url, target in (
+            ("http://h/v1/allocate", "/v1/allocate?protocol=websocket"),
+            ("http://h/a?x=1", "/a?x=1&protocol=websocket"),
+            ("http://h/a?protocol=lines", "/a?protocol=lines"),
+        ):
+            self.assertEqual(asking_for("websocket", parse_allocation(url)).target, target)
+
 
 async def open_and_stay(peer: Peer) -> None:
     """A server that opens the session and is silent."""
@@ -74,32 +82,32 @@ async def open_and_stay(peer: Peer) -> None:
 class AllocationTests(SdkCase):
     """Clients that ask."""
 
-    speaks_websocket = False
-
     async def serve_http(self, *answers: bytes) -> ScriptedServer:
         """A server that answers so, one after the other."""
         left = list(answers)
 
         async def script(peer: Peer) -> None:
             request = await peer.reader.readuntil(b"\r\n\r\n")
-            self.assertTrue(request.startswith(b"GET /v1/allocate HTTP/1.0\r\n"), request)
+            query = b"?protocol=websocket" if self.over_websocket else b""
+            self.assertTrue(request.startswith(b"GET /v1/allocate%b HTTP/1.0\r\n" % query), request)
             peer.writer.write(left.pop(0))
 
-        return await self.serve(script)
+        return await self.serve(script, is_http=True)
+
+    @property
+    def nobody(self) -> str:
+        """Where nothing listens."""
+        return "ws://127.0.0.1:1/push" if self.over_websocket else "push://127.0.0.1:1"
 
     def ports(self) -> list[int]:
         """Where it has tried to connect."""
         return [status.address.port for status in self.said(aio_sdk.Connecting)]
 
-    async def test_who_speaks_websocket_does_not_ask(self) -> None:
-        with self.assertRaisesRegex(ValueError, "allocation"):
-            self.client("ws://127.0.0.1:1/", allocation="http://127.0.0.1:1/v1/allocate")
-
     async def test_it_goes_where_it_is_told(self) -> None:
         there = await self.serve(open_and_stay)
         asked = await self.serve_http(http({"nodes": [{"host": "127.0.0.1", "port": there.port}]}))
         url = f"http://127.0.0.1:{asked.port}/v1/allocate"
-        async with self.client("push://127.0.0.1:1", allocation=url) as client:
+        async with self.client(self.nobody, allocation=url) as client:
             await client.wait_open()
         self.assertEqual(self.ports(), [there.port])
 
@@ -135,7 +143,7 @@ class AllocationTests(SdkCase):
             await peer.reader.read()
 
         home = await self.serve(open_and_stay)
-        asked = await self.serve(silent)
+        asked = await self.serve(silent, is_http=True)
         tuning = aio_sdk.Tuning(connect_timeout_s=0.2)
         async with self.client(home, allocation=f"http://127.0.0.1:{asked.port}/v1/allocate", tuning=tuning) as client:
             while not self.said(aio_sdk.Unallocated):

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from push.ipush import ICache
+from push.ipush import ICache, IWireProtocol
 from push.protocols.framed import FramedWireProtocol
 from push.protocols.wire.answers import NodeAddress
 from push.services.connector import Connector
@@ -26,16 +26,19 @@ class Client(connections.Client):
         connector: whose client it is.
         clock: the connector's.
         host: where it connects from.
+        wire: what the connector takes it to speak, if that is not the framed protocol.
     """
 
-    def __init__(self, connector: Connector, clock: Clock, host: str = "127.0.0.1") -> None:
-        super().__init__(connector, clock, wire=FramedWireProtocol(), dialect=FramedDialect(), host=host)
+    def __init__(
+        self, connector: Connector, clock: Clock, host: str = "127.0.0.1", wire: IWireProtocol | None = None
+    ) -> None:
+        super().__init__(connector, clock, wire=wire or FramedWireProtocol(), dialect=FramedDialect(), host=host)
 
 
 def make_connector(
     clock: Clock,
     cache: ICache | None = None,
-    elsewhere: Callable[[], Sequence[NodeAddress]] = lambda: (),
+    elsewhere: Callable[[str | None], Sequence[NodeAddress]] = lambda protocol: (),
     **limits: Any,
 ) -> tuple[Connector, Subscribe, MemoryTokenStore]:
     """A connector over a store in memory, and a cache of its own if none is given."""

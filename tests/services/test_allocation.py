@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -18,7 +19,7 @@ from push.services.allocation import Allocation, PolledPlaces, draw
 from tests.web.fakes import FakeConnector, FakeNodes
 
 
-def node(address: str, free: int = 50, **more: bool) -> Node:
+def node(address: str, free: int = 50, **more: Any) -> Node:
     """A connector with so much room."""
     return replace(Node(address, 100 - free, 0, 100, 0, False, "1"), **more)
 
@@ -53,6 +54,22 @@ class DrawTests(SynchronousTestCase):
 
     def test_an_ipv6_address_is_named_without_its_brackets(self) -> None:
         self.assertEqual(draw([node("[::1]:6789")], self.fraction), [NodeAddress("::1", 6789)])
+
+    def test_each_wire_protocol_has_its_places(self) -> None:
+        nodes = [
+            node("a:1#1", places=(("framed", "a:1"), ("websocket", "a:2"))),
+            node("a:1#2", places=(("framed", "a:1"), ("websocket", "a:2"))),
+            node("b:9", places=(("websocket", "b:9"),)),
+            node("c:1"),  # one of an earlier release
+        ]
+        for protocol, expected in (
+            ("framed", {("a", 1), ("c", 1)}),
+            ("websocket", {("a", 2), ("b", 9)}),
+            ("lines", set()),
+            (None, {("a", 1), ("b", 9), ("c", 1)}),
+        ):
+            self.assertEqual(set(draw(nodes, self.fraction, protocol=protocol)), expected)
+        self.assertEqual(draw(nodes, self.fraction, protocol="websocket", besides="a:1"), [NodeAddress("b", 9)])
 
     def test_everybody_is_full(self) -> None:
         self.assertEqual(draw([node("a:1", 0)], self.fraction), [])

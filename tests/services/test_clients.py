@@ -25,7 +25,9 @@ class ClientsCase(SynchronousTestCase):
         self.clock = Clock()
         self.reactor = MemoryReactor()
         self.elsewhere: list[NodeAddress] = []
-        self.connector, self.subscribe, self.store = make_connector(self.clock, elsewhere=lambda: self.elsewhere)
+        self.connector, self.subscribe, self.store = make_connector(
+            self.clock, elsewhere=lambda protocol: self.elsewhere
+        )
         factory = FramedFactory(self.connector)
         endpoint = TCP4ServerEndpoint(self.reactor, 6789, interface="127.0.0.1")
         self.listener = Listener("--listen", description="tcp:6789", endpoint=endpoint, factory=factory)

@@ -4,13 +4,16 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, NowhereElse, Unavailable
-from push.ipush import IDraining
+from push.ipush import IConnectionHost, IDraining
 from push.model import Node
+from push.protocols.framed import FramedWireProtocol
+from push.protocols.tcp import FramedProtocol
 from push.protocols.wire.answers import NodeAddress, parse_sub_answer
 from push.protocols.wire.signals import Signal
 from push.services.allocation import PolledPlaces
@@ -23,6 +26,23 @@ from tests.web.fakes import FakeConnector, FakeNodes
 ELSEWHERE = [NodeAddress("10.0.0.2", 6789), NodeAddress("10.0.0.3", 6789)]
 
 
+class LineProtocol(FramedProtocol):
+    """As if it were another wire protocol."""
+
+    __slots__ = ("factory",)
+    speaks = "lines"
+
+
+class Lines(FramedWireProtocol):
+    """Clients that speak that."""
+
+    name = "lines"
+
+    def factory(self, host: IConnectionHost) -> Any:
+        """See IWireProtocol."""
+        return Factory.forProtocol(lambda: LineProtocol(host))
+
+
 class Elsewhere(SynchronousTestCase):
     """A connector with somewhere else to send clients to."""
 
@@ -33,7 +53,7 @@ class Elsewhere(SynchronousTestCase):
 
     def make(self, **limits: Any) -> Connector:
         """A connector."""
-        connector, self.subscribe, _ = make_connector(self.clock, elsewhere=lambda: self.places, **limits)
+        connector, self.subscribe, _ = make_connector(self.clock, elsewhere=lambda protocol: self.places, **limits)
         return connector
 
     def client(self) -> Client:
@@ -148,6 +168,21 @@ class MovingTests(Elsewhere):
         self.places.extend(ELSEWHERE)
         self.pass_time(1.0)
         self.assertEqual([len(unasked(client)) for client in clients], [1, 1, 1])
+
+    def test_who_speaks_what_is_spoken_nowhere_else_stays_and_holds_up_nobody(self) -> None:
+        places: dict[str | None, list[NodeAddress]] = {"framed": ELSEWHERE}
+        self.connector, self.subscribe, _ = make_connector(
+            self.clock, elsewhere=lambda protocol: places.get(protocol, [])
+        )
+        clients = [Client(self.connector, self.clock, wire=Lines() if n % 2 == 0 else None) for n in range(6)]
+        self.assertEqual({client.sub()["status"] for client in clients}, {200})
+        self.drain(100.0)
+        self.pass_time(1.0)
+        self.assertEqual([len(unasked(client)) for client in clients], [0, 1, 0, 1, 0, 1])
+        places["lines"] = [NodeAddress("10.0.0.2", 7000)]
+        self.pass_time(1.0)
+        (told,) = unasked(clients[0])
+        self.assertEqual((told["host"], told["port"]), ("10.0.0.2", 7000))
 
     def test_what_is_undone_is_undone(self) -> None:
         clients = self.online(20)

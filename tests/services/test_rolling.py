@@ -122,7 +122,7 @@ class RollingTests(SynchronousTestCase):
             clock=self.clock,
             now_ms=self.now_ms,
             version="test",
-            elsewhere=lambda: draw(self.places.known(), self.random.random, besides=address),
+            elsewhere=lambda protocol: draw(self.places.known(), self.random.random, besides=address),
             fraction=self.random.random,
         )
         self.nodes.up[address] = connector

@@ -147,7 +147,10 @@ class FakeConnector:
         if self.silent:
             return Deferred()
         return succeed(
-            Node(self.address, self.connections, len(self.sessions), 100, 1_700_000_000_000, self.draining, "1.2")
+            Node(
+                *(self.address, self.connections, len(self.sessions), 100, 1_700_000_000_000, self.draining, "1.2"),
+                places=(("framed", self.address), ("websocket", "10.0.0.1:9326")),
+            )
         )
 
 
@@ -169,9 +172,11 @@ class FakeAllocation:
 
     def __init__(self) -> None:
         self.nodes = [NodeAddress("10.0.0.1", 6789)]
+        self.asked: list[str] = []
 
-    def draw(self) -> Sequence[NodeAddress]:
+    def draw(self, protocol: str) -> Sequence[NodeAddress]:
         """What a test says."""
+        self.asked.append(protocol)
         return self.nodes
 
 

@@ -30,6 +30,14 @@ class AllocationTests(SynchronousTestCase):
             found = world.call(method, "/manager/redirect")
             self.assertEqual(found.json, {"code": 200, "message": "success", "nodeInfos": infos})
 
+    def test_the_client_says_what_it_speaks(self) -> None:
+        world = World()
+        for query in ("", "?protocol=websocket", "?protocol="):
+            for path in ("/v1/allocate", "/manager/redirect"):
+                self.assertEqual(world.call("GET", path + query).status, 200)
+        self.assertEqual(world.allocation.asked, [*["framed"] * 2, *["websocket"] * 2, *["framed"] * 2])
+        self.assertEqual(world.call("GET", "/v1/allocate?protocol=a&protocol=b").status, 400)
+
     def test_no_room_anywhere_is_503(self) -> None:
         world = World()
         world.allocation.nodes = []

@@ -165,6 +165,7 @@ class NodeTests(SynchronousTestCase):
                     "started": 1_700_000_000_000,
                     "draining": False,
                     "version": "1.2",
+                    "places": {"framed": "10.0.0.1:6789", "websocket": "10.0.0.1:9326"},
                 }
             ],
         )

@@ -4,8 +4,6 @@ No timer, no Deferred, no closure. What the session does, and what waits to be w
 and queued. Must not import services, stores or web.
 """
 
-from collections.abc import Sequence
-
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -18,17 +16,13 @@ from push.protocols.websocket.forms import FORMS, Kind
 from push.protocols.websocket.head import HeadReader, refusal
 from push.protocols.websocket.inbound import Event, Fault, Inbound, PeerCloses, Ping
 from push.protocols.websocket.upgrade import accept
-from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.messages import RETRY_BACKOFF, RETRY_NO, Disconnect
-from push.protocols.wire.server import State
 from push.protocols.wire.signals import CloseCode
 
 # 64 KiB can hold 10,000 empty frames, which would keep everybody else waiting for 30 ms (measured 2026-11-23).
 MAX_FRAMES_A_TURN = 128
 _NORMAL_CLOSURE = 1000
-# Where there is nowhere else to go.
-_RETRY_AFTER_S = 5.0
 # Of codes that a client gives, those of the protocol's own range are counted by their number.
 _OWN_CODES = range(3_000, 4_000)
 
@@ -43,6 +37,8 @@ class WebSocketProtocol(SessionConnection):
     """
 
     __slots__ = ("_close_code", "_head", "_inbound", "_is_waiting")
+
+    speaks = "websocket"
 
     def __init__(self, host: IConnectionHost, inbound: Inbound | None = None) -> None:
         SessionConnection.__init__(self, host, FORMS[Kind.TEXT, False])
@@ -79,19 +75,6 @@ class WebSocketProtocol(SessionConnection):
         return "websocket"
 
     # SessionConnection
-
-    def redirected(self, nodes: Sequence[NodeAddress], retry_after_s: float) -> None:
-        """Send the client elsewhere.
-
-        Nodes are known by their address for the framed protocol. WebSocket is taken to be spoken at the same port on
-        all of them; one on this very host cannot be told from here so.
-        """
-        here = self.transport.getHost()
-        others = [NodeAddress(node.host, here.port) for node in nodes if node.host != getattr(here, "host", None)]
-        if others:
-            SessionConnection.redirected(self, others, retry_after_s)
-        elif self._session.state is State.OPENING:
-            self.refused(503, "this server is full, or is being emptied", retry_after_s or _RETRY_AFTER_S)
 
     def _encode(self, frame: Frame) -> bytes:
         return forms.encode_frame(self._kind, frame)

@@ -270,23 +270,20 @@ class Closing(WebSocketCase):
 
 
 class Redirects(SynchronousTestCase):
-    """Nodes are known by their places for the framed protocol; a client of WebSocket is not sent there."""
+    """A client of WebSocket is sent to where that is spoken."""
 
-    def asked(self, *elsewhere: NodeAddress) -> Any:
-        """What a client is answered that is one too many."""
+    def test_who_is_one_too_many_is_told_where_else_websocket_is_spoken(self) -> None:
         clock = Clock()
-        connector, _, _ = make_connector(clock, elsewhere=lambda: elsewhere, max_connections=0)
-        client = Raw(connector, clock)
-        written = messages(client.say(masked(TEXT, b'{"signal":"SUB"}')))
-        return json.loads(written[0])["content"]
+        places = {"websocket": [NodeAddress("10.0.0.1", 9327)], "framed": [NodeAddress("10.0.0.1", 6790)]}
+        connector, _, _ = make_connector(clock, elsewhere=lambda protocol: places[protocol or ""], max_connections=0)
+        written = messages(Raw(connector, clock).say(masked(TEXT, b'{"signal":"SUB"}')))
+        answer = json.loads(written[0])["content"]
+        self.assertEqual((answer["status"], answer["host"], answer["port"]), (302, "10.0.0.1", 9327))
+        self.assertEqual(answer["nodes"], [{"host": "10.0.0.1", "port": 9327}])
 
-    # Of a StringTransport, our end is 10.0.0.1:12345.
-
-    def test_another_host_is_named_with_the_port_that_the_client_came_to(self) -> None:
-        answer = self.asked(NodeAddress("10.0.0.1", 6789), NodeAddress("10.0.0.2", 6789))
-        self.assertEqual((answer["status"], answer["host"], answer["port"]), (302, "10.0.0.2", 12_345))
-        self.assertEqual(answer["nodes"], [{"host": "10.0.0.2", "port": 12_345}])
-
-    def test_where_there_is_only_this_host_it_has_to_come_back(self) -> None:
-        answer = self.asked(NodeAddress("10.0.0.1", 6790))
-        self.assertEqual((answer["status"], answer["retry_after"]), (503, 5))
+    def test_where_it_is_spoken_nowhere_else_it_has_to_come_back(self) -> None:
+        clock = Clock()
+        connector, _, _ = make_connector(clock, max_connections=0)
+        written = messages(Raw(connector, clock).say(masked(TEXT, b'{"signal":"SUB"}')))
+        answer = json.loads(written[0])["content"]
+        self.assertEqual((answer["status"], answer["retry_after"]), (503, 30))

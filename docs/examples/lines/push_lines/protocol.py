@@ -41,6 +41,8 @@ FORMS = {acks: LineForm(acks) for acks in (False, True)}
 class LineProtocol(SessionConnection):
     """One client. SessionConnection knows the session and what waits; here is what is peculiar to lines."""
 
+    speaks = "lines"  # the name of the plug-in: clients are sent elsewhere to where that is spoken
+
     def __init__(self, host: IConnectionHost) -> None:
         super().__init__(host, FORMS[False])
         self._max_body_bytes = host.limits.max_body_before_open_bytes
