@@ -11,7 +11,7 @@ from aio_sdk.chat import Chat
 from aio_sdk.client import PushClient
 from aio_sdk.settings import Surroundings, Tuning
 from push_client.address import Address
-from push_client.chat import ChatError, ChatMessage
+from push_client.chat import ChatError, ChatMessage, ChatNotice
 from push_client.errors import ClientError, Disconnected, Refused, TokenFileError
 from push_client.message import Message
 from push_client.pulse import Pulse
@@ -23,6 +23,7 @@ __all__ = [
     "Chat",
     "ChatError",
     "ChatMessage",
+    "ChatNotice",
     "ClientError",
     "Connecting",
     "Disconnected",

@@ -88,39 +88,22 @@ class Attempt:
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name in DNS
             return Ending(Lost(self._address, f"cannot connect: {str(error) or type(error).__name__}"))
         finally:
-            if self._chat is not None:
-                self._chat.lost()
             if self._line is not None:
                 if self._link is not None:
                     self._line.write(self._link.close(self._clock.time()))
+                    self._digest()
                 await self._line.close(self._tuning.close_timeout_s)
 
-    def acknowledge(self) -> None:
-        """There are acknowledgements to send."""
+    def wake(self) -> None:
+        """There is something to send."""
         self._wanted.set()
 
     def hear(self, chat: Chat) -> None:
         """Somebody takes part in the chat from now on."""
         self._chat = chat
         if self._link is not None:
-            self._link.hears_chat = True
-            if self._link.is_open:
-                chat.opened()
-
-    def request(self, subsignal: int, body: bytes) -> int:
-        """Ask something of the chat.
-
-        Returns:
-            The message id of the answer.
-
-        Raises:
-            RuntimeError: there is no session, or too many requests are unanswered.
-        """
-        if self._link is None:
-            raise RuntimeError("the session is not open")
-        message_id = self._link.request(subsignal, body)
-        self._wanted.set()
-        return message_id
+            self._link.attend(chat.talk)
+            self._wanted.set()
 
     def probe(self) -> None:
         """Find out now whether the line is alive."""
@@ -137,7 +120,8 @@ class Attempt:
 
     async def _live(self, line: Line, link: Link) -> Ending:
         self._link = link
-        link.hears_chat = self._chat is not None
+        if self._chat is not None:
+            link.attend(self._chat.talk)
         self._wanted.set()
         try:
             await first(self._read(line, link), self._keep_time(link), self._write(line, link))
@@ -153,14 +137,11 @@ class Attempt:
                 await self._inbox.room()
                 link.resume(self._clock.time())
             event = link.next_event(self._clock.time())
-            while link.chat and self._chat is not None:
-                self._chat.take(link.chat.popleft())
+            self._digest()
             # Nothing is awaited between here and `put`: what the link has given out would not come again.
             if isinstance(event, Opened):
                 self._retimed.set()
                 await self._opened(event)
-                if self._chat is not None:
-                    self._chat.opened()
                 self._wanted.set()  # what was handled while there was no connection
             elif event is not None:
                 self._inbox.put(Message(event.payload, event.message_id, self._handled))
@@ -179,6 +160,7 @@ class Attempt:
             self._retimed.clear()
             now_s = self._clock.time()
             link.tick(now_s)
+            self._digest()
             self._wanted.set()
             if link.ending is None:
                 self._due_s = link.next_s(now_s)
@@ -191,5 +173,12 @@ class Attempt:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            line.write(link.take_output(self._clock.time()))
+            now_s = self._clock.time()
+            line.write(link.take_output(now_s))
+            if link.next_s(now_s) < self._due_s:  # the time for an answer runs
+                self._retimed.set()
             await line.drain()
+
+    def _digest(self) -> None:
+        if self._chat is not None:
+            self._chat.digest()

@@ -1,74 +1,102 @@
 """Groups and chat over a client's connections: requests with answers, and messages that come in order, none missing.
 
-What is said while there is no connection is asked for when there is one again, by its numbers. Guide: docs/aio_sdk.md;
-what everything means: docs/chat.md.
+What is said while there is no connection is asked for when there is one again, by its numbers. What is asked and what
+becomes of the answers is in push_client. Guide: docs/aio_sdk.md; what everything means: docs/chat.md.
 """
 
 import asyncio
-import contextlib
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from aio_sdk.hearing import Hearing
-from aio_sdk.requests import Connection, Requests
-from aio_sdk.waiting import Clock
-from push.protocols.wire.client import Answered, Notified
-from push.protocols.wire.signals import SubSignal
-from push_client.chat import ChatError, ChatMessage, place, read_message, read_messages, read_notice
+from push_client import chat_plans as plans
+from push_client.chat import ChatMessage, ChatNotice, Positions, place
+from push_client.requests import Doing, Plan
+from push_client.talk import Talk
 
-# How long the end of a client waits for the server to know what was read.
-_CLOSE_TIMEOUT_S = 1.0
+T = TypeVar("T")
 
 
 class Chat:
     """One client's part in the chat: `client.chat`.
 
     Iterate over it for what others say, and oneself on other devices, from where one has read. What was handed out
-    counts as read when the next one is asked for. All methods raise ChatError where the server refuses, and
-    what `wait_open` raises where the client has ended.
+    counts as read when the next one is asked for. All methods wait until there is a session; they raise ChatError
+    where the server refuses, and what ended the client where it has ended.
 
     Args:
-        current: the connection that there is, if any.
-        wait_open: waits until a session is open.
-        clock: for the time limits.
+        must_live: raises what has ended the client, if it has.
+        wake: has the connection, if there is one, send what is to be sent.
         max_waiting: how many messages may wait to be taken; what is more is asked for later.
+        on_notice: called in the event loop with what is said beside messages.
     """
 
     def __init__(
         self,
-        current: Callable[[], Connection | None],
-        wait_open: Callable[[], Awaitable[str]],
+        must_live: Callable[[], None],
+        wake: Callable[[], None],
         *,
-        clock: Clock,
         max_waiting: int,
+        on_notice: Callable[[ChatNotice], object] | None,
     ) -> None:
-        self._requests = Requests(current, wait_open, clock=clock)
-        self._hearing = Hearing(self._requests, max_waiting)
+        self.talk = Talk(max_waiting, hears_notices=on_notice is not None)
+        self._must_live = must_live
+        self._wake = wake
+        self._on_notice = on_notice
+        self._futures: dict[Doing[Any], asyncio.Future[None]] = {}
+        # Set when there is a message, or nothing more to come.
+        self._changed = asyncio.Event()
         self._last: ChatMessage | None = None
-        # Conversation → up to where one has read, for the server to know.
-        self._read: dict[str, int] = {}
-        self._telling: asyncio.Task[None] | None = None
         self._error: Exception | None = None
         self._has_ended = False
 
     # Saying
 
-    async def send_to_group(self, group: str, text: str | None = None, **more: Any) -> ChatMessage:
-        """Say something in a group: text, or `data`, or both; `type` and `mentions` as docs/chat.md has them.
+    async def send_to_group(
+        self,
+        group: str,
+        text: str | None = None,
+        *,
+        data: Mapping[str, Any] | None = None,
+        type: int = 0,
+        mentions: Iterable[str] = (),
+        client_id: str | None = None,
+    ) -> ChatMessage:
+        """Say something in a group: text, or data, or both.
 
         It is said once, though the connection may break before the answer has come.
-        """
-        return await self._send(place(group=group), text, **more)
 
-    async def send_to_user(self, uid: str, text: str | None = None, **more: Any) -> ChatMessage:
+        Args:
+            group: its name.
+            text: of the message.
+            data: what is not text.
+            type: what your clients make of it.
+            mentions: up to 100 uids that it is meant for above all.
+            client_id: a name of your own, up to 64 characters, to say the same message again after a restart.
+        """
+        where = place(group=group)
+        return await self._do(
+            plans.say(self._positions, where, text, data=data, type=type, mentions=mentions, client_id=client_id)
+        )
+
+    async def send_to_user(
+        self,
+        uid: str,
+        text: str | None = None,
+        *,
+        data: Mapping[str, Any] | None = None,
+        type: int = 0,
+        mentions: Iterable[str] = (),
+        client_id: str | None = None,
+    ) -> ChatMessage:
         """Say something to a user alone; as `send_to_group`."""
-        return await self._send(place(to=uid), text, **more)
+        where = place(to=uid)
+        return await self._do(
+            plans.say(self._positions, where, text, data=data, type=type, mentions=mentions, client_id=client_id)
+        )
 
     async def recall(self, message: ChatMessage) -> None:
         """Take back what one said."""
-        answer = await self._requests.ask(SubSignal.MR, {"conversation": message.conversation, "seq": message.seq})
-        self._hearing.positions.said(message.conversation, int(answer["seq"]))
+        await self._do(plans.recall(self._positions, message))
 
     # What was said
 
@@ -82,76 +110,69 @@ class Chat:
         limit: int = 50,
     ) -> list[ChatMessage]:
         """The last messages before a number, or of all, the oldest first."""
-        where = place(group=group, to=to, conversation=conversation)
-        answer = await self._requests.ask(SubSignal.LRM, {**where, "before": before, "limit": limit}, again=True)
-        return read_messages(answer)
+        return await self._do(plans.history(group=group, to=to, conversation=conversation, before=before, limit=limit))
 
     async def conversations(self) -> list[dict[str, Any]]:
         """All that one takes part in, as docs/chat.md describes them under MP."""
-        return await self._hearing.conversations()
+        return await self._do(plans.conversations())
 
     async def read(self, message: ChatMessage) -> None:
         """Say that one has read up to here."""
-        await self._requests.ask(SubSignal.MN, {"conversation": message.conversation, "seq": message.seq}, again=True)
+        await self._do(plans.read(message))
 
     # Groups and people
 
-    async def create(self, group: str | None = None, *, title: str = "", uids: Iterable[str] = (), open: bool = True,
-                     receipts: bool = False) -> dict[str, Any]:  # fmt: skip
+    async def create(
+        self,
+        group: str | None = None,
+        *,
+        title: str = "",
+        uids: Iterable[str] = (),
+        open: bool = True,
+        receipts: bool = False,
+    ) -> dict[str, Any]:
         """Make a group, with oneself as its owner. Returns it, as docs/chat.md describes it."""
-        fields = {"group": group, "title": title, "uids": list(uids), "open": open, "receipts": receipts}
-        return await self._requests.ask(SubSignal.GC, fields)
+        return await self._do(plans.create(group, title=title, uids=uids, open=open, receipts=receipts))
 
     async def join(self, group: str) -> bool:
         """Become a member of an open group. Returns False where one was it already."""
-        return bool((await self._requests.ask(SubSignal.GAM, {"group": group}, again=True))["changed"])
+        return await self._do(plans.join(group))
 
     async def quit(self, group: str) -> bool:
         """Leave a group. Returns False for who was no member."""
-        return bool((await self._requests.ask(SubSignal.GQ, {"group": group}, again=True))["changed"])
+        return await self._do(plans.quit(group))
 
     async def group(self, group: str) -> dict[str, Any]:
         """How a group is."""
-        return await self._requests.ask(SubSignal.GPGI, {"group": group}, again=True)
+        return await self._do(plans.group(group))
 
     async def members(self, group: str) -> list[dict[str, Any]]:
         """All members of a group."""
-        found: list[dict[str, Any]] = []
-        after: object = None
-        while after != "":
-            answer = await self._requests.ask(SubSignal.GPGM, {"group": group, "after": after}, again=True)
-            found += [each for each in answer.get("members", ()) if isinstance(each, dict)]
-            after = answer.get("after", "")
-        return found
+        return await self._do(plans.members(group))
 
     async def add(self, group: str, *uids: str) -> int:
         """Make others members. Returns how many were not yet."""
-        return int(
-            (await self._requests.ask(SubSignal.GAM, {"group": group, "uids": list(uids)}, again=True))["changed"]
-        )
+        return await self._do(plans.add(group, uids))
 
     async def kick(self, group: str, *uids: str) -> int:
         """Remove members. Returns how many there were."""
-        return int(
-            (await self._requests.ask(SubSignal.GKM, {"group": group, "uids": list(uids)}, again=True))["changed"]
-        )
+        return await self._do(plans.kick(group, uids))
 
     async def modify(self, group: str, **changes: Any) -> dict[str, Any]:
         """Change title, open or receipts; or, with uid and role, what a member may do."""
-        return await self._requests.ask(SubSignal.GMI, {"group": group, **changes}, again=True)
+        return await self._do(plans.modify(group, changes))
 
     async def dismiss(self, group: str) -> None:
         """End a group."""
-        await self._requests.ask(SubSignal.GD, {"group": group})
+        await self._do(plans.dismiss(group))
 
     async def presence(self, *uids: str, watch: bool = False) -> list[dict[str, Any]]:
-        """Whether users are there."""
-        answer = await self._requests.ask(SubSignal.US, {"uids": list(uids), "watch": watch}, again=True)
-        return list(answer.get("presence", ()))
+        """Whether users are there. With watch, `on_notice` is told from now on when they come and go."""
+        return await self._do(plans.presence(uids, watch=watch))
 
     async def block(self, uid: str, is_blocked: bool = True) -> None:
         """Have a user not write to one alone any more, or again."""
-        await self._requests.ask(SubSignal.MMI, {"uid": uid, "block": is_blocked}, again=True)
+        await self._do(plans.block(uid, is_blocked))
 
     # Hearing
 
@@ -159,84 +180,75 @@ class Chat:
         """What others say, in the order of each conversation, until the client is closed."""
         while True:
             last, self._last = self._last, None
-            if last is not None:
-                self._have_read(last)
-            hearing = self._hearing
-            while (message := hearing.take()) is None:
+            if last is not None and not self._has_ended:
+                self.talk.have_read(last)
+                self._wake()
+            while (message := self._take()) is None:
                 if self._has_ended:
                     if self._error is not None:
                         raise self._error
                     return
-                hearing.changed.clear()
-                await hearing.changed.wait()
+                self._changed.clear()
+                await self._changed.wait()
             self._last = message
             yield message
 
     # For the connection
 
-    def opened(self) -> None:
-        """A session is open: look what was missed."""
-        self._hearing.lack(None)
-        self._tell_read()
+    def digest(self) -> None:
+        """Hand out what has come."""
+        while (doing := self.talk.take_over()) is not None:
+            future = self._futures.get(doing)
+            if future is not None and not future.done():
+                future.set_result(None)
+        while self.talk.notices:
+            self._notify(self.talk.notices.popleft())
+        if self.talk.has_messages:
+            self._changed.set()
+        if self.talk.is_ready:
+            self._wake()
 
-    def take(self, event: Answered | Notified) -> None:
-        """Something came."""
-        if isinstance(event, Notified):
-            message = read_notice(event)
-            if message is not None:
-                self._hearing.heard(message)
-        else:
-            self._requests.answered(event)
-
-    def lost(self) -> None:
-        """The connection is gone, and the answers with it."""
-        self._requests.lost()
-        self._stop()
-
-    async def close(self, error: Exception | None) -> None:
-        """The client ends: while there is a connection, what was read is said first."""
-        if error is None and self._telling is not None:
-            await asyncio.wait([self._telling], timeout=_CLOSE_TIMEOUT_S)
+    def end(self, error: Exception | None, reason: str) -> None:
+        """The client has ended, for this error or because it was closed, which `reason` says."""
+        if self._has_ended:
+            return
         self._has_ended = True
         self._error = error
-        self._hearing.changed.set()
-        self._requests.lost()
-        tasks = self._stop()
-        if tasks:
-            await asyncio.wait(tasks)
+        self.talk.end(error or RuntimeError(reason))
+        self.digest()
+        self._changed.set()
 
     # Inside
 
-    async def _send(self, where: Mapping[str, object], text: str | None, **more: Any) -> ChatMessage:
-        client_id = secrets.token_hex(8)
-        answer = await self._requests.ask(
-            SubSignal.MS, {**where, "text": text, "client_id": client_id, **more}, again=True
-        )
-        conversation, seq = str(answer["conversation"]), int(answer["seq"])
-        self._hearing.positions.said(conversation, seq)
-        said = read_message({**more, "text": text, **answer, "group": where.get("group")})
-        assert said is not None, "an answer has a conversation and a number"
-        return said
+    @property
+    def _positions(self) -> Positions:
+        return self.talk.positions
 
-    def _stop(self) -> "list[asyncio.Task[None]]":
-        telling, self._telling = self._telling, None
-        if telling is not None:
-            telling.cancel()
-        return [task for task in (telling, self._hearing.stop()) if task is not None]
+    async def _do(self, plan: Plan[T]) -> T:
+        self._must_live()
+        doing = Doing(plan)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures[doing] = future
+        try:
+            self.talk.begin(doing)
+            self.digest()
+            await future
+        finally:
+            del self._futures[doing]
+            self.talk.stop(doing)
+        return doing.result
 
-    def _have_read(self, message: ChatMessage) -> None:
-        self._read[message.conversation] = message.seq
-        self._tell_read()
+    def _take(self) -> ChatMessage | None:
+        message = self.talk.take()
+        if self.talk.is_ready:
+            self._wake()
+        return message
 
-    def _tell_read(self) -> None:
-        if self._read and not self._has_ended and (self._telling is None or self._telling.done()):
-            self._telling = asyncio.create_task(self._tell(), name="aio_sdk.Chat.read")
-
-    async def _tell(self) -> None:
-        while self._read:
-            conversation, seq = next(iter(self._read.items()))
-            with contextlib.suppress(ChatError):  # it was left meanwhile, or the group is no more
-                fields = {"conversation": conversation, "seq": seq}
-                await self._requests.ask(SubSignal.MN, fields, again=True, patiently=True)
-            if self._read.get(conversation) == seq:
-                del self._read[conversation]
+    def _notify(self, notice: ChatNotice) -> None:
+        assert self._on_notice is not None
+        try:
+            self._on_notice(notice)
+        except Exception as error:  # the application's mistake must not cost it its connection
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "on_notice raised an exception", "exception": error}
+            )

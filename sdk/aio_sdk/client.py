@@ -21,6 +21,7 @@ from aio_sdk.settings import Auth, Surroundings, Tuning
 from aio_sdk.waiting import first
 from push.protocols.wire.client import Opened
 from push_client.backlog import Backlog
+from push_client.chat import ChatNotice
 from push_client.ending import Ending
 from push_client.message import Message
 from push_client.profile import make_profile
@@ -59,6 +60,8 @@ class PushClient:
         auto_ack: whether asking for the next message acknowledges the one before. False: call `message.ack()`.
         ssl_context: for pushs://, wss:// and https://, instead of the default one.
         on_status: called in the event loop with each new `Status`; it must not block.
+        on_notice: the same, with each `ChatNotice`: what the chat says beside messages. With it, this client takes part
+            in the chat.
         tuning: times and limits.
         surroundings: clock, randomness and connections, for tests.
 
@@ -82,6 +85,7 @@ class PushClient:
         auto_ack: bool = True,
         ssl_context: ssl.SSLContext | None = None,
         on_status: Callable[[Status], object] | None = None,
+        on_notice: Callable[[ChatNotice], object] | None = None,
         tuning: Tuning | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
@@ -100,7 +104,10 @@ class PushClient:
         self._saving = Saving(self._profile.store, self._standing, clock=self._clock, every_s=self._tuning.save_every_s)
         self._inbox = Inbox(Backlog(self._tuning.max_queued_messages, self._tuning.max_queued_bytes))
         self._current: Attempt | None = None
-        self._chat: Chat | None = None
+        self._chat = Chat(
+            self._must_live, self._wake, max_waiting=self._tuning.max_queued_messages, on_notice=on_notice
+        )
+        self._takes_part = on_notice is not None
         self._restart = asyncio.Event()
         # Set while the session is open, and for good when the client has ended.
         self._open_or_ended = asyncio.Event()
@@ -121,13 +128,8 @@ class PushClient:
     @property
     def chat(self) -> Chat:
         """Groups and chat: docs/aio_sdk.md. From the first time that this is asked for, this client takes part."""
-        if self._chat is None:
-            self._chat = Chat(
-                lambda: self._current,
-                self.wait_open,
-                clock=self._clock,
-                max_waiting=self._tuning.max_queued_messages,
-            )
+        if not self._takes_part:
+            self._takes_part = True
             if self._current is not None:
                 self._current.hear(self._chat)
         return self._chat
@@ -160,13 +162,12 @@ class PushClient:
         Takes at most `close_timeout_s`, and what the disk needs. Messages not yet taken are dropped, unacknowledged.
         May be called twice.
         """
-        if self._chat is not None and not self._closing:
-            await self._chat.close(None)
         self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
             await self._saving.save()
+        self._chat.end(None, _CLOSED)
         self._inbox.close()
         self._open_or_ended.set()
 
@@ -191,12 +192,10 @@ class PushClient:
             ClientError: the client has given up.
             RuntimeError: it was closed, or not entered.
         """
-        if self._task is None:
-            raise RuntimeError("enter the client first: async with PushClient(…) as client")
+        self._must_live()
         await self._open_or_ended.wait()
-        if self._error is not None:
-            raise self._error
-        if self._closing or self._standing.token is None:
+        self._must_live()
+        if self._standing.token is None:
             raise RuntimeError(_CLOSED)
         return self._standing.token
 
@@ -228,8 +227,7 @@ class PushClient:
             self._error = error
             self._tell(Ended(str(error) or type(error).__name__))
             self._inbox.fail(error)
-            if self._chat is not None:
-                await self._chat.close(error)
+            self._chat.end(error, _CLOSED)
         finally:
             self._open_or_ended.set()
 
@@ -270,7 +268,7 @@ class PushClient:
             inbox=self._inbox,
             handled=self._handled,
             opened=self._opened,
-            chat=self._chat,
+            chat=self._chat if self._takes_part else None,
             tls=self._ssl_context if address.tls else None,
             tuning=self._tuning,
             surroundings=self._surroundings,
@@ -316,8 +314,21 @@ class PushClient:
     def _handled(self, message_id: int) -> None:
         if self._standing.handled(message_id):
             if self._current is not None:
-                self._current.acknowledge()
+                self._current.wake()
             self._saving.handled()
+
+    def _must_live(self) -> None:
+        """Raise why this client is not of use."""
+        if self._task is None and not self._closing:
+            raise RuntimeError("enter the client first: async with PushClient(…) as client")
+        if self._error is not None:
+            raise self._error
+        if self._closing:
+            raise RuntimeError(_CLOSED)
+
+    def _wake(self) -> None:
+        if self._current is not None:
+            self._current.wake()
 
     def _tell(self, status: Status) -> None:
         if self._on_status is None:

@@ -7,10 +7,13 @@
 Guide: docs/nio_sdk.md. Imports only the standard library, push.protocols.wire and push_client.
 """
 
+from nio_sdk.answer import Answer
+from nio_sdk.chat import Chat
 from nio_sdk.client import PushClient
 from nio_sdk.settings import Surroundings
 from nio_sdk.thread import ClientThread
 from push_client.address import Address
+from push_client.chat import ChatError, ChatMessage, ChatNotice
 from push_client.errors import ClientError, Disconnected, Refused, TokenFileError
 from push_client.message import Message
 from push_client.pulse import Pulse
@@ -20,6 +23,11 @@ from push_client.tuning import Tuning
 
 __all__ = [
     "Address",
+    "Answer",
+    "Chat",
+    "ChatError",
+    "ChatMessage",
+    "ChatNotice",
     "ClientError",
     "ClientThread",
     "Connecting",

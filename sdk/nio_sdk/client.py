@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nio_sdk.callers_loop import CallersLoop
+from nio_sdk.chat import Chat
 from nio_sdk.handover import Handover
 from nio_sdk.life import Life
 from nio_sdk.loop_calls import LoopCalls
@@ -21,6 +22,7 @@ from nio_sdk.settings import Auth, Surroundings
 from nio_sdk.thread import ClientThread
 from nio_sdk.watch import Watch
 from push_client.backlog import Backlog
+from push_client.chat import ChatMessage, ChatNotice
 from push_client.intervals import check_network
 from push_client.message import Message
 from push_client.profile import make_profile
@@ -61,7 +63,11 @@ class PushClient(LoopCalls):
         ssl_context: for pushs://, wss:// and https://, instead of the default one.
         on_message: called in the loop's thread with each message; without it, messages are queued for `get`, `poll`
             and iteration.
-        on_status: called in the loop's thread with each new `Status`. Neither may block; no lock is held meanwhile.
+        on_status: called in the loop's thread with each new `Status`.
+        on_chat: the same, with each message of a conversation, which counts as read when it has returned; without it,
+            they are queued in `chat`.
+        on_notice: the same, with each `ChatNotice`: what the chat says beside messages. With one of these two, this
+            client takes part in the chat. None of all these may block; no lock is held meanwhile.
         tuning: times and limits.
         surroundings: clock and chance, for tests.
 
@@ -86,6 +92,8 @@ class PushClient(LoopCalls):
         ssl_context: ssl.SSLContext | None = None,
         on_message: Callable[[Message], object] | None = None,
         on_status: Callable[[Status], object] | None = None,
+        on_chat: Callable[[ChatMessage], object] | None = None,
+        on_notice: Callable[[ChatNotice], object] | None = None,
         tuning: Tuning | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
@@ -93,7 +101,10 @@ class PushClient(LoopCalls):
             url, uid=uid, auth=auth, tags=tags, device=device, token=token, token_file=token_file,
             token_store=token_store, allocation=allocation, ack=ack, tuning=tuning, has_context=ssl_context is not None,
         )  # fmt: skip
-        self._plan = Plan(profile, auth, auto_ack, ssl_context, on_message, on_status, surroundings or Surroundings())
+        surroundings = surroundings or Surroundings()
+        self._plan = Plan(
+            profile, auth, auto_ack, ssl_context, on_message, on_status, on_chat, on_notice, surroundings
+        )  # fmt: skip
         self._standing = Standing(profile)
         self._handover = Handover(Backlog(profile.tuning.max_queued_messages, profile.tuning.max_queued_bytes))
         self._life: Life | None = None
@@ -102,6 +113,8 @@ class PushClient(LoopCalls):
         self._owns_thread = False
         self._loop: CallersLoop | None = None
         self._was_used = False
+        self._chat = Chat(self._plan, post=self._post, is_loop=lambda: self._is_loop)
+        self._takes_part = on_chat is not None or on_notice is not None
         # For each thread, the message that it is busy with.
         self._busy = threading.local()
 
@@ -119,6 +132,15 @@ class PushClient(LoopCalls):
     def has_ended(self) -> bool:
         """Whether the client has given up or was closed: nothing happens any more."""
         return self._handover.has_ended
+
+    @property
+    def chat(self) -> Chat:
+        """Groups and chat: docs/nio_sdk.md. From the first time that this is asked for, this client takes part."""
+        if not self._takes_part:
+            self._takes_part = True
+            if self._life is not None:
+                self._life.post(functools.partial(self._life.hear, self._chat))
+        return self._chat
 
     # In a thread.
 
@@ -169,6 +191,7 @@ class PushClient(LoopCalls):
         life, thread = self._life, self._thread
         if life is None:
             self._handover.ended(None)
+            self._chat.end(None)
         elif thread is not None:
             life.stop()
             if not thread.is_current:
@@ -276,6 +299,8 @@ class PushClient(LoopCalls):
             plan = dataclasses.replace(plan, tls=ssl.create_default_context())
         life = Life(plan, self._standing, self._handover, watch=watch, wake=wake, ack=self._acknowledge)
         life.load()
+        if self._takes_part:
+            life.hear(self._chat)
         self._life = life
         return life
 
@@ -306,9 +331,21 @@ class PushClient(LoopCalls):
             raise RuntimeError("start the client first")
         if timeout_s is not None and timeout_s <= 0:
             return
-        place = self._thread or self._loop
-        if place is not None and place.is_current and not self.has_ended:
+        if self._is_loop and not self.has_ended:
             raise RuntimeError("this is the loop's own thread, which would wait for itself: use poll()")
+
+    @property
+    def _is_loop(self) -> bool:
+        """Whether this is the loop's own thread."""
+        place = self._thread or self._loop
+        return place is not None and place.is_current
+
+    def _post(self, order: Callable[[], None]) -> None:
+        """Have something done in the loop's thread."""
+        if self._life is not None:
+            self._life.post(order)
+        elif not self._was_used:
+            raise RuntimeError("start the client first")
 
     def _wait_ended(self) -> None:
         # A second beyond what it may take, for a loop that is busy with something else.

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from nio_sdk.approach import Approach
+from nio_sdk.chat import Chat
 from nio_sdk.handover import Handover
 from nio_sdk.line import Line
 from nio_sdk.plan import Plan
@@ -63,6 +64,7 @@ class Life:
         self._is_stopping = False
         self._approach: Approach | None = None
         self._traffic: Traffic | None = None
+        self._chat: Chat | None = None
         self._opened: Open | None = None
         self._ending = Ending(None)
         self._phase: Callable[[], bool] = self._setting_out
@@ -127,6 +129,12 @@ class Life:
         if self._standing.handled(message_id):
             self._saving.handled(self._clock())
 
+    def hear(self, chat: Chat) -> None:
+        """The application takes part in the chat. An order."""
+        self._chat = chat
+        if self._traffic is not None:
+            self._traffic.link.attend(chat.talk)
+
     def network_changed(self, name: str | None) -> None:
         """The device is on another network, or back on one. An order."""
         has_moved = self._standing.network(name)
@@ -155,6 +163,7 @@ class Life:
                     self._stop()
                 goes_on = self._phase() or self._is_to_stop
             self._save()
+            self._digest()
         finally:
             self._is_turning = False
 
@@ -172,7 +181,7 @@ class Life:
         self._enter(self._being_over, math.inf)
         self._saving.close(self._tuning.close_timeout_s)
         self._plan.tell(Ended(str(error) or type(error).__name__))
-        self._handover.ended(error)
+        self._over(error)
 
     # The phases: each says whether to go on at once.
 
@@ -203,6 +212,8 @@ class Life:
             take=self._take,
             clock=self._clock,
         )
+        if self._chat is not None:
+            self._traffic.link.attend(self._chat.talk)
         return self._enter(self._living, math.inf)
 
     def _living(self) -> bool:
@@ -266,8 +277,13 @@ class Life:
         self._enter(self._being_over, math.inf)
         self._saving.close(self._tuning.close_timeout_s)
         self._plan.tell(Ended(_CLOSED))
-        self._handover.ended(None)
+        self._over(None)
         return False
+
+    def _over(self, error: Exception | None) -> None:
+        self._handover.ended(error)
+        if self._chat is not None:
+            self._chat.end(error)
 
     def _let_go(self) -> None:
         self._opened = None
@@ -302,6 +318,13 @@ class Life:
             opened, self._opened = self._opened, None
             self._handover.opened(opened.token)
             self._plan.tell(opened)
+
+    def _digest(self) -> None:
+        """Hand out what the chat has brought, and send what comes of it."""
+        if self._chat is not None:
+            self._chat.digest()
+            if self._chat.talk.is_ready and self._traffic is not None and self._phase == self._living:
+                self._traffic.send()
 
     def _save(self) -> None:
         try:

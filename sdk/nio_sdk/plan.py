@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nio_sdk.settings import Auth, Surroundings
+from push_client.chat import ChatMessage, ChatNotice
 from push_client.message import Message
 from push_client.profile import Profile
 from push_client.status import Status
@@ -24,6 +25,8 @@ class Plan:
         tls: for pushs:// and https://.
         on_message: takes messages in the loop's thread; None: they are queued.
         on_status: is told what becomes of the client.
+        on_chat: takes messages of the chat in the loop's thread; None: they are queued.
+        on_notice: is told what the chat says beside messages.
         surroundings: clock and chance.
     """
 
@@ -33,6 +36,8 @@ class Plan:
     tls: ssl.SSLContext | None
     on_message: Callable[[Message], object] | None
     on_status: Callable[[Status], object] | None
+    on_chat: Callable[[ChatMessage], object] | None
+    on_notice: Callable[[ChatNotice], object] | None
     surroundings: Surroundings
 
     def tell(self, status: Status) -> None:
@@ -56,3 +61,25 @@ class Plan:
             _log.exception("on_message raised an exception: the message is not acknowledged")
             return False
         return True
+
+    def give_chat(self, message: ChatMessage) -> bool:
+        """Call `on_chat`, which there must be.
+
+        Returns:
+            Whether it has handled the message: what it raises is logged.
+        """
+        assert self.on_chat is not None
+        try:
+            self.on_chat(message)
+        except Exception:
+            _log.exception("on_chat raised an exception: the message does not count as read")
+            return False
+        return True
+
+    def notify(self, notice: ChatNotice) -> None:
+        """Call `on_notice`, if there is one; what it raises is logged."""
+        if self.on_notice is not None:
+            try:
+                self.on_notice(notice)
+            except Exception:
+                _log.exception("on_notice raised an exception")

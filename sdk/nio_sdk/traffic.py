@@ -64,6 +64,15 @@ class Traffic:
             self.link.lost(str(error) or type(error).__name__)
         self._look_out()
 
+    def send(self) -> None:
+        """There is something to send: do that now, as far as it goes."""
+        try:
+            self._flush()
+        except OSError as error:
+            self.link.lost(str(error) or type(error).__name__)
+            self.is_hasty = True
+        self._look_out()
+
     def say_goodbye(self) -> None:
         """Put the last bytes into the queue; they are sent by `leave`."""
         self._output += self.link.close(self._clock())

@@ -1,7 +1,7 @@
 """Groups and chat, as a client has them: what is asked, what is answered, and which messages come next. Pure.
 
-A driver sends what `request` makes, gives what comes to `read_answer` and `read_notice`, and asks `Positions` which of
-the messages are next. Source: docs/chat.md.
+Values, and the reading of what a server sends, which is not trusted. What is done with them: `talk`.
+Source: docs/chat.md.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,14 @@ from push.protocols.wire.signals import Signal, SubSignal
 
 # As much of a reason as is kept.
 _MAX_REASON_CHARS = 200
+_KINDS: dict[int, str] = {
+    SubSignal.MN: "read",
+    SubSignal.GAM: "added",
+    SubSignal.GKM: "removed",
+    SubSignal.GMI: "changed",
+    SubSignal.GD: "dismissed",
+    SubSignal.US: "presence",
+}
 
 
 class ChatError(Exception):
@@ -66,6 +74,22 @@ class ChatMessage:
     mentions: tuple[str, ...] = ()
     is_recalled: bool = False
     recalls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatNotice:
+    """Something that the server says unasked, beside messages.
+
+    Attributes:
+        kind: "read": somebody has read; "added", "removed": one was made a member, or is none any more; "changed": the
+            group is another; "dismissed": it is no more; "presence": somebody who is watched has come or gone.
+        group: the group's name, or None.
+        fields: what it says, as docs/chat.md describes it.
+    """
+
+    kind: str
+    group: str | None
+    fields: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -153,15 +177,21 @@ def read_answer(frame: Frame) -> dict[str, Any]:
     )
 
 
-def read_notice(event: Notified) -> ChatMessage | None:
-    """A message that somebody else sent; None where it is something else, or cannot be read."""
+def read_notice(event: Notified) -> ChatMessage | ChatNotice | None:
+    """What somebody else said or did; None where it is nothing of the chat, or cannot be read."""
     frame = event.frame
-    if frame.signal != Signal.PUBLISH or frame.subsignal not in (SubSignal.MN, SubSignal.RMN):
+    if frame.signal != Signal.PUBLISH:
         return None
     try:
-        return read_message(parse_object(frame.body))
+        fields = parse_object(frame.body)
     except BodyError:
         return None
+    if frame.subsignal in (SubSignal.MN, SubSignal.RMN):
+        message = read_message(fields)
+        if message is not None or type(fields.get("read")) is not int:
+            return message
+    kind = _KINDS.get(frame.subsignal)
+    return None if kind is None else ChatNotice(kind, _text(fields, "group"), fields)
 
 
 def read_message(fields: Mapping[str, Any]) -> ChatMessage | None:

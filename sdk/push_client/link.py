@@ -23,6 +23,7 @@ from push_client.intervals import Intervals
 from push_client.pulse import Pulse
 from push_client.receipts import Receipts
 from push_client.status import Lost, Rejected
+from push_client.talk import Talk
 from push_client.tuning import Tuning
 
 _GOODBYE = Disconnect(CloseCode.SHUTDOWN, "the client closes")
@@ -41,8 +42,7 @@ class Link:
 
     Attributes:
         ending: None while it lives; then nothing more comes, and it is to be closed.
-        hears_chat: whether somebody takes what comes into `chat`; set by the driver.
-        chat: answers to `request`, and what others said; what nobody hears is dropped.
+        talk: the client's part in the chat; None: what is said there is dropped.
     """
 
     def __init__(
@@ -56,8 +56,7 @@ class Link:
         now_s: float,
     ) -> None:
         self.ending: Ending | None = None
-        self.hears_chat = False
-        self.chat: deque[wire.Answered | wire.Notified] = deque()
+        self.talk: Talk | None = None
         self._address = address
         self._receipts = receipts
         self._intervals = intervals
@@ -117,23 +116,18 @@ class Link:
             self._end_for_bytes(self._carrier.error)
         return None
 
-    def request(self, subsignal: int, body: bytes) -> int:
-        """Ask something of the chat: a PUBLISH.
-
-        Returns:
-            The message id of its answer, which comes in `chat`.
-
-        Raises:
-            RuntimeError: the session is not open, or too many requests are unanswered.
-        """
-        frame = self._session.request(Signal.PUBLISH, body, subsignal=subsignal)
-        self._send(frame)
-        return frame.message_id
+    def attend(self, talk: Talk) -> None:
+        """Take part in the chat from now on."""
+        self.talk = talk
+        if self.is_open:
+            talk.opened()
 
     def take_output(self, now_s: float) -> bytes:
         """What to send now, acknowledgements included; it is the caller's to send."""
         if self._receipts.wanting and self.is_open and self.ending is None:
             self._send(*self._session.acknowledge(self._receipts.take()))
+        if self.talk is not None and self.is_open and self.ending is None:
+            self.talk.send(self._ask, now_s)
         output = self._carrier.output
         data = bytes(output)
         output.clear()
@@ -150,7 +144,8 @@ class Link:
             return min(self._answer_s, frame_s)
         if self._heartbeat.paused:
             frame_s = math.inf
-        return min(self._heartbeat.next_s(now_s), self._move_s, frame_s)
+        talk_s = math.inf if self.talk is None else self.talk.next_s()
+        return min(self._heartbeat.next_s(now_s), self._move_s, frame_s, talk_s)
 
     def tick(self, now_s: float) -> None:
         """Do what is due."""
@@ -170,6 +165,8 @@ class Link:
                 self._send(ping)
             if beat.is_dead(now_s):
                 self.lost(f"the server has been silent for {self._tuning.pong_timeout_s:g} s after a PING")
+            elif self.talk is not None:
+                self.talk.tick(now_s)
 
     def pause(self) -> None:
         """Nobody reads for now, as the application does not keep up."""
@@ -210,6 +207,10 @@ class Link:
         """
         if self.is_open:
             self._send(*self._session.acknowledge(self._receipts.take()))
+            if self.talk is not None:
+                self.talk.say_last(self._ask)
+        if self.talk is not None:
+            self.talk.lost()
         goodbye = self._session.close(_GOODBYE)
         if goodbye is not None:
             self._send(goodbye)
@@ -219,6 +220,12 @@ class Link:
     def _send(self, *frames: Frame) -> None:
         for one in frames:
             self._carrier.send(one)
+
+    def _ask(self, subsignal: int, body: bytes) -> int:
+        """Ask something of the chat: the message id of the answer."""
+        frame = self._session.request(Signal.PUBLISH, body, subsignal=subsignal)
+        self._send(frame)
+        return frame.message_id
 
     def _is_news(self, event: wire.Event, now_s: float) -> bool:
         if isinstance(event, wire.Received):
@@ -231,6 +238,8 @@ class Link:
                 promised_ms=self._promised_ms,
                 now_s=now_s,
             )
+            if self.talk is not None:
+                self.talk.opened()
             return True
         if isinstance(event, wire.PongReceived):
             if self._heartbeat is not None:
@@ -241,8 +250,8 @@ class Link:
             self.ending = self._refused(event)
         elif isinstance(event, wire.Closed):
             self.ending = self._closed(event)
-        elif self.hears_chat:
-            self.chat.append(event)
+        elif self.talk is not None:
+            self.talk.heard(event, now_s)
         return False
 
     def _redirected(self, event: wire.Redirected, now_s: float) -> None:

@@ -1,9 +1,8 @@
-"""Groups and chat with the clients: the pure part by itself, the rest with the real server."""
+"""Groups and chat with both SDKs and the real server, as a process of its own: the same behaviour, written once."""
 
 import asyncio
-import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,196 +10,44 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import aio_sdk
-from push.protocols.wire.client import Answered, Notified
-from push.protocols.wire.frames import Frame
-from push.protocols.wire.signals import Signal, SubSignal
-from push_client.chat import ChatError, Positions, place, read_answer, read_message, read_notice, request
+from push_client.chat import ChatError, ChatNotice
 from tests.integration.server import HOST, Server
-from tests.sdk.hand_clock import GUARD_S, HandClock
+from tests.sdk.chat_faces import LoopedClient, ThreadedClient
 
 _LIMIT_S = 60.0
 
 
-class PositionsTests(SynchronousTestCase):
-    """Which message is next."""
-
-    def test_messages_are_handed_out_once_and_in_order(self) -> None:
-        positions = Positions()
-        self.assertTrue(positions.is_next("c", 1))
-        self.assertFalse(positions.is_next("c", 1))
-        self.assertFalse(positions.is_next("c", 3))
-        self.assertTrue(positions.is_next("c", 2))
-        self.assertTrue(positions.is_next("c", 3))
-        self.assertTrue(positions.is_known("c", 2))
-        self.assertFalse(positions.is_known("c", 4))
-
-    def test_what_was_said_here_leaves_no_gap(self) -> None:
-        positions = Positions()
-        positions.said("c", 2)
-        positions.said("c", 3)
-        self.assertTrue(positions.is_known("c", 3))
-        self.assertTrue(positions.is_next("c", 1))
-        self.assertEqual((positions.handed, positions.own), ({"c": 3}, {}))
-        self.assertTrue(positions.is_next("c", 4))
-        positions.said("c", 2)
-        self.assertEqual(positions.own, {})
-
-    def test_what_begins_later_forgets_what_lies_before(self) -> None:
-        positions = Positions()
-        positions.said("c", 7)
-        positions.begin("c", 6)
-        self.assertEqual((positions.handed, positions.own), ({"c": 7}, {}))
-        positions.begin("c", 3)
-        self.assertEqual(positions.handed, {"c": 7})
-
-
-class ReadingTests(SynchronousTestCase):
-    """What a server sends is not trusted."""
-
-    def test_a_place_is_said_once(self) -> None:
-        self.assertEqual(place(group="g"), {"group": "g"})
-        self.assertRaises(ValueError, place)
-        self.assertRaises(ValueError, place, group="g", to="u")
-        self.assertEqual(request({"a": 1, "b": None}), b'{"a":1}')
-
-    def test_refusals_are_raised(self) -> None:
-        self.assertEqual(read_answer(Frame(Signal.PUB_ACK, 18, 1, b'\0{"a":1}')), {"a": 1})
-        body = b'\x07{"status":429,"reason":"slowly","retry_after":1.5}'
-        error = self.assertRaises(ChatError, read_answer, Frame(Signal.PUB_ACK, 18, 1, body))
-        self.assertEqual((error.status, error.reason, error.retry_after_s), (429, "slowly", 1.5))
-        for bad in (b"", b"\0[", b"\x01", b"\x01{", b'\x01{"status":"x"}'):
-            error = self.assertRaises(ChatError, read_answer, Frame(Signal.PUB_ACK, 18, 1, bad)) if bad else error
-        self.assertEqual(error.status, 503)
-
-    def test_notices_that_are_no_messages_are_left_out(self) -> None:
-        good = b'{"conversation":"g.a","seq":3,"text":"x","mentions":["b",7],"time":"x","data":[],"recalls":true}'
-        message = read_notice(Notified(Frame(Signal.PUBLISH, SubSignal.MN, 0, good)))
-        assert message is not None
-        self.assertEqual((message.seq, message.text, message.mentions, message.time_ms), (3, "x", ("b",), 0))
-        self.assertEqual((message.data, message.recalls), (None, None))
-        for signal, subsignal, body in (
-            (Signal.CONTACT, 0, good),
-            (Signal.PUBLISH, SubSignal.GMI, good),
-            (Signal.PUBLISH, SubSignal.MN, b"\xff"),
-            (Signal.PUBLISH, SubSignal.MN, b'{"conversation":"g.a","read":3}'),
-            (Signal.PUBLISH, SubSignal.MN, b'{"conversation":"g.a","seq":true}'),
-            (Signal.PUBLISH, SubSignal.MN, b'{"conversation":7,"seq":3}'),
-            (Signal.PUBLISH, SubSignal.MN, b'{"conversation":"g.a","seq":0}'),
-        ):
-            self.assertIsNone(read_notice(Notified(Frame(signal, subsignal, 0, body))), body)
-        self.assertIsNone(read_message({}))
-
-
-class _ByHand:
-    """A connection whose requests are answered by hand."""
-
-    is_open = True
-
-    def __init__(self) -> None:
-        self.clock = HandClock()
-        self.asked: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
-        self.chat = aio_sdk.Chat(lambda: self, self.wait_open, clock=self.clock, max_waiting=8)
-        self._number = 0
-
-    async def wait_open(self) -> str:
-        """It is open."""
-        return "token"
-
-    def request(self, subsignal: int, body: bytes) -> int:
-        """See Connection."""
-        self._number += 1
-        self.asked.put_nowait((subsignal, json.loads(body)))
-        return self._number
-
-    async def next(self) -> tuple[int, Any]:
-        """What is asked next: subsignal and body."""
-        return await asyncio.wait_for(self.asked.get(), GUARD_S)
-
-    def answer(self, body: bytes) -> None:
-        """Answer the newest."""
-        self.chat.take(Answered(Frame(Signal.PUB_ACK, 0, self._number, body)))
-
-
-class AskingTooMuchTests(SynchronousTestCase):
-    """A server that says 429 to what no application waits for."""
-
-    refusal = b'\x07{"status":429,"reason":"too much","retry_after":1.5}'
-
-    def test_what_was_missed_is_asked_for_again(self) -> None:
-        async def talk() -> None:
-            server = _ByHand()
-            server.chat.opened()
-            for answer in (
-                b'\0{"conversations":[{"conversation":"g.a","last_seq":1,"first_seq":1,"read_seq":0}],"after":""}',
-                b'\0{"conversation":"g.a","messages":[{"conversation":"g.a","seq":1,"text":"x"}],"more":false}',
-            ):
-                refused = await server.next()
-                server.answer(self.refusal)
-                await server.clock.pass_over(1.5)
-                self.assertEqual(await server.next(), refused)
-                server.answer(answer)
-            message = await asyncio.wait_for(anext(aiter(server.chat)), GUARD_S)
-            self.assertEqual(message.text, "x")
-            await server.chat.close(None)
-
-        asyncio.run(talk())
-
-    def test_what_was_read_is_said_again(self) -> None:
-        async def talk() -> None:
-            server = _ByHand()
-            body = b'{"conversation":"g.a","seq":1,"text":"x"}'
-            server.chat.take(Notified(Frame(Signal.PUBLISH, SubSignal.MN, 0, body)))
-            hearing = aiter(server.chat)
-            await anext(hearing)
-            waiting = asyncio.ensure_future(anext(hearing, None))
-            read = (SubSignal.MN, {"conversation": "g.a", "seq": 1})
-            self.assertEqual(await server.next(), read)
-            server.answer(self.refusal)
-            await server.clock.pass_over(1.5)
-            self.assertEqual(await server.next(), read)
-            server.answer(b"\0{}")
-            await server.chat.close(None)
-            self.assertIsNone(await waiting)
-
-        asyncio.run(talk())
-
-    def test_what_an_application_asks_is_refused(self) -> None:
-        async def talk() -> None:
-            server = _ByHand()
-            asking = asyncio.ensure_future(server.chat.join("a"))
-            await server.next()
-            server.answer(self.refusal)
-            with self.assertRaises(ChatError) as raised:
-                await asking
-            self.assertEqual((raised.exception.status, raised.exception.retry_after_s), (429, 1.5))
-
-        asyncio.run(talk())
-
-
 class ChatTests(SynchronousTestCase):
-    """aio_sdk with the real server."""
+    """aio_sdk."""
+
+    make: Callable[..., Any] = staticmethod(aio_sdk.PushClient)
+    # Up to where three messages are read, when the third is in hand.
+    read_of_three = 2
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        self.server = Server(Path(directory.name), ["--chat-requests-per-s=1000", "--chat-messages-per-s=1000"])
+        self.server = Server(
+            Path(directory.name),
+            ["--chat-requests-per-s=1000", "--chat-messages-per-s=1000", "--presence-debounce-s=0.2"],
+        )
         self.addCleanup(self.server.destroy)
         self.server.start()
         self.tuning = aio_sdk.Tuning(first_delay_s=0.05, max_delay_s=0.2, max_queued_messages=8)
 
     @asynccontextmanager
-    async def client(self, uid: str, **arguments: Any) -> AsyncIterator[aio_sdk.PushClient]:
+    async def client(self, uid: str, **arguments: Any) -> AsyncIterator[Any]:
         """A client that takes part in the chat."""
         url = f"push://{HOST}:{self.server.port}"
         async with (
             asyncio.timeout(_LIMIT_S),
-            aio_sdk.PushClient(url, uid=uid, tuning=self.tuning, **arguments) as client,
+            self.make(url, uid=uid, tuning=self.tuning, **arguments) as client,
         ):
             assert client.chat is client.chat
             await client.wait_open()
             yield client
 
-    async def heard(self, chat: aio_sdk.Chat, count: int) -> list[str | None]:
+    async def heard(self, chat: Any, count: int) -> list[str | None]:
         """The next so many texts."""
         texts = []
         async for message in chat:
@@ -253,12 +100,13 @@ class ChatTests(SynchronousTestCase):
                     for number in range(3):
                         await alice.chat.send_to_group("room", str(number))
                     self.assertEqual(await self.heard(bob.chat, 3), ["0", "1", "2"])
-                    while (await bob.chat.conversations())[0]["read_seq"] != 2:  # the last may not be read yet
+                    while (await bob.chat.conversations())[0]["read_seq"] != self.read_of_three:
                         await asyncio.sleep(0.01)
                 for number in range(3, 40):
                     await alice.chat.send_to_group("room", str(number))
                 async with self.client("bob", token="bob-1") as bob:
-                    self.assertEqual(await self.heard(bob.chat, 38), [str(number) for number in range(2, 40)])
+                    expected = [str(number) for number in range(self.read_of_three, 40)]
+                    self.assertEqual(await self.heard(bob.chat, len(expected)), expected)
                     await alice.chat.send_to_group("room", "now")
                     self.assertEqual(await self.heard(bob.chat, 1), ["now"])
 
@@ -298,6 +146,45 @@ class ChatTests(SynchronousTestCase):
 
         asyncio.run(talk())
 
+    def test_what_is_said_beside_messages_is_told(self) -> None:
+        async def talk() -> None:
+            notices: asyncio.Queue[ChatNotice] = asyncio.Queue()
+            loop = asyncio.get_running_loop()
+
+            def tell(notice: ChatNotice) -> None:
+                loop.call_soon_threadsafe(notices.put_nowait, notice)
+                raise ZeroDivisionError  # which must cost nothing
+
+            with self.assertLogs():
+                async with self.client("alice") as alice, self.client("bob", on_notice=tell) as bob:
+                    await alice.chat.create("room", uids=["bob"], receipts=True)
+                    await alice.chat.modify("room", title="New")
+                    await bob.chat.presence("carol", watch=True)
+                    async with self.client("carol"):
+                        found = [await notices.get() for _ in range(3)]
+                    await alice.chat.kick("room", "bob")
+                    found += [await notices.get() for _ in range(2)]
+            self.assertEqual([each.kind for each in found[:3]], ["added", "changed", "presence"])
+            self.assertEqual((found[1].fields["title"], found[2].fields["online"]), ("New", True))
+            self.assertEqual({each.kind for each in found[3:]}, {"presence", "removed"})
+
+        asyncio.run(talk())
+
+    def test_what_cannot_be_is_said_at_once(self) -> None:
+        async def talk() -> None:
+            async with self.client("alice") as alice:
+                for wrong in (
+                    lambda: alice.chat.history(),
+                    lambda: alice.chat.history(group="a", to="b"),
+                    lambda: alice.chat.add("room"),
+                    lambda: alice.chat.create("room", uids="bob"),
+                    lambda: alice.chat.send_to_group("room", data={"a": object()}),
+                ):
+                    with self.assertRaises((TypeError, ValueError)):
+                        await wrong()
+
+        asyncio.run(talk())
+
     def test_a_client_that_closes_ends_its_chat(self) -> None:
         async def talk() -> None:
             async with self.client("alice") as alice:
@@ -308,3 +195,16 @@ class ChatTests(SynchronousTestCase):
                 await alice.chat.join("room")
 
         asyncio.run(talk())
+
+
+class ThreadedChatTests(ChatTests):
+    """nio_sdk in a thread of its own, its messages taken from the queue."""
+
+    make = staticmethod(ThreadedClient)
+
+
+class LoopedChatTests(ChatTests):
+    """nio_sdk in a loop of its caller's, its messages given to a callback."""
+
+    make = staticmethod(LoopedClient)
+    read_of_three = 3
