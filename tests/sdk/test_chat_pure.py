@@ -220,8 +220,9 @@ class AskingTests(SynchronousTestCase):
         self.server.talk.say_last(self.server._ask)
         self.assertEqual(self.server.asked[-1], (SubSignal.MN, {"conversation": "g.a", "seq": 1}))
         self.server.lost()
-        self.opened()
-        self.assertEqual([subsignal for subsignal, _ in self.server.send()], [SubSignal.MN])
+        count = len(self.server.asked)
+        self.opened()  # nobody knows whether it was heard
+        self.assertIn(SubSignal.MN, [subsignal for subsignal, _ in self.server.asked[count:]])
 
     def test_what_an_application_asks_is_refused(self) -> None:
         self.opened()

@@ -1,16 +1,24 @@
-"""That every program in docs/aio_sdk.md and docs/nio_sdk.md runs."""
+"""That every program in docs/aio_sdk.md and docs/nio_sdk.md runs, and those of docs/chat.md."""
 
 import asyncio
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from unittest import IsolatedAsyncioTestCase
+from unittest import IsolatedAsyncioTestCase, TestCase
 
+import nio_sdk
+from tests.integration.server import HOST, environment, started
 from tests.sdk.hand_clock import GUARD_S
 from tests.sdk.surroundings import Peer, ScriptedServer
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+def programs_of(page: str) -> list[str]:
+    """The programs that a page shows."""
+    return re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
 class GuideTests(IsolatedAsyncioTestCase):
@@ -41,7 +49,7 @@ class GuideTests(IsolatedAsyncioTestCase):
 
     async def run_all(self, page: str) -> None:
         """All programs of a page."""
-        programs = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+        programs = programs_of(page)
         self.assertGreaterEqual(len(programs), 5)
         for program in programs:
             with self.subTest(program):
@@ -58,3 +66,40 @@ class GuideTests(IsolatedAsyncioTestCase):
 
     async def test_every_program_of_nio_sdk_runs(self) -> None:
         await self.run_all("nio_sdk.md")
+
+
+class ChatGuideTests(TestCase):
+    """Each program about groups and chat, with the real server and somebody who answers."""
+
+    def test_every_program_that_talks_is_heard_and_hears(self) -> None:
+        programs = [
+            one for page in ("aio_sdk.md", "nio_sdk.md", "chat.md") for one in programs_of(page) if ".chat." in one
+        ]
+        self.assertEqual(len(programs), 4)
+        with tempfile.TemporaryDirectory() as directory, started(directory) as server:
+            url = f"push://{HOST}:{server.port}"
+            with nio_sdk.PushClient(url, uid="bob") as bob:
+                bob.chat.create("friends").result(GUARD_S)
+                for number, program in enumerate(programs, 1):
+                    with self.subTest(program):
+                        self.talk(bob.chat, program.replace("push://127.0.0.1:6789", url), f"alice{number}")
+
+    def talk(self, bob: nio_sdk.Chat, program: str, uid: str) -> None:
+        """Run it until it has printed what bob answers; as another user each time, who has nothing to read yet."""
+        program = program.replace('uid="alice"', f'uid="{uid}"')
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, env=environment(), text=True
+        )
+        try:
+            while True:
+                said = bob.get(GUARD_S)
+                assert said is not None
+                if said.group == "friends":
+                    break
+            self.assertEqual((said.sender, said.text), (uid, "hello"))
+            bob.send_to_group("friends", f"hello {uid}").result(GUARD_S)
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), f"friends bob hello {uid}\n")
+        finally:
+            process.kill()
+            process.communicate()
