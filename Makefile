@@ -18,8 +18,9 @@ run: $(VENV)/server.installed  ## run a server in the foreground (ARGS="--help" 
 test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some, JOBS=1 one after the other)
 	@$(BIN)/python -m twisted.trial --jobs=$(or $(JOBS),2) --temp-directory=$(VENV)/trial $(or $(TESTS),tests)
 
-faults: $(VENV)/test.installed  ## kill the server 50 times (KILLS=…) under load, and look for what is lost
-	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial tests.integration.test_faults
+faults: $(VENV)/test.installed  ## kill the server and its workers 50 times (KILLS=…) under load, and look for what is lost
+	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial \
+		tests.integration.test_faults tests.integration.test_faults_workers
 
 lint: $(VENV)/lint.installed  ## check style, types and the direction of imports
 	$(BIN)/ruff check .

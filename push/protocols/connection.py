@@ -174,6 +174,10 @@ class SessionConnection(QueuedWrites):
         """See IConnection."""
         if self._closing:
             return Outcome.OFFLINE
+        if is_kept and message_id <= self.kept_position and self._host.ids_say_order:
+            # It took longer to be brought here than to be pulled, perhaps: then it was sent, and may be acknowledged.
+            self.fall_behind()
+            return Outcome.BEHIND
         if self._backlog is None:
             session = self._session
             if session.unacknowledged is None or session.may_push(message_id, self._host.limits.ack_window):

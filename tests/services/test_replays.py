@@ -198,6 +198,21 @@ class InTheMiddle(ReplayCase):
         gate.callback(None)
         self.assertEqual(self.got(client), [3])
 
+    def test_what_was_pulled_before_it_is_brought_does_not_come_again(self) -> None:
+        client = self.client("t", ack=True)
+        self.deliver(1, kept=True)
+        self.assertEqual(self.got(client), [1])
+        self.keep(2, 3)
+        self.successResultOf(Deferred.fromCoroutine(self.connector.refill(["t"])))
+        self.assertEqual(self.got(client), [2, 3])
+        self.acknowledge(client, 1, 2)
+        batch = [Delivery(each, b"%d" % each, ["t"], is_kept=True) for each in (2, 3)]
+        report = self.successResultOf(Deferred.fromCoroutine(self.connector.deliver(batch)))
+        self.assertEqual(report, DeliveryReport([0, 0], {each: [("t", Outcome.BEHIND)] for each in (0, 1)}))
+        self.assertEqual(self.got(client), [])
+        self.deliver(4, kept=True)
+        self.assertEqual(self.got(client), [4])
+
     def test_messages_kept_nowhere_keep_their_place_between_kept_ones(self) -> None:
         client = self.client("t", ack=True)
         self.deliver(1, 2, 3, 4, 5, kept=True)
