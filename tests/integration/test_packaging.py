@@ -8,6 +8,7 @@ import subprocess
 import sys
 from configparser import RawConfigParser
 from dataclasses import fields
+from fnmatch import fnmatch
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -80,6 +81,23 @@ class NodeTests(SynchronousTestCase):
         told = set(re.findall(r"^ +(PUSH_[A-Z_]+):", text, re.MULTILINE))
         self.assertGreater(len(told), 8)
         self.assertEqual(told - {config.environment_name(setting) for setting in fields(Config)}, set())
+
+
+class ImageTests(SynchronousTestCase):
+    """What packaging/compose.yaml makes an image of."""
+
+    def test_it_gets_what_is_installed_and_neither_secrets_nor_what_can_be_made_again(self) -> None:
+        lines = (ROOT / ".dockerignore").read_text().splitlines()
+        patterns = [line for line in lines if line and not line.startswith("#")]
+
+        def is_left_out(name: str) -> bool:
+            return any(fnmatch(name, pattern) for pattern in patterns)
+
+        for name in ("push", "sdk", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            self.assertTrue((ROOT / name).exists(), name)
+            self.assertFalse(is_left_out(name), name)
+        for name in (".git", ".venv", "peer.secret", "client-jwt.key", "push-data", "push.egg-info", "build"):
+            self.assertTrue(is_left_out(name) or is_left_out(f"**/{name}"), name)
 
 
 class UnitServer(Server):
