@@ -19,6 +19,7 @@ from push.model import (
     Delivery,
     DeliveryReport,
     Event,
+    Identity,
     Keep,
     Keeping,
     Kept,
@@ -964,8 +965,8 @@ class IAuthenticator(Interface):
 
     required: bool = Attribute("Whether clients must show a credential.")
 
-    def uid_of(credential: str | None) -> str | None:
-        """The uid that a credential proves; None where none is required.
+    def identify(credential: str | None) -> Identity:
+        """Who a credential proves that a client is, and for how long; nobody in particular where none is required.
 
         Raises:
             Unauthenticated: it is missing though required, malformed, expired or not signed by us.

@@ -52,7 +52,7 @@ class Event(IntEnum):
     REJECTED = 7  # the token's cache was full
 
 
-class Registration(msgspec.Struct, frozen=True, gc=False):
+class Registration(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A session that is open: the token, where it is, and which of the token's sessions it is.
 
     Attributes:
@@ -62,6 +62,8 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
         epoch: grows with each session of the token; what names an older epoch may not undo a newer one. In
             microseconds since 1970, give or take what it takes to grow.
         acks: whether the client acknowledges.
+        expires_s: when the credential that it was opened with is over, seconds since 1970; 0: never. Only its
+            connector need know.
     """
 
     token: str
@@ -69,11 +71,25 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
     connector: str
     epoch: int
     acks: bool = False
+    expires_s: int = 0
 
     @property
     def since_ms(self) -> int:
         """When it opened, milliseconds since 1970."""
         return self.epoch // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a client is, as its credential proves.
+
+    Attributes:
+        uid: the user; None where no credential is demanded.
+        expires_s: when the credential is over, seconds since 1970; 0: never.
+    """
+
+    uid: str | None
+    expires_s: int = 0
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False):

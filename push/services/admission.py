@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from push.errors import PermissionDenied, PushError, Unauthenticated, Unavailable
 from push.ipush import IAuthenticator, ITokenStore
-from push.model import Sample, TokenInfo
+from push.model import Identity, Sample, TokenInfo
 from push.protocols.wire.messages import SubRequest
 
 # 128 bits, 32 hexadecimal characters: docs/protocol.md, "Opening a session".
@@ -44,20 +44,25 @@ class Admission:
         self._random_bytes = random_bytes
         self._subs = dict.fromkeys(("opened", *_OUTCOMES.values()), 0)
 
-    async def register(self, request: SubRequest) -> TokenInfo:
+    async def register(self, request: SubRequest) -> tuple[TokenInfo, int]:
         """Issue a token, or keep the one presented; stored when this returns.
+
+        Returns:
+            The token, and when the credential that was shown is over, as in Registration.
 
         Raises:
             PushError: as ISubscribe.open.
         """
-        return await self._store.register(
+        identity = self._authenticator.identify(request.auth)
+        info = await self._store.register(
             request.token or self.new_token(),
-            self._uid(request),
+            _uid(request, identity),
             request.device,
             request.tags,
             self._now_ms(),
             owner_only=self._authenticator.required,
         )
+        return info, identity.expires_s
 
     def new_token(self) -> str:
         """A token that nobody has or can guess."""
@@ -78,10 +83,10 @@ class Admission:
         for outcome, times in self._subs.items():
             yield Sample("push_subs_total", "counter", "Requests for a session.", times, (("outcome", outcome),))
 
-    def _uid(self, request: SubRequest) -> str | None:
-        proven = self._authenticator.uid_of(request.auth)
-        if proven is None:
-            return request.uid
-        if request.uid not in (None, proven):
-            raise PermissionDenied("the uid is not the one that the credential is for")
-        return proven
+
+def _uid(request: SubRequest, identity: Identity) -> str | None:
+    if identity.uid is None:
+        return request.uid
+    if request.uid not in (None, identity.uid):
+        raise PermissionDenied("the uid is not the one that the credential is for")
+    return identity.uid

@@ -6,6 +6,7 @@ sentence. Must not import adapters, stores or web.
 
 import base64
 import binascii
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from zope.interface import implementer
 
 from push.errors import Unauthenticated
 from push.ipush import IAuthenticator
+from push.model import Identity
 from push.protocols.wire.messages import MAX_UID_CHARS, BodyError, check_text
 
 # RFC 7518, 3.2: a key as long as the hash or longer. 3.3: RSA keys of 2048 bits or more.
@@ -36,6 +38,7 @@ _LAST_S = 253_402_300_800
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 _STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
+_NOBODY = Identity(None)
 _DER_SEQUENCE = b"\x30"
 # How public keys of OpenSSH begin, both as a line and, behind a length, inside of its base64.
 _SSH = (b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-")
@@ -154,9 +157,9 @@ class OpenDoor:
 
     required = False
 
-    def uid_of(self, credential: str | None) -> str | None:
-        """None, whatever is shown."""
-        return None
+    def identify(self, credential: str | None) -> Identity:
+        """Nobody in particular, whatever is shown."""
+        return _NOBODY
 
 
 @implementer(IAuthenticator)
@@ -176,8 +179,8 @@ class JwtAuthenticator:
         self._now_s = now_s
         self._audience = audience
 
-    def uid_of(self, credential: str | None) -> str:
-        """The `sub` of a credential; see IAuthenticator."""
+    def identify(self, credential: str | None) -> Identity:
+        """The `sub` of a credential, and its `exp`; see IAuthenticator."""
         if not credential:
             raise Unauthenticated("a credential is needed: send a JWT as `auth`")
         claims = self._verified(credential)
@@ -192,9 +195,10 @@ class JwtAuthenticator:
         if not isinstance(uid, str):
             raise Unauthenticated("the credential's `sub` must be the uid, a string")
         try:
-            return check_text(uid, "the credential's `sub`", MAX_UID_CHARS)
+            check_text(uid, "the credential's `sub`", MAX_UID_CHARS)
         except BodyError as error:
             raise Unauthenticated(str(error)) from None
+        return Identity(uid, 0 if expires_s is None else math.ceil(expires_s + LEEWAY_S))
 
     def _verified(self, credential: str) -> dict[str, Any]:
         try:

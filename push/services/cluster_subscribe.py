@@ -6,6 +6,7 @@ Any number of these may work at once. Must not import adapters, stores or web.
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -79,13 +80,13 @@ class ClusterSubscribe:
     async def open(self, request: SubRequest, connector: str) -> Registration:
         """See ISubscribe."""
         try:
-            info = await self._admission.register(request)
+            info, expires_s = await self._admission.register(request)
             session = await self._put_online(info.token, info.uid, connector, acks=bool(request.ack))
         except PushError as error:
             self._admission.refused(error)
             raise
         self._admission.opened()
-        return session
+        return replace(session, expires_s=expires_s) if expires_s else session
 
     async def lend(self, connector: str) -> Registration:
         """See ISubscribe."""

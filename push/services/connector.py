@@ -25,6 +25,7 @@ from push.services.asking import Asking, ChatPlug
 from push.services.broadcast import Broadcaster
 from push.services.connections import FULL, Connections, Overtaken
 from push.services.delivering import Delivering
+from push.services.expiries import Expiries
 from push.services.heard import Heard
 from push.services.log_places import LogPlaces, logged_up_to
 from push.services.measures import ConnectorMeasures
@@ -92,6 +93,7 @@ class Connector:
         self.ids_say_order = not cache.is_shared
         self.connections = Connections(limits)
         self.measures = ConnectorMeasures()
+        self._expiries = Expiries(self.connections, now_ms)
         self.tasks = Tasks()
         self._subscribe = subscribe
         self._cache = cache
@@ -316,13 +318,14 @@ class Connector:
         if connection.registration is None:  # a session that is only renewed still lacks what it lacked
             connection.broadcast_number = self._broadcaster.latest
         connection.opened(registration, interval_ms, self._now_ms())
+        self._expiries.note(registration)
         if self._cache.has(registration.token) and connection.registration is registration:
             self.replays.begin(connection)
         if replaced is not None:
             replaced.disconnect(_REPLACED)
 
     def sweep(self) -> None:
-        """Close what has been silent for too long, abort what does not close."""
+        """Close what has been silent for too long or may stay no longer, abort what does not close."""
         now_s = self._clock.seconds()
         for connection in [each for each, (deadline_s, _) in self._closing.items() if deadline_s <= now_s]:
             connection.abort()
@@ -333,6 +336,7 @@ class Connector:
                 else:
                     why = "nothing was heard for longer than the promised interval"
                 connection.disconnect(Disconnect(CloseCode.IDLE, why, "backoff"))
+        self._expiries.sweep()
 
     def hear(self, max_bytes: int) -> Heard:
         """Take part in what is published on a broadcast bus: what comes over it is to be given to what is returned."""

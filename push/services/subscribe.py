@@ -61,14 +61,14 @@ class Subscribe:
     async def open(self, request: SubRequest, connector: str) -> Registration:
         """See ISubscribe."""
         try:
-            info = await self._admission.register(request)
+            info, expires_s = await self._admission.register(request)
         except PushError as error:
             self._admission.refused(error)
             raise
         self._admission.opened()
         # Nothing is awaited from here on: of two sessions, the one that is found is the one with the greater epoch.
         previous = self._online.get(info.token)
-        registration = self._put_online(info.token, info.uid, connector, acks=bool(request.ack))
+        registration = self._put_online(info.token, info.uid, connector, bool(request.ack), expires_s)
         if self._watcher is not None:
             if previous is not None and previous.uid != registration.uid:
                 self._watcher.left(previous)
@@ -77,7 +77,7 @@ class Subscribe:
 
     async def lend(self, connector: str) -> Registration:
         """See ISubscribe."""
-        return self._put_online(self._admission.new_token(), None, connector, acks=False)
+        return self._put_online(self._admission.new_token(), None, connector)
 
     async def reopened(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe."""
@@ -157,11 +157,14 @@ class Subscribe:
         yield Sample("push_tokens_online", "gauge", "Tokens with an open session.", len(self._online))
         yield from self._admission.samples()
 
-    def _put_online(self, token: str, uid: str | None, connector: str, *, acks: bool) -> Registration:
+    def _put_online(
+        self, token: str, uid: str | None, connector: str, acks: bool = False, expires_s: int = 0
+    ) -> Registration:
         now_ms = self._now_ms()
         self._last_epoch = max(self._last_epoch + 1, now_ms * _EPOCHS_PER_MS)
         previous = self._online.get(token)
-        registration = self._online[token] = Registration(token, uid, connector, self._last_epoch, acks)
+        registration = Registration(token, uid, connector, self._last_epoch, acks, expires_s)
+        self._online[token] = registration
         if previous is not None and previous.connector != connector:  # a connector sees to those of its own
             self._replaced(previous)
         return registration

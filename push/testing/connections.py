@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from push.ipush import IPulling, IWireProtocol
+from push.ipush import IAuthenticator, IPulling, IWireProtocol
 from push.model import ConnectionLimits, Cursor, Page, Registration
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame
@@ -188,6 +188,7 @@ def make_connector(
     clock: Clock,
     cache: IPulling | None = None,
     elsewhere: Callable[[str | None], Sequence[NodeAddress]] = lambda protocol: (),
+    authenticator: IAuthenticator | None = None,
     **limits: Any,
 ) -> tuple[Connector, Subscribe, MemoryTokenStore]:
     """A connector over a store in memory.
@@ -196,13 +197,14 @@ def make_connector(
         clock: moves when a test lets it.
         cache: what it pulls from; nothing is kept without one.
         elsewhere: where clients can go that are sent away.
+        authenticator: says who clients are; without one, none needs a credential.
         limits: other than LIMITS.
     """
     store = MemoryTokenStore()
     count = iter(range(1_000_000))
     subscribe = Subscribe(
         store=store,
-        authenticator=OpenDoor(),
+        authenticator=authenticator or OpenDoor(),
         now_ms=lambda: int(clock.seconds() * 1000),
         random_bytes=lambda size: next(count).to_bytes(size, "big"),
     )

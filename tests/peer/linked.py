@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
+from push.ipush import IAuthenticator
 from push.model import ConnectionLimits
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
@@ -62,14 +63,16 @@ class House:
         ready: the names of those that said so.
     """
 
-    def __init__(self, clock: Clock, store: MemoryTokenStore | None = None) -> None:
+    def __init__(
+        self, clock: Clock, store: MemoryTokenStore | None = None, authenticator: IAuthenticator | None = None
+    ) -> None:
         self.clock = clock
         self.store = store or MemoryTokenStore()
         self.cache = MemoryCache()
         count = iter(range(1_000_000))
         self.subscribe = Subscribe(
             store=self.store,
-            authenticator=OpenDoor(),
+            authenticator=authenticator or OpenDoor(),
             now_ms=lambda: int(clock.seconds() * 1000),
             random_bytes=lambda size: next(count).to_bytes(size, "big"),
         )

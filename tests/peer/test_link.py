@@ -22,6 +22,7 @@ from push.protocols.peer.login import LOGIN_LIMIT_S
 from push.protocols.wire.frames import ID
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
+from tests.fakes_auth import UntilThen
 from tests.peer.linked import NAME, House, Worker
 from tests.services.clients import LIMITS, Client
 
@@ -175,6 +176,17 @@ class ArgumentTests(LinkCase):
         self.worker.settle()
         self.failureResultOf(called)
         self.flushLoggedErrors()
+
+
+class CredentialTests(SynchronousTestCase):
+    """Credentials of clients, which the house looks at."""
+
+    def test_a_connector_knows_when_one_is_over(self) -> None:
+        house = House(Clock(), authenticator=UntilThen())
+        worker = Worker(house).join()
+        for auth, until_s in (("1900000000", 1_900_000_000), ("0", 0)):
+            client, answer = worker.client(auth=auth)
+            self.assertEqual((answer["status"], client.protocol.registration.expires_s), (200, until_s))
 
 
 class EndTests(LinkCase):

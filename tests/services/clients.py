@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from push.ipush import ICache, IWireProtocol
+from push.ipush import IAuthenticator, ICache, IWireProtocol
 from push.protocols.framed import FramedWireProtocol
 from push.protocols.wire.answers import NodeAddress
 from push.services.connector import Connector
@@ -39,7 +39,10 @@ def make_connector(
     clock: Clock,
     cache: ICache | None = None,
     elsewhere: Callable[[str | None], Sequence[NodeAddress]] = lambda protocol: (),
+    authenticator: IAuthenticator | None = None,
     **limits: Any,
 ) -> tuple[Connector, Subscribe, MemoryTokenStore]:
     """A connector over a store in memory, and a cache of its own if none is given."""
-    return connections.make_connector(clock, cache or MemoryCache(), elsewhere=elsewhere, **limits)
+    return connections.make_connector(
+        clock, cache or MemoryCache(), elsewhere=elsewhere, authenticator=authenticator, **limits
+    )

@@ -24,6 +24,7 @@ from zope.interface.verify import verifyObject
 
 from push.errors import Unauthenticated
 from push.ipush import IAuthenticator
+from push.model import Identity
 from push.services.client_auth import ClientKey, JwtAuthenticator, OpenDoor, load_key
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -54,7 +55,7 @@ class OpenDoorTests(SynchronousTestCase):
         verifyObject(IAuthenticator, door)
         self.assertIs(door.required, False)
         for credential in (None, "", "anything"):
-            self.assertIsNone(door.uid_of(credential))
+            self.assertEqual(door.identify(credential), Identity(None))
 
 
 class JwtCase(SynchronousTestCase):
@@ -74,7 +75,7 @@ class JwtCase(SynchronousTestCase):
 
     def refusal(self, credential: str | None, authenticator: JwtAuthenticator | None = None) -> str:
         """The sentence, which gives nothing away."""
-        error = self.assertRaises(Unauthenticated, (authenticator or self.authenticator).uid_of, credential)
+        error = self.assertRaises(Unauthenticated, (authenticator or self.authenticator).identify, credential)
         text = "".join(traceback.format_exception(error))
         self.assertNotIn(SECRET, text)
         for part in (credential or "").split("."):
@@ -90,8 +91,8 @@ class JwtTests(JwtCase):
     def test_sub_is_the_uid(self) -> None:
         verifyObject(IAuthenticator, self.authenticator)
         self.assertIs(self.authenticator.required, True)
-        self.assertEqual(self.authenticator.uid_of(self.token()), "alice")
-        self.assertEqual(self.authenticator.uid_of(self.token(sub="Zoë 📱")), "Zoë 📱")
+        self.assertEqual(self.authenticator.identify(self.token()).uid, "alice")
+        self.assertEqual(self.authenticator.identify(self.token(sub="Zoë 📱")).uid, "Zoë 📱")
 
     def test_credential_is_demanded(self) -> None:
         for credential in (None, ""):
@@ -124,14 +125,19 @@ class JwtTests(JwtCase):
     def test_expiry_is_checked_on_the_given_clock_with_leeway(self) -> None:
         token = self.token(exp=int(NOW_S))
         self.now_s = NOW_S + 29.9
-        self.assertEqual(self.authenticator.uid_of(token), "alice")
+        self.assertEqual(self.authenticator.identify(token).uid, "alice")
         self.now_s = NOW_S + 30
         self.assertIn("expired", self.refusal(token))
+
+    def test_how_long_it_lasts_is_said_with_leeway_in_whole_seconds(self) -> None:
+        for expires_s, said_s in ((int(NOW_S), int(NOW_S) + 30), (NOW_S + 0.25, int(NOW_S) + 31)):
+            self.assertEqual(self.authenticator.identify(self.token(exp=expires_s)), Identity("alice", said_s))
+        self.assertEqual(self.authenticator.identify(self.token()), Identity("alice", 0))
 
     def test_beginning_is_checked_on_the_given_clock_with_leeway(self) -> None:
         token = self.token(nbf=int(NOW_S), iat=int(NOW_S) + 10**9)
         self.now_s = NOW_S - 30
-        self.assertEqual(self.authenticator.uid_of(token), "alice")
+        self.assertEqual(self.authenticator.identify(token).uid, "alice")
         self.now_s = NOW_S - 30.1
         self.assertIn("not valid yet", self.refusal(token))
 
@@ -148,8 +154,8 @@ class JwtTests(JwtCase):
 
     def test_audience_must_be_named_where_one_is_configured(self) -> None:
         authenticator = self.make(load_key(SECRET.encode()), audience="push")
-        self.assertEqual(authenticator.uid_of(self.token(aud="push")), "alice")
-        self.assertEqual(authenticator.uid_of(self.token(aud=["web", "push"])), "alice")
+        self.assertEqual(authenticator.identify(self.token(aud="push")).uid, "alice")
+        self.assertEqual(authenticator.identify(self.token(aud=["web", "push"])).uid, "alice")
         for claims in ({}, {"aud": "web"}, {"aud": []}, {"aud": ["pus", "h"]}):
             self.assertIn("audience", self.refusal(self.token(**claims), authenticator))
 
@@ -170,7 +176,7 @@ class JwtTests(JwtCase):
     @settings(max_examples=300, deadline=None)
     @given(st.one_of(st.text(max_size=60), st.binary(max_size=80).map(sign), st.from_regex(r"[\w-]+\.[\w-]+\.[\w-]*")))
     def test_garbage_only_ever_is_unauthenticated(self, credential: str) -> None:
-        self.assertRaises(Unauthenticated, self.authenticator.uid_of, credential)
+        self.assertRaises(Unauthenticated, self.authenticator.identify, credential)
 
 
 class KeyTests(JwtCase):
@@ -189,7 +195,7 @@ class KeyTests(JwtCase):
             authenticator = self.make(load_key(b"# our key\n" + pem(private_key)))
             for algorithm in algorithms:
                 token = jwt.encode({"sub": "alice"}, private_key, algorithm)
-                self.assertEqual(authenticator.uid_of(token), "alice")
+                self.assertEqual(authenticator.identify(token).uid, "alice")
             self.assertIn(algorithms[0], self.refusal(self.token(), authenticator))
         stranger = jwt.encode({"sub": "alice"}, rsa.generate_private_key(65537, 2048), "RS256")
         self.assertIn("not signed", self.refusal(stranger, self.make(load_key(pem(rsa_key)))))

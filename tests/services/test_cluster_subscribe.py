@@ -9,13 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, Unavailable
-from push.ipush import ISubscribe
+from push.ipush import IAuthenticator, ISubscribe
 from push.model import Registration
 from push.protocols.wire.messages import SubRequest
 from push.services.client_auth import OpenDoor
 from push.services.cluster_subscribe import ClusterSubscribe
 from push.stores.redis.sessions import SessionDirectory
 from push.stores.redis.tokens import TokenStore
+from tests.fakes_auth import UntilThen
 from tests.fakes_cluster import MemorySessionDirectory
 from tests.fakes_store import MemoryTokenStore
 from tests.stores.contract import deferred
@@ -33,7 +34,7 @@ def sub(token: str | None = None, uid: str | None = None, **more: Any) -> SubReq
 class Nodes:
     """Two nodes that keep the same tokens; mixed into a TestCase."""
 
-    def prepare(self, clock: Any, store: Any, directory: Any) -> None:
+    def prepare(self, clock: Any, store: Any, directory: Any, authenticator: IAuthenticator | None = None) -> None:
         """Build them."""
         self.alive = {HERE, THERE}
         self.replaced: list[Registration] = []
@@ -42,7 +43,7 @@ class Nodes:
             ClusterSubscribe(
                 store=store,
                 directory=directory,
-                authenticator=OpenDoor(),
+                authenticator=authenticator or OpenDoor(),
                 now_ms=lambda: 1_800_000_000_000,
                 clock=clock,
                 is_alive=lambda name: name in self.alive,
@@ -166,6 +167,16 @@ class RedisTests(Contract, RedisCase):
         self.prepare(reactor, TokenStore(here, max_tokens=1_000), SessionDirectory(here))
         self.other._store = TokenStore(there, max_tokens=1_000)
         self.other._directory = SessionDirectory(there)
+
+
+class CredentialTests(SynchronousTestCase, Nodes):
+    """Credentials that are over at a time."""
+
+    def test_the_session_that_is_opened_knows_when_its_credential_is_over(self) -> None:
+        self.prepare(Clock(), MemoryTokenStore(), MemorySessionDirectory(), UntilThen())
+        for auth, until_s in (("1900000000", 1_900_000_000), ("0", 0)):
+            session = self.successResultOf(Deferred.fromCoroutine(self.one.open(sub("t", auth=auth), HERE)))
+            self.assertEqual((session.uid, session.expires_s), ("alice", until_s))
 
 
 class LookUpTests(SynchronousTestCase, Nodes):

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, Unauthenticated, Unavailable
 from push.ipush import IAuthenticator, IMeasured, ISubscribe
-from push.model import Registration, TagQuery, TokenInfo
+from push.model import Identity, Registration, TagQuery, TokenInfo
 from push.protocols.wire.messages import SubRequest
 from push.services.client_auth import OpenDoor
 from push.services.subscribe import Subscribe
@@ -28,15 +28,15 @@ START_MS = 1_800_000_000_000
 
 @implementer(IAuthenticator)
 class Passwords:
-    """Credentials are "uid!"."""
+    """Credentials are "uid!"; such of bob are over at a time."""
 
     required = True
 
-    def uid_of(self, credential: str | None) -> str | None:
+    def identify(self, credential: str | None) -> Identity:
         """Without the exclamation mark."""
         if credential is None or not credential.endswith("!"):
             raise Unauthenticated("no")
-        return credential[:-1]
+        return Identity(credential[:-1], 1_900_000_000 if credential == "bob!" else 0)
 
 
 class CountedBytes:
@@ -165,6 +165,11 @@ class CredentialTests(SubscribeCase):
     def test_uid_is_the_credentials(self) -> None:
         self.assertEqual(self.open(subscribe=self.guarded, auth="alice!").uid, "alice")
         self.assertEqual(self.open(subscribe=self.guarded, auth="alice!", uid="alice").uid, "alice")
+
+    def test_a_session_knows_when_its_credential_is_over(self) -> None:
+        self.assertEqual(self.open(subscribe=self.guarded, auth="alice!").expires_s, 0)
+        self.assertEqual(self.open(subscribe=self.guarded, auth="bob!").expires_s, 1_900_000_000)
+        self.assertEqual(self.open(uid="bob").expires_s, 0)
 
     def test_another_uid_than_the_credentials_is_refused(self) -> None:
         self.refusal(self.guarded.open(SubRequest(token="t", auth="mallory!", uid="alice"), "a:1"), PermissionDenied)

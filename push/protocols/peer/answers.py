@@ -87,7 +87,7 @@ def _of_tokens(subscribe: ISubscribe, name: str, cache: IPulling | None) -> Mapp
     async def opened(opening: Awaitable[Registration]) -> e.Opened:
         session = await opening
         has_kept = True if cache is None else cache.has(session.token)
-        return e.Opened(session.token, session.uid, session.epoch, session.acks, has_kept)
+        return e.Opened.by(session, has_kept)
 
     return {
         e.Open: lambda wish: opened(subscribe.open(wish.request, name)),

@@ -83,9 +83,21 @@ class Opened(Session, frozen=True, array_like=True, gc=False):
 
     Attributes:
         has_kept: whether the cache might have something for it; the cache is asked in the moment of opening.
+        expires_s: as in Registration.
     """
 
     has_kept: bool = True
+    expires_s: Number = 0
+
+    @classmethod
+    def by(cls, registration: Registration, has_kept: bool) -> "Opened":
+        """What is answered."""
+        it = registration
+        return cls(it.token, it.uid, it.epoch, it.acks, has_kept, it.expires_s)
+
+    def at(self, connector: str) -> Registration:
+        """As a registration."""
+        return Registration(self.token, self.uid, connector, self.epoch, self.acks, self.expires_s)
 
 
 Sessions = Annotated[tuple[Session, ...], Meta(max_length=MAX_TOKENS)]

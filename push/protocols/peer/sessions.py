@@ -103,7 +103,7 @@ class Sessions:
         token = registration.token
         self._open[token] = registration
         # Asked in the moment of opening: what is kept from now on is also delivered to the session.
-        return Opened(token, registration.uid, registration.epoch, registration.acks, self._pulling.has(token))
+        return Opened.by(registration, self._pulling.has(token))
 
     async def _asked(self, wish: Chat) -> bytes:
         if self._chat is None:

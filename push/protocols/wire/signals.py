@@ -75,6 +75,7 @@ class CloseCode(IntEnum):
     IDLE = 3002
     SLOW_CONSUMER = 3003
     OVERLOAD = 3004
+    EXPIRED = 3005
     REPLACED = 3500
     BAD_FRAME = 3501
     TOO_LARGE = 3502
