@@ -4,32 +4,52 @@ One slotted object a connection, no timer, no Deferred, no closure. What the ses
 written, is in connection.py and queued.py. Must not import services, stores or web.
 """
 
+from collections.abc import Sequence
+
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from zope.interface import implementer
 
 from push.ipush import IConnectionHost, IPushForm
 from push.protocols.connection import SessionConnection
 from push.protocols.forms import ACK_FORM, PLAIN_FORM
-from push.protocols.wire.frames import Frame, FrameDecoder, encode
+from push.protocols.wire.frames import Frame, FrameDecoder, cut, encode, lone_ack
 from push.protocols.wire.messages import Disconnect
 
 # 64 KiB can hold 6,500 empty frames, which would keep everybody else waiting for 40 ms (measured 2026-11-23).
 MAX_FRAMES_A_TURN = 128
 
 
+class _Incoming(FrameDecoder):
+    """What has come of a frame in part, or with too many others, and has to wait.
+
+    Attributes:
+        frames: that came with too many others; None nearly always.
+    """
+
+    __slots__ = ("frames",)
+
+    def __init__(self, max_body_bytes: int, *, has_spoken: bool) -> None:
+        FrameDecoder.__init__(self, max_body_bytes, has_spoken=has_spoken)
+        self.frames: list[Frame] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self.buffered_bytes and self.frames is None and self.error is None
+
+
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
 class FramedProtocol(SessionConnection):
     """One client over TCP or TLS."""
 
-    __slots__ = ("_decoder", "_waiting")
+    __slots__ = ("_incoming",)
 
     speaks = "framed"
 
     def __init__(self, host: IConnectionHost) -> None:
         SessionConnection.__init__(self, host, PLAIN_FORM)
-        self._decoder = FrameDecoder(host.limits.max_body_before_open_bytes)
-        # Frames that came with too many others; None nearly always.
-        self._waiting: list[Frame] | None = None
+        # None where a session is open and nothing waits, so that an idle one pays for no decoder.
+        self._incoming: _Incoming | None = _Incoming(host.limits.max_body_before_open_bytes, has_spoken=False)
 
     # IProtocol
 
@@ -38,12 +58,21 @@ class FramedProtocol(SessionConnection):
         if self._closing:
             return
         self._session.heard(self._host.now_s())
-        if self._waiting is None:
-            message_id = self._decoder.lone_ack(data)
-            if message_id is None or not self._acknowledged(message_id):
-                self._serve(self._decoder.feed(data))
+        incoming = self._incoming
+        if incoming is None:
+            message_id = lone_ack(data)
+            if message_id is not None and self._acknowledged(message_id):
+                return
+            max_body_bytes = self._host.limits.max_body_bytes
+            frames, used = cut(data, max_body_bytes)
+            if used == len(data) and len(frames) <= MAX_FRAMES_A_TURN:
+                self._act_on(frames)
+                return
+            incoming = self._incoming = _Incoming(max_body_bytes, has_spoken=True)
+        if incoming.frames is None:
+            self._serve(incoming, incoming.feed(data))
         else:
-            self._waiting += self._decoder.feed(data)
+            incoming.frames += incoming.feed(data)
 
     def readConnectionLost(self) -> None:
         """The client will send no more, but still reads: answer what it has asked, and close."""
@@ -69,29 +98,45 @@ class FramedProtocol(SessionConnection):
         return ACK_FORM if acks else PLAIN_FORM
 
     def _is_open(self) -> None:
-        self._decoder.max_body_bytes = self._host.limits.max_body_bytes
+        if self._incoming is not None:
+            self._incoming.max_body_bytes = self._host.limits.max_body_bytes
+            self._forget_if_empty()
 
     # Inside
 
-    def _serve(self, frames: list[Frame]) -> None:
-        """Act on frames; on too many at once, in several turns, and read no more until then."""
-        for frame in frames[:MAX_FRAMES_A_TURN]:
+    def _act_on(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
             self._act(self._session.receive(frame))
             if self._closing:
                 return
+
+    def _serve(self, incoming: _Incoming, frames: list[Frame]) -> None:
+        """Act on frames; on too many at once, in several turns, and read no more until then."""
         if len(frames) > MAX_FRAMES_A_TURN:
-            self._waiting = frames[MAX_FRAMES_A_TURN:]
-            self.transport.pauseProducing()
-            self._host.next_turn(self._serve_waiting)
+            incoming.frames = frames[MAX_FRAMES_A_TURN:]
+            self._act_on(frames[:MAX_FRAMES_A_TURN])
+            if not self._closing:
+                self.transport.pauseProducing()
+                self._host.next_turn(self._serve_waiting)
             return
-        error = self._decoder.error
+        self._act_on(frames)
+        if self._closing:
+            return
+        error = incoming.error
         if error is not None:
             self._finish(Disconnect(error.code, error.reason), say_so=error.peer_speaks)
+        elif self.registration is not None:
+            self._forget_if_empty()
 
     def _serve_waiting(self) -> None:
-        frames, self._waiting = self._waiting, None
-        if self._closing or frames is None:
+        incoming = self._incoming
+        if self._closing or incoming is None or incoming.frames is None:
             return
-        self._serve(frames)
-        if self._waiting is None and not self._closing:
+        frames, incoming.frames = incoming.frames, None
+        self._serve(incoming, frames)
+        if incoming.frames is None and not self._closing:
             self.transport.resumeProducing()
+
+    def _forget_if_empty(self) -> None:
+        if self._incoming is not None and self._incoming.is_empty:
+            self._incoming = None

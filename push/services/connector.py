@@ -35,6 +35,7 @@ from push.services.relief import Ceiling
 from push.services.replays import Replays
 from push.services.reports import Reports
 from push.services.tasks import Tasks
+from push.services.ticks import Ticks
 from push.services.turns import Flusher, Slices
 
 _REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
@@ -101,6 +102,8 @@ class Connector:
         self._now_ms = now_ms
         self._version = version
         self._started_ms = now_ms()
+        # See IConnectionHost.
+        self.now_s = Ticks(clock.seconds).now_s
         self._flusher = Flusher(clock)
         # See IConnectionHost. Called once for each message: the call in between would be felt.
         self.mark_dirty = self._flusher.mark
@@ -150,10 +153,6 @@ class Connector:
         self._drain_until_s = 0.0
 
     # IConnectionHost
-
-    def now_s(self) -> float:
-        """See IConnectionHost."""
-        return self._clock.seconds()
 
     def connected(self, connection: IConnection) -> Disconnect | None:
         """See IConnectionHost."""

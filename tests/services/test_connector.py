@@ -655,6 +655,52 @@ class BadInput(ConnectorCase):
         self.assertEqual(answered, list(range(1, count + 1)))
         self.assertTrue(flooding.transport.reading)
 
+    def test_frames_are_served_wherever_they_are_cut(self) -> None:
+        """The second of two reads, at every place: an idle session has no decoder, and gets one when it needs it."""
+        stream = encode(Signal.PING, message_id=1) + encode(Signal.PING, b'{"interval":20000}', message_id=2)
+        client, _ = self.online()
+        for at in range(len(stream)):
+            client.protocol.dataReceived(stream[:at])
+            client.protocol.dataReceived(stream[at:])
+            self.assertEqual([frame.message_id for frame in client.frames()], [1, 2], at)
+
+    def test_a_sub_with_half_a_frame_behind_it(self) -> None:
+        client = self.client()
+        ping = encode(Signal.PING, b'{"interval":20000}', message_id=9)
+        client.protocol.dataReceived(encode(Signal.SUB) + ping[:-3])
+        client.protocol.dataReceived(ping[-3:])
+        self.assertEqual([frame.signal for frame in client.frames()], [Signal.SUB, Signal.PING])
+
+    def test_larger_frames_may_come_once_the_session_is_open(self) -> None:
+        """Whatever waited while it was opened."""
+        large = encode(Signal.PING, b" " * 5_000 + b"{}")
+        stranger = self.client()
+        stranger.protocol.dataReceived(large)
+        self.assertEqual(stranger.goodbye()["code"], CloseCode.TOO_LARGE)
+        for behind in (b"", large[:1], large[:9]):
+            client = self.client()
+            client.protocol.dataReceived(encode(Signal.SUB) + behind)
+            client.protocol.dataReceived(large[len(behind) :])
+            self.assertEqual([frame.signal for frame in client.frames()], [Signal.SUB, Signal.PING])
+
+    def test_half_an_acknowledgement_is_no_lone_one(self) -> None:
+        """What looks like a whole one behind half a frame is the rest of that."""
+        client, _ = self.online(ack=True)
+        ack = encode(Signal.PUB_ACK, ID.pack(7), subsignal=SubSignal.MN)
+        client.protocol.dataReceived(encode(Signal.PING, message_id=3)[:9])
+        client.protocol.dataReceived(encode(Signal.PING, message_id=3)[9:] + ack)
+        client.protocol.dataReceived(encode(Signal.PING, bytes(len(ack)), message_id=4)[:10])
+        client.protocol.dataReceived(ack)
+        ping, goodbye = client.frames()
+        self.assertEqual((ping.signal, ping.message_id), (Signal.PING, 3))
+        self.assertEqual(goodbye.signal, Signal.DISCONNECT)  # a body that is no JSON
+
+    def test_garbage_on_an_open_session_is_answered_with_a_reason(self) -> None:
+        """As a client that has spoken before is told why."""
+        client, _ = self.online()
+        client.protocol.dataReceived(b"garbage")
+        self.assertEqual(client.goodbye()["code"], CloseCode.BAD_FRAME)
+
     def test_a_flood_that_ends_in_garbage_is_answered_up_to_it(self) -> None:
         client, _ = self.online()
         client.protocol.dataReceived(encode(Signal.PING) * 300 + b"garbage")

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.protocols.wire.frames import MAX_BODY_BYTES, Frame, FrameDecoder, encode
+from push.protocols.wire.frames import MAX_BODY_BYTES, Frame, FrameDecoder, cut, encode, lone_ack
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 
 # magic F8, version 02, signal, length (4 bytes), subsignal, message id (2 bytes), body
@@ -53,7 +53,7 @@ class Vectors(SynchronousTestCase):
     def test_version_1_is_read_and_version_2_is_written(self) -> None:
         decoder = FrameDecoder()
         self.assertEqual(decoder.feed(bytes.fromhex("f8 01 03 00000000 00 0000")), [Frame(3, 0, 0, b"")])
-        self.assertEqual(decoder.version, 1)
+        self.assertTrue(decoder.has_spoken)
         self.assertEqual(encode(3)[1], 2)
 
     def test_reserved_high_bits_are_ignored(self) -> None:
@@ -99,6 +99,28 @@ class Streams(SynchronousTestCase):
         self.assertEqual(decode(FrameDecoder(), [stream[i : i + 1] for i in range(len(stream))])[0].body, body)
 
 
+class Cutting(SynchronousTestCase):
+    """Without a decoder."""
+
+    def test_what_is_whole_is_cut_off_and_the_rest_is_left(self) -> None:
+        ping = encode(3, message_id=5)
+        wrong = (b"?", b"\xf7" + ping[1:], ping[:1] + b"\3" + ping[2:], encode(127), encode(0))
+        for rest in (b"", ping[:1], ping[:9], encode(4, b"hi")[:-1], *wrong):
+            self.assertEqual(cut(ping + ping + rest, 100), ([Frame(3, 0, 5, b"")] * 2, 20), rest)
+
+    def test_a_body_over_the_limit_is_left(self) -> None:
+        self.assertEqual(cut(encode(4, bytes(5)), 5), ([Frame(4, 0, 0, bytes(5))], 15))
+        self.assertEqual(cut(encode(4, bytes(6)), 5), ([], 0))
+
+    @given(frames, st.integers(0, 400))
+    def test_a_decoder_finds_the_same_and_takes_up_the_rest(self, sent: list[Frame], size: int) -> None:
+        stream = b"".join(map(written, sent))
+        first, used = cut(stream[:size], MAX_BODY_BYTES)
+        decoder = FrameDecoder(has_spoken=True)
+        self.assertEqual(first + decode(decoder, [stream[used:size], stream[size:]]), sent)
+        self.assertIsNone(decoder.error)
+
+
 ACK = bytes.fromhex(VECTORS["a PUB_ACK/MN of id 1"][0])
 
 
@@ -107,7 +129,7 @@ class LoneAcks(SynchronousTestCase):
 
     def test_one_whole_acknowledgement_of_either_version(self) -> None:
         for version in (b"\1", b"\2"):
-            self.assertEqual(FrameDecoder().lone_ack(ACK[:1] + version + ACK[2:]), 1)
+            self.assertEqual(lone_ack(ACK[:1] + version + ACK[2:]), 1)
 
     def test_anything_else_is_left_to_feed(self) -> None:
         others = {
@@ -122,23 +144,13 @@ class LoneAcks(SynchronousTestCase):
             "another length": ACK[:6] + b"\7" + ACK[7:],
         }
         for name, data in others.items():
-            self.assertIsNone(FrameDecoder().lone_ack(data), name)
-
-    def test_what_comes_behind_half_a_frame_is_the_rest_of_it(self) -> None:
-        decoder = FrameDecoder()
-        decoder.feed(encode(4, bytes(20))[:12])
-        self.assertIsNone(decoder.lone_ack(ACK))
-
-    def test_a_dead_decoder_reads_nothing(self) -> None:
-        decoder = FrameDecoder()
-        decoder.feed(b"?")
-        self.assertIsNone(decoder.lone_ack(ACK))
+            self.assertIsNone(lone_ack(data), name)
 
     @given(st.integers(0, 17), st.integers(0, 255), st.integers(0, 2**64 - 1))
     def test_it_never_says_anything_else_than_feed(self, at: int, byte: int, message_id: int) -> None:
         data = bytearray(ACK[:10] + message_id.to_bytes(8, "big"))
         data[at] = byte
-        found = FrameDecoder().lone_ack(bytes(data))
+        found = lone_ack(bytes(data))
         if found is not None:
             frame = Frame(Signal.PUB_ACK, SubSignal.MN, 0, found.to_bytes(8, "big"))
             self.assertEqual(FrameDecoder().feed(bytes(data)), [frame])

@@ -72,6 +72,51 @@ def encode(signal: int, body: bytes = b"", *, subsignal: int = 0, message_id: in
     return HEADER.pack(MAGIC, VERSION, signal, len(body), subsignal, message_id) + body
 
 
+def cut(data: bytes, max_body_bytes: int) -> tuple[list[Frame], int]:
+    """The whole frames that some bytes begin with; keeps nothing.
+
+    Args:
+        data: from the beginning of a frame on.
+        max_body_bytes: the largest body accepted.
+
+    Returns:
+        These, and how many bytes they have. What follows, if anything, is in part or wrong: a FrameDecoder says which.
+    """
+    frames: list[Frame] = []
+    used = 0
+    size = len(data)
+    while size - used >= HEADER_BYTES:
+        magic, version, signal, length, subsignal, message_id = HEADER.unpack_from(data, used)
+        signal &= _LOW_7_BITS
+        end = used + HEADER_BYTES + length
+        if (
+            magic != MAGIC
+            or version not in ACCEPTED_VERSIONS
+            or not 0 < signal <= _LAST_SIGNAL
+            or length > max_body_bytes
+            or end > size
+        ):
+            break
+        frames.append(Frame(signal, subsignal & _LOW_7_BITS, message_id, data[used + HEADER_BYTES : end]))
+        used = end
+    return frames, used
+
+
+def lone_ack(data: bytes) -> int | None:
+    """The id that is acknowledged, where the bytes are one PUB_ACK of one message, written as it usually is.
+
+    Args:
+        data: from the beginning of a frame on.
+
+    Returns:
+        None where they are anything else.
+    """
+    if len(data) == _LONE_ACK_BYTES and data.startswith(_LONE_ACK_HEADS):
+        (message_id,) = ID.unpack_from(data, HEADER_BYTES)
+        return message_id  # type: ignore[no-any-return]
+    return None
+
+
 class _Unfinished(NamedTuple):
     """What is held of a frame, and how many bytes that must be before looking at it again can help."""
 
@@ -80,49 +125,31 @@ class _Unfinished(NamedTuple):
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames.
+    """Cuts a stream of bytes into frames. While nothing is held, `cut` does the same without one.
+
+    Args:
+        max_body_bytes: the largest body accepted.
+        has_spoken: whether the peer has shown already that it speaks this protocol.
 
     Attributes:
         max_body_bytes: the largest body accepted from the next header on; may be changed at any time.
         error: None while alive, else why this decoder is dead; what is fed after that is ignored.
-        version: the version of the last good header, 0 before the first.
+        has_spoken: whether there has been a good header.
     """
 
-    __slots__ = ("_unfinished", "error", "max_body_bytes", "version")
+    __slots__ = ("_unfinished", "error", "has_spoken", "max_body_bytes")
 
-    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES, *, has_spoken: bool = False) -> None:
         self.max_body_bytes = max_body_bytes
         self.error: FrameError | None = None
-        self.version = 0
-        # None when nothing is held, so that an idle connection pays for no buffer.
+        self.has_spoken = has_spoken
+        # None when nothing is held.
         self._unfinished: _Unfinished | None = None
 
     @property
     def buffered_bytes(self) -> int:
         """How many bytes of an unfinished frame are held."""
         return 0 if self._unfinished is None else len(self._unfinished.data)
-
-    def lone_ack(self, data: bytes) -> int | None:
-        """What `feed` would find, where that is one PUB_ACK of one message, written as it usually is, and nothing else.
-
-        Nothing has been fed where this returns an id; else nothing is said, and the data is to be fed. For a
-        decoder that has had a frame before.
-
-        Args:
-            data: what the transport received.
-
-        Returns:
-            The id that is acknowledged.
-        """
-        if (
-            len(data) == _LONE_ACK_BYTES
-            and data.startswith(_LONE_ACK_HEADS)
-            and self._unfinished is None
-            and self.error is None
-        ):
-            (message_id,) = ID.unpack_from(data, HEADER_BYTES)
-            return message_id  # type: ignore[no-any-return]
-        return None
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take what the transport received.
@@ -133,50 +160,44 @@ class FrameDecoder:
         Returns:
             The frames completed by it, in order; look at `error` after handling them.
         """
-        frames: list[Frame] = []
         if self.error is not None:
-            return frames
+            return []
         unfinished = self._unfinished
         if unfinished is not None:
             unfinished.data.extend(data)
             if len(unfinished.data) < unfinished.needed_bytes:
-                return frames
+                return []
             data = bytes(unfinished.data)
             self._unfinished = None
-        used = 0
-        size = len(data)
-        while size - used >= HEADER_BYTES:
-            magic, version, signal, length, subsignal, message_id = HEADER.unpack_from(data, used)
-            signal &= _LOW_7_BITS
-            if (
-                magic != MAGIC
-                or version not in ACCEPTED_VERSIONS
-                or not 0 < signal <= _LAST_SIGNAL
-                or length > self.max_body_bytes
-            ):
-                self.error = self._judge(magic, version, signal, length)
-                return frames
-            self.version = version
-            end = used + HEADER_BYTES + length
-            if end > size:
-                self._unfinished = _Unfinished(bytearray(data[used:]), end - used)
-                return frames
-            frames.append(Frame(signal, subsignal & _LOW_7_BITS, message_id, data[used + HEADER_BYTES : end]))
-            used = end
-        if used < size:
-            if data[used] != MAGIC:  # known from one byte: somebody who speaks otherwise need not be waited for
-                self.error = self._judge(data[used], VERSION, Signal.NONE, 0)
-                return frames
-            self._unfinished = _Unfinished(bytearray(data[used:]), HEADER_BYTES)
+        frames, used = cut(data, self.max_body_bytes)
+        if frames:
+            self.has_spoken = True
+        if used < len(data):
+            self._hold(data, used)
         return frames
 
-    def _judge(self, magic: int, version: int, signal: int, length: int) -> FrameError:
-        spoke_before = self.version != 0
+    def _hold(self, data: bytes, used: int) -> None:
+        """Keep a frame that has come in part, or die of one that is wrong."""
+        needed_bytes = HEADER_BYTES
+        if len(data) - used >= HEADER_BYTES:
+            magic, version, signal, length, _, _ = HEADER.unpack_from(data, used)
+            self.error = self._judge(magic, version, signal & _LOW_7_BITS, length)
+            self.has_spoken |= self.error is None
+            needed_bytes += length
+        elif data[used] != MAGIC:  # known from one byte: somebody who speaks otherwise need not be waited for
+            self.error = self._judge(data[used], VERSION, Signal.NONE, 0)
+        if self.error is None:
+            self._unfinished = _Unfinished(bytearray(data[used:]), needed_bytes)
+
+    def _judge(self, magic: int, version: int, signal: int, length: int) -> FrameError | None:
         if magic != MAGIC:
-            return FrameError(CloseCode.BAD_FRAME, f"frame starts with 0x{magic:02x}, not 0x{MAGIC:02x}", spoke_before)
+            reason = f"frame starts with 0x{magic:02x}, not 0x{MAGIC:02x}"
+            return FrameError(CloseCode.BAD_FRAME, reason, self.has_spoken)
         if version not in ACCEPTED_VERSIONS:
             return FrameError(CloseCode.BAD_FRAME, f"protocol version {version} is not spoken here: use 2", True)
         if not 0 < signal <= _LAST_SIGNAL:
             return FrameError(CloseCode.BAD_FRAME, f"signal {signal} does not exist", True)
         limit = self.max_body_bytes
-        return FrameError(CloseCode.TOO_LARGE, f"body of {length} bytes is over the limit of {limit}", True)
+        if length > limit:
+            return FrameError(CloseCode.TOO_LARGE, f"body of {length} bytes is over the limit of {limit}", True)
+        return None

@@ -35,7 +35,17 @@ MAX_REFUSALS = 8
 # A client that does not wait for answers is refused what is more.
 MAX_ASKED = 64
 
+# Nearly all clients promise one of a few intervals: what is made for it once is shared.
+_MAX_SHARED = 64
 _PING_REPLY_INTERVALS: dict[int, bytes] = {}
+_INTERVALS: dict[int, int] = {}
+
+
+def _shared(interval_ms: int) -> int:
+    """The same number, as one object for all sessions that have it."""
+    if len(_INTERVALS) < _MAX_SHARED:
+        return _INTERVALS.setdefault(interval_ms, interval_ms)
+    return _INTERVALS.get(interval_ms, interval_ms)
 
 
 class State(IntEnum):
@@ -96,6 +106,23 @@ _REFUSALS = {
 }
 
 
+class _Asking:
+    """What is only there while a session is being opened, or after it was refused.
+
+    Attributes:
+        opening: what the client asked with and what it asked for, until it is answered.
+        held: frames that came meanwhile.
+        refusals: how often it was refused.
+    """
+
+    __slots__ = ("held", "opening", "refusals")
+
+    def __init__(self) -> None:
+        self.opening: tuple[Frame, SubRequest] | None = None
+        self.held: list[Frame] = []
+        self.refusals = 0
+
+
 class ServerSession:
     """One client's session, from its first frame to its end.
 
@@ -109,9 +136,7 @@ class ServerSession:
     """
 
     __slots__ = (
-        "_held",
-        "_opening",
-        "_refusals",
+        "_asking",
         "asked",
         "heard_s",
         "interval_ms",
@@ -129,9 +154,8 @@ class ServerSession:
         self.unacknowledged: set[int] | None = None
         self.asked = 0
         self.is_chat = False
-        self._opening: tuple[Frame, SubRequest] | None = None
-        self._held: list[Frame] | None = None
-        self._refusals = 0
+        # None nearly always: most sessions are open, and cost 16 bytes less for it.
+        self._asking: _Asking | None = None
 
     def deadline_s(self, handshake_timeout_s: float, grace_s: float = GRACE_S) -> float:
         """When this connection is to be closed if nothing more is heard.
@@ -206,9 +230,8 @@ class ServerSession:
             self.unacknowledged = set()
         self.token = token
         self.is_chat |= frame.signal == Signal.CONNECT
-        self._refusals = 0
         if interval_ms is not None:
-            self.interval_ms = interval_ms
+            self.interval_ms = _shared(interval_ms)
         self.state = State.OPEN
         # A token has only characters that JSON takes as they are.
         body = f'{{"status":200,"token":"{token}","interval":{self.interval_ms},"server_time":{server_time_ms}}}'
@@ -225,16 +248,18 @@ class ServerSession:
         Returns:
             The answer, then what the frames held meanwhile bring about.
         """
+        asking = self._asking
         frame, _ = self._take_opening()
+        assert asking is not None  # _take_opening has looked
         self.state = State.NEW if self.token is None else State.OPEN
         fields: dict[str, object] = {"status": status, "reason": reason}
         if retry_after_s is not None:
             fields["retry_after"] = retry_after_s
         body = write_json(fields)
         # To be told to come back later is no fault of the client's.
-        self._refusals += status not in (429, 503)
-        if self._refusals >= MAX_REFUSALS:
-            self._held = None
+        asking.refusals += status not in (429, 503)
+        if asking.refusals >= MAX_REFUSALS:
+            asking.held.clear()
             return (*self._answer_opening(frame, status, body), *self._fail("too many refused SUBs"))
         return self._answer_opening(frame, status, body)
 
@@ -292,7 +317,7 @@ class ServerSession:
     def close(self) -> None:
         """End the session from this side; goodbye() is what to send."""
         self.state = State.CLOSED
-        self._held = None
+        self._asking = None
 
     @staticmethod
     def goodbye(disconnect: Disconnect) -> Frame:
@@ -300,19 +325,18 @@ class ServerSession:
         return Frame(Signal.DISCONNECT, 0, 0, write_disconnect(disconnect))
 
     def _hold(self, frame: Frame) -> Sequence[Event]:
-        held = self._held
-        if held is None:
-            held = self._held = []
-        if len(held) >= MAX_HELD_FRAMES:
+        asking = self._asking
+        assert asking is not None
+        if len(asking.held) >= MAX_HELD_FRAMES:
             return self._fail("too many frames while the session is being opened")
-        held.append(frame)
+        asking.held.append(frame)
         return ()
 
     def _take_opening(self) -> tuple[Frame, SubRequest]:
-        opening = self._opening
-        if self.state is not State.OPENING or opening is None:
+        asking = self._asking
+        if self.state is not State.OPENING or asking is None or asking.opening is None:
             raise RuntimeError("no session was asked for")
-        self._opening = None
+        opening, asking.opening = asking.opening, None
         return opening
 
     def _answer_opening(self, frame: Frame, status: int, body: bytes) -> Sequence[Event]:
@@ -326,14 +350,20 @@ class ServerSession:
                 else _REFUSALS.get(status, SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE)
             )
         events: list[Event] = [Reply(Frame(signal, subsignal, frame.message_id, body))]
-        held, self._held = self._held, None
-        for later in held or ():
-            events += self.receive(later)
+        asking = self._asking
+        if asking is not None:
+            held = asking.held
+            if status == 200:
+                self._asking = None
+            elif held:
+                asking.held = []
+            for later in held:
+                events += self.receive(later)
         return events
 
     def _fail(self, reason: str) -> Sequence[Event]:
         self.state = State.CLOSED
-        self._held = None
+        self._asking = None
         return (Closed(Disconnect(CloseCode.PROTOCOL_ERROR, reason), by_peer=False),)
 
     def _on_open(self, frame: Frame) -> Sequence[Event]:
@@ -341,22 +371,28 @@ class ServerSession:
         try:
             request = parse_sub(frame.body) if frame.signal == Signal.SUB else parse_connect(frame.body)
         except BodyError as error:
-            self._opening = (frame, SubRequest())
+            self._ask(frame, SubRequest())
             return self.refuse(400, str(error))
-        self._opening = (frame, request)
+        self._ask(frame, request)
         if self.token is not None and request.token not in (None, self.token):
             return self.refuse(400, "this connection is open with another token: open a new connection")
         return (OpenRequested(request),)
+
+    def _ask(self, frame: Frame, request: SubRequest) -> None:
+        asking = self._asking
+        if asking is None:
+            asking = self._asking = _Asking()
+        asking.opening = (frame, request)
 
     def _on_ping(self, frame: Frame) -> Sequence[Event]:
         if frame.body:
             promised_ms = parse_interval(parse_object(frame.body))
             if promised_ms is not None:
-                self.interval_ms = held_interval_ms(promised_ms)
+                self.interval_ms = _shared(held_interval_ms(promised_ms))
         body = _PING_REPLY_INTERVALS.get(self.interval_ms)
         if body is None:
             body = write_json({"interval": self.interval_ms})
-            if len(_PING_REPLY_INTERVALS) < 64:  # nearly all clients promise one of a few intervals
+            if len(_PING_REPLY_INTERVALS) < _MAX_SHARED:
                 _PING_REPLY_INTERVALS[self.interval_ms] = body
         return (Reply(Frame(Signal.PING, 0, frame.message_id, body)),)
 
@@ -381,7 +417,7 @@ class ServerSession:
 
     def _on_disconnect(self, frame: Frame) -> Sequence[Event]:
         self.state = State.CLOSED
-        self._held = None
+        self._asking = None
         return (Closed(parse_disconnect(frame.body), by_peer=True),)
 
     def _on_auth(self, frame: Frame) -> Sequence[Event]:
