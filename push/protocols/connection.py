@@ -5,7 +5,8 @@ An IConnection, and an IProtocol but for the way in: who inherits from it decode
 services, stores or web.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport, ITransport
 from twisted.python.failure import Failure
@@ -30,7 +31,22 @@ _PULLED = 8
 # Looking a member up in its class costs more than a local name, once for each message.
 _SENT = Outcome.SENT
 # Of nearly all connections.
-_NO_PLACES: dict[int, int] = {}
+_NO_PLACES: Mapping[int, int] = MappingProxyType({})
+
+
+class _Logged:
+    """What a session was given of the log of broadcasts: see IConnection.
+
+    Attributes:
+        places: as its `logged_places`.
+        pulled: as its `pulled`.
+    """
+
+    __slots__ = ("places", "pulled")
+
+    def __init__(self) -> None:
+        self.places: dict[int, int] = {}
+        self.pulled: tuple[int, ...] = ()
 
 
 @implementer(IConnection)
@@ -44,15 +60,14 @@ class SessionConnection(QueuedWrites):
 
     __slots__ = (
         "_has_ended",
+        "_logged",
         "_session",
         "_unwelcome",
         "broadcast_number",
         "form",
         "kept_position",
         "log_position",
-        "logged_places",
         "peer_host",
-        "pulled",
         "registration",
     )
 
@@ -70,8 +85,8 @@ class SessionConnection(QueuedWrites):
         self.broadcast_number = 0
         self.log_position = -1
         self.kept_position = 0
-        self.logged_places: dict[int, int] = _NO_PLACES
-        self.pulled: tuple[int, ...] = ()
+        # None until it has pulled something of the log.
+        self._logged: _Logged | None = None
 
     # IProtocol, but for what comes
 
@@ -127,6 +142,16 @@ class SessionConnection(QueuedWrites):
     def acks(self) -> bool:
         """See IConnection."""
         return self._session.unacknowledged is not None
+
+    @property
+    def logged_places(self) -> Mapping[int, int]:
+        """See IConnection."""
+        return _NO_PLACES if self._logged is None else self._logged.places
+
+    @property
+    def pulled(self) -> Sequence[int]:
+        """See IConnection."""
+        return () if self._logged is None else self._logged.pulled
 
     @property
     def is_chat(self) -> bool:
@@ -258,12 +283,13 @@ class SessionConnection(QueuedWrites):
             if not self._queue(frame, 1):
                 return False
         if kept.is_logged:
-            self.pulled = (*self.pulled[1 - _PULLED :], kept.message_id)
+            logged = self._logged
+            if logged is None:
+                logged = self._logged = _Logged()
+            logged.pulled = (*logged.pulled[1 - _PULLED :], kept.message_id)
             self.log_position = max(self.log_position, kept.position)
             if pending is not None:
-                if self.logged_places is _NO_PLACES:
-                    self.logged_places = {}
-                self.logged_places[kept.message_id] = kept.position
+                logged.places[kept.message_id] = kept.position
         return True
 
     def caught_up(self) -> None:
@@ -310,7 +336,7 @@ class SessionConnection(QueuedWrites):
                     self._turn_away(self._unwelcome)
             elif isinstance(event, Acknowledged):
                 self._host.acknowledged(self, event.message_ids, event.awaited)
-                if self.logged_places:
+                if self._logged is not None:
                     self._forget_places(event.message_ids)
                 if self._backlog is not None:
                     self._go_on()
@@ -327,15 +353,16 @@ class SessionConnection(QueuedWrites):
         if awaited is None:
             return False
         self._host.acknowledged(self, (message_id,), awaited)
-        if self.logged_places:
+        if self._logged is not None:
             self._forget_places((message_id,))
         if self._backlog is not None:
             self._go_on()
         return True
 
     def _forget_places(self, message_ids: Iterable[int]) -> None:
-        for each in message_ids:
-            self.logged_places.pop(each, None)
+        if self._logged is not None:
+            for each in message_ids:
+                self._logged.places.pop(each, None)
 
     def _go_on(self) -> None:
         """There is room for what waits."""
