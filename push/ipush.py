@@ -29,6 +29,7 @@ from push.model import (
     Opening,
     Outcome,
     Page,
+    Place,
     PushRequest,
     PushResult,
     Receipt,
@@ -93,11 +94,13 @@ class IPushRun(Interface):
     """Consecutive messages for many connections, encoded once for each form."""
 
     message_ids: tuple[int, ...] = Attribute("Their ids, in order.")
-    are_kept: tuple[bool, ...] = Attribute("For each whether it is in the log of broadcasts.")
-    first_kept_id: int = Attribute(
-        "The least id of those that are in the log, NONE_KEPT for none; -1 where one is to be pulled."
+    places: tuple[int, ...] = Attribute("For each its place in the log of broadcasts, -1 for one that is not in it.")
+    after: tuple[int, ...] = Attribute(
+        "For each up to where a session must have the log, to be given it; else it pulls."
     )
-    last_kept_id: int = Attribute("The greatest id of those that are in the log, -1 for none.")
+    first_place: int = Attribute("The least of the places, NONE_KEPT for none; -1 where one is to be pulled.")
+    last_place: int = Attribute("The greatest of the places, -1 for none.")
+    all_after: int = Attribute("Up to where a session must have the log, to be given all of them.")
 
     def joined(form: IPushForm) -> bytes:
         """All of them as the bytes that go to a transport."""
@@ -179,6 +182,9 @@ class IConnection(Interface):
 
     def room() -> int:
         """How many messages may be pulled for it now; 0 while the client has to acknowledge or to read first."""
+
+    def logged(message_id: int, place: int) -> None:
+        """A message of the log of broadcasts was queued to it: this is its place there."""
 
     def push_pulled(kept: Kept) -> bool:
         """Queue a message out of the cache; if it is on its way already, leave it out.
@@ -277,18 +283,25 @@ class IConnector(Interface):
     address: str = Attribute('Its unique name: "host:port", or "host:port#N" where several share a port.')
 
     def deliver(batch: Sequence[Delivery]) -> Awaitable[DeliveryReport]:
-        """Bring messages to tokens, in the order of the batch."""
+        """Bring messages to tokens, in the order of the batch.
 
-    def broadcast(message_id: int, payload: bytes | None, is_logged: bool = False) -> Awaitable[int]:
+        A logged one without tokens says that all whom it is for have it, or pull: the others lack nothing by it.
+        """
+
+    def broadcast(
+        message_id: int, payload: bytes | None, is_logged: bool = False, place: Place | None = None
+    ) -> Awaitable[int]:
         """Bring a message to every session open now.
 
-        Those in the log come in its order, and with growing ids, but for those without payload. What is in the log is
-        not refused for want of room: it is pulled.
+        Those in the log come in its order, and with growing ids, but for those without payload and those with a place.
+        What is in the log is not refused for want of room: it is pulled.
 
         Args:
             message_id: its id.
             payload: what clients get; None: it is in the log, and each session pulls it from there, in its turn.
             is_logged: it is in the log of broadcasts: who cannot take it now pulls it later.
+            place: where it stands there, if calls may overtake one another: a session that lacks what comes before it
+                pulls both, in order. None: the caller keeps the order.
 
         Returns:
             How many connections it was handed to, or will pull it, when that has been said to all of them.
@@ -373,7 +386,11 @@ class IBroadcasting(Interface):
     """The way of one message to everybody on several connectors."""
 
     def broadcast(
-        message_id: int, payload: bytes | None, is_logged: bool, connectors: Sequence[IConnector]
+        message_id: int,
+        payload: bytes | None,
+        is_logged: bool,
+        connectors: Sequence[IConnector],
+        place: Place | None = None,
     ) -> Sequence[Awaitable[int]]:
         """Begin it on each of them, as IConnector.broadcast does.
 

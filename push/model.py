@@ -299,12 +299,15 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         position: grows in the order in which messages were kept.
-        before: for each token that it is for, the position of the latest message that it was still to get then, or of
-            the latest that was logged for everybody; 0 for none.
+        before: for each token that it is for, the position of the latest message that it was still to get then; 0 for
+            none. Where `logged` is not said, the latest that was logged for everybody counts, too.
+        logged: the position of the latest message in the log of broadcasts then: of those for everybody, or of any if
+            the message is in the log itself. 0 for none, -1 where it is not said.
     """
 
     position: int
     before: Sequence[int]
+    logged: int = -1
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -315,7 +318,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
         payload: what clients get; None: it is pulled from the cache when it is on disk, in its turn.
         tokens: whose.
         is_kept: the cache has it for these tokens, so that one who cannot take it now pulls it later.
-        is_logged: it is in the log of broadcasts.
+        is_logged: it is in the log of broadcasts. Without tokens: it has been brought to all whom it is for.
         place: where it stands, if it is kept and calls may overtake one another: a session that lacks what comes before
             it pulls both, in order. None: the caller keeps the order.
         owner: the user that it is meant for: a session of another does not get it; None: whoever has the token.

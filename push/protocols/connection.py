@@ -219,28 +219,28 @@ class SessionConnection(QueuedWrites):
             self._session.unacknowledged is None
             and self._backlog is None
             and not self._closing
-            and run.first_kept_id > self.log_position
+            and run.first_place > self.log_position >= run.all_after
         ):
             joined = run.joined(self.form)
             # What is more than may wait is queued one by one, so that the limits can be looked at in between.
             if len(message_ids) == 1 or self._has_room(len(joined), len(message_ids)):
                 if not self._queue(joined, len(message_ids)):
                     return 0
-                if run.last_kept_id > self.log_position:
-                    self.log_position = run.last_kept_id
+                if run.last_place > self.log_position:
+                    self.log_position = run.last_place
                 return len(message_ids)
         frames = run.frames(self.form)
-        for position, (message_id, is_kept) in enumerate(zip(message_ids, run.are_kept, strict=True)):
+        for position, (message_id, place) in enumerate(zip(message_ids, run.places, strict=True)):
             frame = frames[position]
-            if frame is None:  # older, perhaps, than what was queued: only the cache knows its place
+            if 0 <= place <= self.log_position:
+                continue  # it was pulled before its turn in the broadcast came
+            if frame is None or run.after[position] > self.log_position:  # only the cache knows what it lacks
                 self.fall_behind()
                 continue
-            if is_kept and message_id <= self.log_position:
-                continue  # it was pulled before its turn in the broadcast came
-            outcome = self.push(message_id, frame, is_kept)
+            outcome = self.push(message_id, frame, place >= 0)
             if outcome is _SENT:
-                if is_kept:
-                    self.log_position = max(self.log_position, message_id)
+                if place >= 0:
+                    self.logged(message_id, place)
             elif outcome is not Outcome.BEHIND:
                 return position
         return len(message_ids)
@@ -283,14 +283,16 @@ class SessionConnection(QueuedWrites):
             if not self._queue(frame, 1):
                 return False
         if kept.is_logged:
-            logged = self._logged
-            if logged is None:
-                logged = self._logged = _Logged()
-            logged.pulled = (*logged.pulled[1 - _PULLED :], kept.message_id)
-            self.log_position = max(self.log_position, kept.position)
-            if pending is not None:
-                logged.places[kept.message_id] = kept.position
+            self.logged(kept.message_id, kept.position)
+            of_log = self._of_log()
+            of_log.pulled = (*of_log.pulled[1 - _PULLED :], kept.message_id)
         return True
+
+    def logged(self, message_id: int, place: int) -> None:
+        """See IConnection."""
+        self.log_position = max(self.log_position, place)
+        if place != message_id and self._session.unacknowledged is not None:
+            self._of_log().places[message_id] = place
 
     def caught_up(self) -> None:
         """See IConnection."""
@@ -324,6 +326,11 @@ class SessionConnection(QueuedWrites):
             self.transport.abortConnection()
 
     # Inside
+
+    def _of_log(self) -> _Logged:
+        if self._logged is None:
+            self._logged = _Logged()
+        return self._logged
 
     def _act(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -24,7 +24,9 @@ _STRIDE = 32
 class _Broadcast:
     message_id: int
     payload: bytes | None
-    is_logged: bool
+    # Where it is in the log of broadcasts, and up to where a session must have that to be given it; -1 for not at all.
+    place: int
+    after: int
     done: "Deferred[int]"
     sent: int = 0
     forms: dict[IPushForm, bytes] = field(default_factory=dict)
@@ -40,18 +42,35 @@ class _Broadcast:
 class _Run:
     """The broadcasts that one connection lacks; the same for nearly all connections."""
 
-    __slots__ = ("_broadcasts", "_joined", "_whole", "are_kept", "first_kept_id", "last_kept_id", "message_ids")
+    __slots__ = (
+        "_broadcasts",
+        "_joined",
+        "_whole",
+        "after",
+        "all_after",
+        "first_place",
+        "last_place",
+        "message_ids",
+        "places",
+    )
 
     def __init__(self, broadcasts: Sequence[_Broadcast]) -> None:
         self._broadcasts = broadcasts
         self._joined: dict[IPushForm, bytes] = {}
         self._whole = 0
         self.message_ids = tuple(broadcast.message_id for broadcast in broadcasts)
-        self.are_kept = tuple(broadcast.is_logged for broadcast in broadcasts)
-        kept = [broadcast.message_id for broadcast in broadcasts if broadcast.is_logged]
-        self.first_kept_id, self.last_kept_id = (min(kept), max(kept)) if kept else (NONE_KEPT, -1)
+        self.places = tuple(broadcast.place for broadcast in broadcasts)
+        self.after = tuple(broadcast.after for broadcast in broadcasts)
+        self.first_place = min((place for place in self.places if place >= 0), default=NONE_KEPT)
+        self.last_place = max(self.places)
+        # Who is given the first has what the next comes after.
+        self.all_after = had = -1
+        for place, after in zip(self.places, self.after, strict=True):
+            if after > had:
+                self.all_after = max(self.all_after, after)
+            had = max(had, place)
         if any(broadcast.payload is None for broadcast in broadcasts):
-            self.first_kept_id = -1
+            self.first_place = -1
 
     def joined(self, form: IPushForm) -> bytes:
         data = self._joined.get(form)
@@ -110,13 +129,14 @@ class Broadcaster:
         self._is_running = False
         self.latest = 0
 
-    def publish(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> "Deferred[int]":
+    def publish(self, message_id: int, payload: bytes | None, place: int = -1, after: int = -1) -> "Deferred[int]":
         """Accept a broadcast: every session open now gets it, or is closed, or (if it is logged) pulls it.
 
         Args:
             message_id: its id.
             payload: what clients get; None: they pull it.
-            is_logged: it is in the log of broadcasts: where too much waits already, it is pulled.
+            place: in the log of broadcasts, -1 for none: where too much waits already, what is there is pulled.
+            after: up to where a session must have the log; one that lacks any of that pulls.
 
         Returns:
             Fires with how many connections it was handed to, when the pass is over.
@@ -125,11 +145,11 @@ class Broadcaster:
             Unavailable: too much waits already.
         """
         if payload and self._waiting_bytes + len(payload) > self._max_waiting_bytes and self._waiting:
-            if not is_logged:
+            if place < 0:
                 raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=1.0)
             payload = None  # refused, it would be taken to have come, with the next one
         self._waiting_bytes += len(payload or b"")
-        broadcast = _Broadcast(message_id, payload, is_logged, Deferred())
+        broadcast = _Broadcast(message_id, payload, place, after, Deferred())
         self._waiting.append(broadcast)
         self.latest += 1
         if not self._is_running:

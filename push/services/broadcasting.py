@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from push.errors import PushError, Unheard
 from push.ipush import IBroadcastBus, IBroadcasting, IConnector, ILinkedConnector, IMeasured
-from push.model import Sample
+from push.model import Place, Sample
 from push.services.reception import write_broadcast
 from push.services.tasks import Tasks
 
@@ -28,10 +28,15 @@ class EachByItself:
     """Tells every connector."""
 
     def broadcast(
-        self, message_id: int, payload: bytes | None, is_logged: bool, connectors: Sequence[IConnector]
+        self,
+        message_id: int,
+        payload: bytes | None,
+        is_logged: bool,
+        connectors: Sequence[IConnector],
+        place: Place | None = None,
     ) -> Sequence[Awaitable[int]]:
         """See IBroadcasting."""
-        return [connector.broadcast(message_id, payload, is_logged) for connector in connectors]
+        return [connector.broadcast(message_id, payload, is_logged, place) for connector in connectors]
 
 
 @implementer(IBroadcasting, IMeasured)
@@ -54,7 +59,12 @@ class OverBus:
         self._unpublished = 0
 
     def broadcast(
-        self, message_id: int, payload: bytes | None, is_logged: bool, connectors: Sequence[IConnector]
+        self,
+        message_id: int,
+        payload: bytes | None,
+        is_logged: bool,
+        connectors: Sequence[IConnector],
+        place: Place | None = None,
     ) -> Sequence[Awaitable[int]]:
         """See IBroadcasting."""
         linked = [each for each in connectors if ILinkedConnector.providedBy(each)]
@@ -69,7 +79,7 @@ class OverBus:
         return [
             Deferred.fromCoroutine(_bring(each, message_id, payload))
             if payload is not None and each in hearing
-            else each.broadcast(message_id, payload, is_logged)
+            else each.broadcast(message_id, payload, is_logged, place)
             for each in connectors
         ]
 

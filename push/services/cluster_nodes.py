@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from push.errors import Unreachable
 from push.ipush import IConnector, ILinkedConnector, IMeasured, INodes, IProbe
-from push.model import Delivery, DeliveryReport, Node, Registration, Sample
+from push.model import Delivery, DeliveryReport, Node, Place, Registration, Sample
 from push.model_chat import Notice
 from push.protocols.wire.messages import Disconnect
 
@@ -29,7 +29,9 @@ class OutOfReach:
         """See IConnector."""
         raise self._error()
 
-    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
+    async def broadcast(
+        self, message_id: int, payload: bytes | None, is_logged: bool = False, place: Place | None = None
+    ) -> int:
         """See IConnector."""
         raise self._error()
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from push.errors import PushError, RateLimited, Unavailable, Unheard
 from push.igroup import IChat
 from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, IPulling, ISubscribe
-from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Registration, Sample
+from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Place, Registration, Sample
 from push.model_chat import Notice
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.liveness import held_interval_ms
@@ -233,12 +233,14 @@ class Connector:
         self.measures.delivery.observe(self._clock.seconds() - began_s, len(batch))
         return report
 
-    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
+    async def broadcast(
+        self, message_id: int, payload: bytes | None, is_logged: bool = False, place: Place | None = None
+    ) -> int:
         """See IConnector."""
         began_s = self._clock.seconds()
         if self.heard is not None:
             self.heard.brought(message_id)
-        sent = await self._delivering.broadcast(message_id, payload, is_logged)
+        sent = await self._delivering.broadcast(message_id, payload, is_logged, place)
         self.log_places.has_moved |= is_logged
         self.measures.delivery.observe(self._clock.seconds() - began_s, 1)
         return sent

@@ -5,7 +5,7 @@ Must not import adapters, stores or web.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 
 from push.ipush import IConnection, IPushForm
 from push.model import Delivery, DeliveryReport, Outcome, Place
@@ -14,6 +14,8 @@ from push.services.turns import Flusher, Slices
 
 # How many deliveries are made between two looks at the clock.
 _STRIDE = 256
+# Messages to tags that may have overtaken others: as many as a few routers have under way.
+_MAX_PASSED_BY = 256
 
 
 class Delivering:
@@ -40,6 +42,11 @@ class Delivering:
         self._slices = slices
         # Held while a batch is being delivered over several turns, so that no later one overtakes it.
         self._order = DeferredLock()
+        # A session that is not behind has all that it is to get of the log of broadcasts up to here: what was logged
+        # with places came without a gap, or all sessions were sent to the cache.
+        self._logged_up_to = -1
+        # What has been brought to all whom it is for, and comes behind something that is not here yet: before → place.
+        self._passed_by: dict[int, int] = {}
 
     async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
         """Deliver a batch behind all that was begun before it.
@@ -60,7 +67,9 @@ class Delivering:
             self._flusher.flush_early()
         return report
 
-    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
+    async def broadcast(
+        self, message_id: int, payload: bytes | None, is_logged: bool = False, place: Place | None = None
+    ) -> int:
         """Bring a message to every session, behind all that was begun before it.
 
         Returns:
@@ -73,11 +82,11 @@ class Delivering:
         if order.locked:
             await order.acquire()
             try:  # published before the release, which lets the next batch go at once
-                passed = self._broadcaster.publish(message_id, payload, is_logged)
+                passed = self._publish(message_id, payload, is_logged, place)
             finally:
                 order.release()
         else:
-            passed = self._broadcaster.publish(message_id, payload, is_logged)
+            passed = self._publish(message_id, payload, is_logged, place)
         return await passed
 
     async def bring(self, message_id: int, payload: Callable[[], Awaitable[bytes]]) -> int:
@@ -97,6 +106,19 @@ class Delivering:
             self._order.release()
         return await passed
 
+    def _publish(self, message_id: int, payload: bytes | None, is_logged: bool, place: Place | None) -> "Deferred[int]":
+        if place is None:  # what is pulled has a place that only the cache knows
+            return self._broadcaster.publish(
+                message_id, payload, -1 if payload is None or not is_logged else message_id
+            )
+        up_to = self._logged_up_to
+        if place.position <= up_to:  # something newer came first: all that were open then have pulled both
+            return succeed(len(self._by_token))
+        self._move_on(place.position)
+        return self._broadcaster.publish(
+            message_id, payload, place.position, -1 if place.logged <= up_to else place.logged
+        )
+
     async def _deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
         sent: list[int] = []
         missed: dict[int, list[tuple[str, Outcome]]] = {}
@@ -110,6 +132,9 @@ class Delivering:
                 if outcome:
                     missed[position] = [(tokens[0], outcome)]
                 steps += 1
+            elif not tokens:
+                self._pass_by(delivery)
+                sent.append(0)
             else:
                 not_sent = await self._deliver_many(delivery)
                 steps += len(tokens)
@@ -135,8 +160,8 @@ class Delivering:
         message_id = delivery.message_id
         if delivery.owner is not None and _is_of_another(connection, delivery.owner):
             return Outcome.OFFLINE
-        if payload is None or (delivery.place is not None and not _continues(connection, delivery.place, 0)):
-            return _not_now(connection, delivery)
+        if payload is None or (delivery.place is not None and not self._continues(connection, delivery, 0)):
+            return self._not_now(connection, delivery)
         if delivery.is_logged and message_id in connection.pulled:
             return Outcome.SENT
         if delivery.is_keepable and connection.is_behind:
@@ -158,7 +183,7 @@ class Delivering:
                 continue
             if connection.broadcast_number < broadcaster.latest:
                 broadcaster.catch_up(connection)
-            outcome = _deliver_one_of_many(connection, delivery, steps - 1, frames)
+            outcome = self._deliver_one_of_many(connection, delivery, steps - 1, frames)
             if outcome:
                 not_sent.append((token, outcome))
             if not steps % _STRIDE and self._slices.is_over(end_s):
@@ -167,24 +192,70 @@ class Delivering:
                 end_s = self._slices.start()
         return not_sent
 
+    def _deliver_one_of_many(
+        self, connection: IConnection, delivery: Delivery, number: int, frames: dict[IPushForm, bytes]
+    ) -> Outcome:
+        """Deliver to the token at this place among several."""
+        if delivery.owner is not None and _is_of_another(connection, delivery.owner):
+            return Outcome.OFFLINE
+        payload = delivery.payload
+        if payload is None or (delivery.place is not None and not self._continues(connection, delivery, number)):
+            return self._not_now(connection, delivery)
+        if delivery.is_logged and delivery.message_id in connection.pulled:
+            return Outcome.SENT  # it was in the log before it was here: who caught up meanwhile has it
+        if delivery.is_keepable and connection.is_behind:
+            return Outcome.BEHIND
+        frame = frames.get(connection.form)
+        if frame is None:
+            frame = frames[connection.form] = connection.form.encode_push(delivery.message_id, payload)
+        return _noted(connection, delivery, connection.push(delivery.message_id, frame, delivery.is_kept))
 
-def _deliver_one_of_many(
-    connection: IConnection, delivery: Delivery, number: int, frames: dict[IPushForm, bytes]
-) -> Outcome:
-    """Deliver to the token at this place among several."""
-    if delivery.owner is not None and _is_of_another(connection, delivery.owner):
-        return Outcome.OFFLINE
-    payload = delivery.payload
-    if payload is None or (delivery.place is not None and not _continues(connection, delivery.place, number)):
-        return _not_now(connection, delivery)
-    if delivery.is_logged and delivery.message_id in connection.pulled:
-        return Outcome.SENT  # it was in the log before it was here: who caught up meanwhile has it
-    if delivery.is_keepable and connection.is_behind:
+    def _continues(self, connection: IConnection, delivery: Delivery, number: int) -> bool:
+        """Whether what is kept comes right behind what the session has been given.
+
+        Who does not acknowledge by now pulls what is kept for its token: that says that it was handed over.
+        """
+        place = delivery.place
+        assert place is not None
+        had = max(connection.log_position, self._logged_up_to)
+        if delivery.is_logged:
+            return 0 <= place.logged <= had < place.position
+        return (
+            place.before[number] <= connection.kept_position < place.position
+            and place.logged <= had
+            and connection.acks
+        )
+
+    def _not_now(self, connection: IConnection, delivery: Delivery) -> Outcome:
+        """It is pulled, behind what the session lacks; or it was before it came."""
+        place = delivery.place
+        if place is not None:
+            in_log = max(connection.log_position, self._logged_up_to)
+            if place.position <= (in_log if delivery.is_logged else connection.kept_position):
+                return Outcome.SENT
+        connection.fall_behind()
         return Outcome.BEHIND
-    frame = frames.get(connection.form)
-    if frame is None:
-        frame = frames[connection.form] = connection.form.encode_push(delivery.message_id, payload)
-    return _noted(connection, delivery, connection.push(delivery.message_id, frame, delivery.is_kept))
+
+    def _pass_by(self, delivery: Delivery) -> None:
+        """A logged message has been brought to all whom it is for: the other sessions lack nothing by it."""
+        place, up_to = delivery.place, self._logged_up_to
+        if not delivery.is_logged or place is None or place.position <= up_to:
+            return
+        if up_to < 0:  # the first here: from now on it is known where the sessions are
+            self._move_on(place.position)
+            self._broadcaster.publish(delivery.message_id, None, place.position)
+        elif place.logged <= up_to:
+            self._move_on(place.position)
+        else:
+            self._passed_by[place.logged] = place.position
+            if len(self._passed_by) > _MAX_PASSED_BY:  # the next broadcast finds the gap
+                del self._passed_by[next(iter(self._passed_by))]
+
+    def _move_on(self, position: int) -> None:
+        """All sessions have the log up to here, or are behind."""
+        while position >= 0:
+            self._logged_up_to = position
+            position = self._passed_by.pop(position, -1)
 
 
 def _is_of_another(connection: IConnection, owner: str) -> bool:
@@ -193,32 +264,15 @@ def _is_of_another(connection: IConnection, owner: str) -> bool:
     return registration is None or registration.uid != owner
 
 
-def _continues(connection: IConnection, place: Place, number: int) -> bool:
-    """Whether what is kept comes right behind what the session has been given.
-
-    Who does not acknowledge by now pulls it, too: that says that it was handed over.
-    """
-    return place.before[number] <= connection.kept_position < place.position and connection.acks
-
-
-def _not_now(connection: IConnection, delivery: Delivery) -> Outcome:
-    """It is pulled, behind what the session lacks; or it was before it came."""
-    place = delivery.place
-    if place is not None and place.position <= connection.kept_position:
-        return Outcome.SENT
-    connection.fall_behind()
-    return Outcome.BEHIND
-
-
 def _noted(connection: IConnection, delivery: Delivery, outcome: Outcome) -> Outcome:
     """What became of a message that has a place among those that are kept, or in the log of broadcasts."""
-    if delivery.place is not None and not outcome:
-        connection.kept_position = delivery.place.position
+    message_id, place = delivery.message_id, delivery.place
     if not delivery.is_logged:
+        if place is not None and not outcome:
+            connection.kept_position = place.position
         return outcome
-    message_id = delivery.message_id
     if not outcome:
-        connection.log_position = max(connection.log_position, message_id)
-    elif outcome is Outcome.BEHIND and connection.acks and connection.log_position >= message_id:
+        connection.logged(message_id, message_id if place is None else place.position)
+    elif outcome is Outcome.BEHIND and place is None and connection.acks and connection.log_position >= message_id:
         return Outcome.OFFLINE  # it has had something newer of the log: what it pulls from there is newer still
     return outcome

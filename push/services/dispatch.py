@@ -5,6 +5,7 @@ comes online meanwhile finds it there. Must not import adapters, stores or web.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from push.model import (
     Everybody,
     Keep,
     Outcome,
+    Place,
     PushRequest,
     PushResult,
     Registration,
@@ -167,17 +169,29 @@ class Dispatch:
         )
         place = await self._keeps.log(progress, keep)
         progress.is_logged = expires is not None
-        # What was logged later than its id says has its place behind what a session may have had by now; and what
-        # others have logged may come to its connectors in another order.
-        progress.is_pulled = self._is_shared or (place is not None and place.position != progress.message_id)
+        if self._is_shared:  # what others have logged may come to connectors in another order
+            progress.place = place if place is not None and place.logged >= 0 else None
+            progress.is_pulled = progress.place is None
+        else:  # what was logged later than its id says has its place behind what a session may have had by now
+            progress.is_pulled = place is not None and place.position != progress.message_id
 
     async def broadcast(self, progress: Progress, connectors: Sequence[IConnector]) -> None:
         """Start a broadcast behind what has been begun."""
         self._reports.tell_counted(progress, 0)
         payload = None if progress.is_pulled and progress.is_logged else progress.request.payload  # as in _call
-        begun = self._broadcasting.broadcast(progress.message_id, payload, progress.is_logged, connectors)
+        place = progress.place
+        begun = self._broadcasting.broadcast(progress.message_id, payload, progress.is_logged, connectors, place)
         for connector, sending in zip(connectors, begun, strict=True):
             self._made.append(Deferred.fromCoroutine(self._broadcast(progress, connector, sending)))
+
+    def pass_by(self, progress: Progress) -> None:
+        """A logged message for some is where it should be, at all of them: tell that for the sake of the others."""
+        place = progress.place
+        if place is None or progress.error is not None or progress.is_unheard or self._keeps.is_in_trouble:
+            return  # the next one finds that this one is missing, and everybody looks into the cache
+        delivery = Delivery(progress.message_id, None, (), True, True, place)
+        for connector in self._connectors.values():
+            self._made.append(Deferred.fromCoroutine(_tried(connector, delivery)))
 
     async def begin_calls(self) -> None:
         """Start what has been collected so far: first the cache, then the connectors, each of which keeps its order."""
@@ -254,7 +268,10 @@ class Dispatch:
         # What is ahead is pulled when it is on disk; what is logged and ahead is on disk by now.
         pulled = progress.is_pulled if progress.is_logged else progress.is_ahead
         for (address, owner), here in besides.items():
-            delivery = Delivery(message_id, None if pulled else payload, here, True, progress.is_logged, owner=owner)
+            place = progress.place
+            if place is not None:
+                place = Place(place.position, (0,) * len(here), place.logged)
+            delivery = Delivery(message_id, None if pulled else payload, here, True, progress.is_logged, place, owner)
             self._add(address, delivery, progress)
 
     async def _give(self) -> None:
@@ -278,7 +295,7 @@ class Dispatch:
         """Say with each message that is kept where it stands: others may keep more for the same tokens meanwhile."""
         for deliveries, _ in self._batches.values():
             for at, delivery in enumerate(deliveries):
-                if delivery.is_kept and delivery.payload is not None:
+                if delivery.is_kept and delivery.payload is not None and delivery.place is None:
                     place = self._keeps.place(delivery.message_id, delivery.tokens)
                     deliveries[at] = msgspec.structs.replace(delivery, place=place)
 
@@ -315,10 +332,12 @@ class Dispatch:
                 report = await connector.deliver(deliveries)
             except Unreachable:
                 report = _nobody(deliveries)
+                _unheard(owners)
                 for delivery in deliveries:
                     if delivery.is_kept:
                         self._bringing.unreached(delivery.tokens)
         except PushError as error:
+            _unheard(owners)
             self._reports.failed(error, deliveries, owners)
         else:
             self._reports.take(report, deliveries, owners)
@@ -337,6 +356,18 @@ class Dispatch:
         self._measures.became(type(progress.request.target), Outcome.SENT, sent)
         self._reports.tell_counted(progress, sent)
         self._receipts.counted(Event.SENT, progress.message_id, sent)
+
+
+def _unheard(owners: Sequence[Owner]) -> None:
+    for owner in owners:
+        if not isinstance(owner, int):
+            owner.is_unheard = True
+
+
+async def _tried(connector: IConnector, delivery: Delivery) -> None:
+    """What a connector is not told of, it finds out by what is logged next."""
+    with suppress(PushError):
+        await connector.deliver([delivery])
 
 
 def _nobody(deliveries: Sequence[Delivery]) -> DeliveryReport:

@@ -28,8 +28,8 @@ class Keeps:
         self._keeps: list[Keep] = []
         self._owners: list[Owner] = []
         self._tickets: list[tuple[int, Sequence[Owner]]] = []
-        # (message id, token) → its position, and that of what is before it there; where the cache is shared.
-        self._places: dict[tuple[int, str], tuple[int, int]] = {}
+        # (message id, token) → its position, what is before it there, and in the log; where the cache is shared.
+        self._places: dict[tuple[int, str], tuple[int, int, int]] = {}
         self._trouble: PushError | None = None
 
     def add(self, owner: Owner, keep: Keep) -> None:
@@ -76,7 +76,7 @@ class Keeps:
         self._tickets.append((keeping.ticket, owners))
         for keep, place in zip(keeps, keeping.places, strict=bool(keeping.places)):
             for token, before in zip(keep.tokens, place.before, strict=True):
-                self._places[keep.message_id, token] = (place.position, before)
+                self._places[keep.message_id, token] = (place.position, before, place.logged)
         self._tell(keeps, owners, keeping.refused)
         if not keeping.refused:
             return set()
@@ -88,7 +88,12 @@ class Keeps:
     def place(self, message_id: int, tokens: Sequence[str]) -> Place:
         """Where a message stands that was given, and what it comes after for each of these tokens of one user."""
         places = [self._places[message_id, token] for token in tokens]
-        return Place(places[0][0], tuple([before for _, before in places]))
+        return Place(places[0][0], tuple([before for _, before, _ in places]), places[0][2])
+
+    @property
+    def is_in_trouble(self) -> bool:
+        """Whether something that was given may not be where it should."""
+        return self._trouble is not None
 
     def fail(self, error: PushError) -> None:
         """What was given may not be where it should: none of it counts as accepted."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from push.errors import CacheFull, PushError
-from push.model import PushRequest, PushResult, Store, ToConnector, ToTokens, ToUids
+from push.model import Place, PushRequest, PushResult, Store, ToConnector, ToTokens, ToUids
 from push.services.ids import accepted_ms
 
 # How long messages for tokens and users are kept where the sender does not say: a day. Others are not kept then.
@@ -29,6 +29,8 @@ class Progress:
         is_logged: it is in the log of broadcasts.
         is_due: it was accepted earlier, to be sent now.
         is_pulled: it is in the log of broadcasts, and must be pulled from there to come in its order.
+        place: its place in the log of broadcasts, where others keep messages there, too.
+        is_unheard: a connector could not be told of it.
         error: why it was not accepted.
     """
 
@@ -45,6 +47,8 @@ class Progress:
     is_logged: bool = False
     is_due: bool = False
     is_pulled: bool = False
+    place: Place | None = None
+    is_unheard: bool = False
     error: PushError | None = None
 
     @property

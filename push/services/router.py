@@ -250,6 +250,7 @@ class Router:
                 dispatch.add(progress, page, located.online)
                 await dispatch.done()
             if len(page) < TAG_PAGE:
+                dispatch.pass_by(progress)
                 return
             after = page[-1]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Options, PushRequest, PushResult, Store, ToAll, ToTokens, ToUids
+from push.model import Options, PushRequest, PushResult, Store, TagQuery, ToAll, ToTags, ToTokens, ToUids
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.cluster.nodes import Cluster, ConnectorNode
@@ -22,6 +22,7 @@ from tests.services.holders import begun
 ACKS = ("ack0", "ack1", "ack2")
 PLAIN = ("plain0", "plain1")
 TOKENS = (*ACKS, *PLAIN)
+NEWS = ("ack0", "ack1", "plain0")
 HOUR_S = 3_600
 # Longer than every lease and time limit.
 CALM_S = 8.0
@@ -151,7 +152,7 @@ class Walk:
         for _ in range(self.random.choice((1, 1, 1, 2, 4))):
             number = len(self.pushed)
             target, targets = self.target()
-            ttl_s = HOUR_S if isinstance(target, ToAll) else self.random.choice((HOUR_S, HOUR_S, HOUR_S, 0))
+            ttl_s = HOUR_S if isinstance(target, ToAll | ToTags) else self.random.choice((HOUR_S, HOUR_S, HOUR_S, 0))
             request = PushRequest(target, b"%d" % number, ttl_s)
             if self.random.random() < 0.15:
                 request = PushRequest(target, b"%d" % number, ttl_s, options=Options(store=Store.ALWAYS))
@@ -182,6 +183,8 @@ class Walk:
             return ToTokens(some), some
         if choice < 0.92:
             return ToUids(("user",)), ("ack2", "plain1")
+        if choice < 0.96 and not self.empties:  # what Redis has lost of tokens, their tags are not told again
+            return ToTags(TagQuery(any=("news",))), NEWS
         return ToAll(), TOKENS
 
     def registered(self, tokens: Sequence[str]) -> Sequence[str]:
@@ -202,7 +205,8 @@ class Walk:
         device.lines.append(line)
         acks = b',"ack":true' if device.acks else b""
         uid = b',"uid":"user"' if device.token in ("ack2", "plain1") else b""
-        line.client.send(Signal.SUB, b'{"token":"%s"%s%s}' % (device.token.encode(), acks, uid))
+        tags = b',"tags":["news"]' if device.token in NEWS else b""
+        line.client.send(Signal.SUB, b'{"token":"%s"%s%s%s}' % (device.token.encode(), acks, uid, tags))
         self.note(f"{device.token} connects to {node.name}")
 
     def disconnect(self) -> None:

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, PushError, Unavailable, Unheard
 from push.ipush import IConnector, ISubscribe
-from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Registration, TagQuery
+from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Place, Registration, TagQuery
 from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
 from push.protocols.peer.hearing import Hearing
@@ -440,7 +440,7 @@ class ConnectorTests(LinkCase):
         self.assertEqual(list(report.sent), [0])
 
     def test_a_broadcast_that_is_refused_is_refused_here(self) -> None:
-        async def refuse(message_id: int, payload: bytes, is_logged: bool = False) -> int:
+        async def refuse(message_id: int, payload: bytes, is_logged: bool, place: Place | None) -> int:
             raise Unavailable("too many broadcasts are waiting on this connector", retry_after_s=3.0)
 
         self.worker.connector.broadcast = refuse  # type: ignore[method-assign]
@@ -647,6 +647,37 @@ class CacheTests(LinkCase):
             self.assertEqual(self.run_call(self.worker.remote.broadcast(number, payload, True)), 1)
             self.worker.settle()
         self.assertEqual(client.pushes(), [b"one", b"two"])
+
+    def test_what_has_a_place_in_the_log_is_pushed_where_the_log_is_known_and_pulled_by_older_connectors(self) -> None:
+        told: list[Any] = []
+
+        async def broadcast(message_id: int, payload: Any, is_logged: bool, place: Any) -> int:
+            told.append((payload, is_logged, place))
+            return 1
+
+        async def deliver(batch: Any) -> DeliveryReport:
+            told.extend((each.payload, each.tokens, each.is_logged, each.place) for each in batch)
+            return DeliveryReport([len(each.tokens) for each in batch], {})
+
+        self.worker.connector.broadcast = broadcast  # type: ignore[method-assign]
+        self.worker.connector.deliver = deliver  # type: ignore[method-assign]
+        batch = [
+            Delivery(1, b"x", ("a",), True, True, Place(9, (0,), 8)),
+            Delivery(1, None, (), True, True, Place(9, (), 8)),
+            Delivery(2, b"y", ("a",), True, False, Place(12, (3,), 9)),
+        ]
+        self.run_call(self.worker.remote.broadcast(5, b"p", True, Place(7, (), 6)))
+        report = self.run_call(self.worker.remote.deliver(batch))
+        self.assertEqual(list(report.sent), [1, 0, 1])
+        news = [(b"x", ("a",), True, batch[0].place), (None, (), True, batch[1].place)]
+        self.assertEqual(told, [(b"p", True, Place(7, (), 6)), *news, (b"y", ("a",), False, batch[2].place)])
+        told.clear()
+        self.worker.remote._knows_places = False
+        self.run_call(self.worker.remote.broadcast(5, b"p", True, Place(7, (), 6)))
+        report = self.run_call(self.worker.remote.deliver(batch))
+        self.assertEqual(list(report.sent), [1, 0, 1])
+        old = [(None, True, None), (None, ("a",), True, None), (b"y", ("a",), False, Place(12, (9,)))]
+        self.assertEqual(told, old)
 
     def test_places_in_the_log_are_told_at_the_end_of_a_session(self) -> None:
         client = self.session(b'{"token":"t"}')

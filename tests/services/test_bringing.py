@@ -85,7 +85,9 @@ class There:
             raise self.failure
         self.refilled += tokens
 
-    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
+    async def broadcast(
+        self, message_id: int, payload: bytes | None, is_logged: bool = False, place: Any = None
+    ) -> int:
         """See IConnector."""
         if self.failure is not None:
             raise self.failure

@@ -58,11 +58,13 @@ class Linked:
         await self._way()
         return await self._connector.deliver(batch)
 
-    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
+    async def broadcast(
+        self, message_id: int, payload: bytes | None, is_logged: bool = False, place: Any = None
+    ) -> int:
         """See IConnector."""
         self.payloads.append(payload)
         await self._way()
-        return await self._connector.broadcast(message_id, payload, is_logged)
+        return await self._connector.broadcast(message_id, payload, is_logged, place)
 
     async def bring(self, message_id: int) -> int:
         """See IConnector."""

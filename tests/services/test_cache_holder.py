@@ -9,7 +9,19 @@ from zope.interface.verify import verifyObject
 
 from push.errors import Superseded, Unavailable
 from push.ipush import ICache, IReceipts
-from push.model import Cursor, Event, Everybody, Keep, Once, Options, PushRequest, Registration, StoredDue, ToAll
+from push.model import (
+    Cursor,
+    Event,
+    Everybody,
+    Keep,
+    Once,
+    Options,
+    PushRequest,
+    Registration,
+    StoredDue,
+    TagQuery,
+    ToAll,
+)
 from push.services.cache_holder import LEASE, LEASE_S, CacheHolder
 from push.services.claims import CLAIM_S
 from push.services.client_auth import OpenDoor
@@ -268,7 +280,19 @@ class HolderTests(SynchronousTestCase):
         self.assertEqual([place.before for place in places], [(0, 0), (at[0],), (at[0], at[1], 0), ()])
         begun(self.one.cache.acknowledged([("b", [base + 1, base + 2])]))
         (place,) = self.keep(self.one, base + 4, "b", "c").places
-        self.assertEqual(place.before, (at[3], at[3]))  # the broadcast is for them, too
+        self.assertEqual((place.before, place.logged), ((at[0], at[2]), at[3]))  # the broadcast is for them, too
+
+    def test_places_in_the_log_say_what_is_logged_before(self) -> None:
+        base = self.newest()
+        tagged = TagQuery(any=("news",))
+        (first,) = self.keep(self.one, base, audience=Everybody()).places
+        self.assertEqual((first.before, first.logged), ((), 0))
+        (second,) = self.keep(self.one, base + 1, audience=tagged).places
+        self.assertEqual(second.logged, first.position)
+        (place,) = self.keep(self.one, base + 2, TOKEN).places
+        self.assertEqual(place.logged, first.position)  # who has no such tag need not have the other
+        (third,) = self.keep(self.one, base + 3, audience=Everybody()).places
+        self.assertEqual(third.logged, second.position)
 
     def test_orderly_end_writes_all_and_lets_the_other_have_it_at_once(self) -> None:
         message_id = self.newest()

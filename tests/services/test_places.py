@@ -174,6 +174,184 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(told, [("t", 100)])
 
 
+class LoggedTests(SynchronousTestCase):
+    """Broadcasts and messages to tags, logged by several routers, to clients that acknowledge and one that does not."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.cache = MemoryCache()
+        self.cache.is_shared = True
+        self.connector, self.subscribe, _ = make_connector(self.clock, self.cache)
+        self.clients = [self.come(token="a"), self.come(token="b"), self.come(token="plain", ack=False)]
+        self.logged = 0
+        self.log(1)
+        self.broadcast(1)  # the first: all have looked into the cache
+        self.assertEqual(self.got(), [[1], [1], [1]])
+        self.pulls = self.cache.pulls
+        self.places: dict[int, Place] = {}
+
+    def come(self, **fields: Any) -> Client:
+        """A client opens its session."""
+        client = Client(self.connector, self.clock)
+        client.send(Signal.SUB, json.dumps({"ack": True, **fields}).encode())
+        self.clock.advance(0)
+        return client
+
+    def log(self, *message_ids: int) -> None:
+        """Some router has these logged; their positions are not their ids."""
+        for message_id in message_ids:
+            keep = Keep(message_id, b"%d" % message_id, (), EXPIRES_MS, audience=Everybody())
+            self.successResultOf(begun(self.cache.keep([keep])))
+            position = 100 + len(self.cache.entries)
+            self.cache.entries[-1].position = position
+            self.placed(message_id, Place(position, (), self.logged))
+            self.logged = position
+
+    def placed(self, message_id: int, place: Place) -> None:
+        """Where a message is."""
+        self.places = {**getattr(self, "places", {}), message_id: place}
+
+    def broadcast(self, message_id: int, *, has_payload: bool = True) -> int:
+        """It arrives, and goes to all."""
+        payload = b"%d" % message_id if has_payload else None
+        done = begun(self.connector.broadcast(message_id, payload, True, self.places[message_id]))
+        for _ in range(5):
+            self.clock.advance(0)
+        return int(self.successResultOf(done))
+
+    def deliver(self, message_id: int, *tokens: str) -> list[tuple[str, Outcome]]:
+        """It arrives for these; for none: all whom it is for have it."""
+        at = self.places[message_id]
+        place = Place(at.position, (0,) * len(tokens), at.logged)
+        delivery = Delivery(message_id, b"%d" % message_id if tokens else None, tokens, True, True, place)
+        report = self.successResultOf(begun(self.connector.deliver([delivery])))
+        return list(report.missed.get(0, ()))
+
+    def got(self) -> list[list[int]]:
+        """What came to each since."""
+        for _ in range(5):
+            self.clock.advance(0)
+        return [[int(body[ID.size * client.protocol.acks :]) for body in client.pushes()] for client in self.clients]
+
+    def test_what_continues_the_log_is_pushed_without_a_pull(self) -> None:
+        self.log(7, 3, 9)
+        self.assertEqual([self.broadcast(each) for each in (7, 3, 9)], [3, 3, 3])
+        self.assertEqual(self.got(), [[7, 3, 9]] * 3)
+        self.assertEqual(self.cache.pulls, self.pulls)
+
+    def test_several_in_one_pass_continue_one_another(self) -> None:
+        self.log(7, 3)
+        for each in (7, 3):
+            begun(self.connector.broadcast(each, b"%d" % each, True, self.places[each]))
+        self.assertEqual(self.got(), [[7, 3]] * 3)
+        self.assertEqual(self.cache.pulls, self.pulls)
+
+    def test_what_overtakes_is_pulled_behind_what_it_overtook_and_nothing_comes_twice(self) -> None:
+        self.log(7, 3)
+        self.assertEqual(self.broadcast(3), 3)
+        self.assertEqual(self.got(), [[7, 3]] * 3)
+        self.assertEqual(self.cache.pulls, self.pulls + 3)
+        self.assertEqual(self.broadcast(7), 3)  # late
+        self.assertEqual(self.got(), [[], [], []])
+        self.log(8)
+        self.broadcast(8)
+        self.assertEqual(self.got(), [[8]] * 3)
+        self.assertEqual(self.cache.pulls, self.pulls + 3)
+
+    def test_what_has_no_room_on_the_way_is_pulled_and_the_next_is_pushed(self) -> None:
+        self.log(7)
+        self.broadcast(7, has_payload=False)
+        self.assertEqual(self.got(), [[7]] * 3)
+        self.log(3)
+        self.broadcast(3)
+        self.assertEqual(self.got(), [[3]] * 3)
+        self.assertEqual(self.cache.pulls, self.pulls + 3)
+
+    def test_session_that_is_newer_than_the_log_here_is_given_what_continues_what_it_pulled(self) -> None:
+        connector, _, _ = make_connector(self.clock, self.cache)
+        client = Client(connector, self.clock)
+        client.send(Signal.SUB, b'{"token":"new","ack":true}')
+        self.log(7)
+        self.clients = [client]
+        self.assertEqual(self.got(), [[1, 7]])
+        self.log(8)
+        pulls = self.cache.pulls
+        begun(connector.broadcast(8, b"8", True, self.places[8]))
+        self.assertEqual(self.got(), [[8]])
+        self.assertEqual(self.cache.pulls, pulls)
+
+    def test_message_to_some_leaves_no_gap_for_the_others_once_all_whom_it_is_for_have_it(self) -> None:
+        self.log(7, 8, 9)
+        self.assertEqual(self.deliver(7, "a"), [])
+        self.deliver(7)
+        self.broadcast(8)
+        self.assertEqual(self.deliver(9, "plain", "b"), [])
+        self.assertEqual(self.got(), [[7, 8], [8, 9], [8, 9]])
+        self.assertEqual(self.cache.pulls, self.pulls)
+
+    def test_before_it_is_said_that_all_have_it_others_look_into_the_cache(self) -> None:
+        self.log(7, 8)
+        self.deliver(7, "a")
+        self.broadcast(8)
+        got = self.got()
+        self.assertEqual(got[0], [7, 8])
+        self.assertEqual(self.cache.pulls, self.pulls + 2)
+        self.deliver(7)  # late
+
+    def test_that_all_have_them_may_be_said_in_another_order(self) -> None:
+        self.log(7, 8, 9)
+        self.deliver(8)
+        self.deliver(7)
+        self.broadcast(9)
+        self.assertEqual(self.got(), [[9]] * 3)
+        self.assertEqual(self.cache.pulls, self.pulls)
+
+    def test_no_more_than_so_many_are_remembered_that_came_too_early(self) -> None:
+        self.log(*range(7, 7 + 300))
+        for each in range(8, 7 + 300):
+            self.deliver(each)
+        self.assertLessEqual(len(self.connector._delivering._passed_by), 256)
+
+    def test_the_first_that_was_not_for_all_makes_known_where_the_sessions_are(self) -> None:
+        connector, _, _ = make_connector(self.clock, self.cache)
+        self.connector, self.clients = connector, []
+        for token in ("x", "y"):
+            client = Client(connector, self.clock)
+            client.send(Signal.SUB, json.dumps({"token": token, "ack": True}).encode())
+            self.clients.append(client)
+        self.got()
+        self.log(7)
+        self.deliver(7)
+        self.got()
+        self.log(8)
+        pulls = self.cache.pulls
+        self.assertEqual(self.deliver(8, "y"), [])
+        self.assertEqual(self.got(), [[], [8]])
+        self.assertEqual(self.cache.pulls, pulls)
+
+    def test_what_is_kept_for_a_token_follows_a_broadcast_without_a_pull_and_waits_for_one_that_is_missing(
+        self,
+    ) -> None:
+        self.log(7)
+        self.broadcast(7)
+        keeping = self.successResultOf(begun(self.cache.keep([Keep(10, b"10", ("a",), EXPIRES_MS)])))
+        at = keeping.places[0].position
+        self.deliver_kept(10, Place(at, (0,), self.logged))
+        self.assertEqual(self.got(), [[7, 10], [7], [7]])
+        acknowledgement = b"".join(map(ID.pack, (1, 7, 10)))  # the window is small here
+        self.clients[0].send(Signal.PUB_ACK, acknowledgement, subsignal=SubSignal.MN)
+        self.assertEqual(self.cache.pulls, self.pulls)
+        self.log(8)
+        self.successResultOf(begun(self.cache.keep([Keep(11, b"11", ("a",), EXPIRES_MS)])))
+        self.deliver_kept(11, Place(1_000, (at,), self.logged))
+        self.assertEqual(self.got(), [[8, 11], [], []])
+
+    def deliver_kept(self, message_id: int, place: Place) -> None:
+        """A message that is kept for `a` arrives."""
+        delivery = Delivery(message_id, b"%d" % message_id, ("a",), True, place=place)
+        self.successResultOf(begun(self.connector.deliver([delivery])))
+
+
 class OvertakenTests(SynchronousTestCase):
     """Answers to SUBs that come late."""
 

@@ -103,7 +103,7 @@ class FakeConnector:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")
 
-    def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False) -> Awaitable[int]:
+    def broadcast(self, message_id: int, payload: bytes, is_logged: bool = False, place: Any = None) -> Awaitable[int]:
         """Not called by the API."""
         raise AssertionError("the API delivers nothing itself")
 

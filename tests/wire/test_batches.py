@@ -46,32 +46,43 @@ class BatchTests(SynchronousTestCase):
     @given(
         st.lists(st.tuples(TOKENS, st.integers(0, 2**63 - 1)), min_size=1, max_size=5),
         st.integers(0, 2**63 - 1),
+        st.integers(-1, 2**63 - 1),
         st.none() | st.text(min_size=1, max_size=128),
         st.binary(max_size=50),
         st.integers(1, 60),
     )
     def test_place_and_owner_are_read_however_it_was_cut(
-        self, named: list, position: int, owner: str | None, payload: bytes, size: int
+        self, named: list, position: int, logged: int, owner: str | None, payload: bytes, size: int
     ) -> None:
         tokens, before = (tuple(each) for each in zip(*named, strict=True))
-        frames = batches.write_many(5, tokens, payload, batches.KEPT, place=(position, before), owner=owner)
+        frames = batches.write_many(5, tokens, payload, batches.KEPT, place=(position, before, logged), owner=owner)
         frames += batches.write_many(6, tokens, payload, 0, owner=owner)
+        frames.append(batches.write_to_everybody(7, payload, batches.LOGGED, place=(position, logged)))
+        frames.append(batches.write_passed_by(8, (position, logged)))
         data = b"".join(frames)
         reader = BatchReader(50, ToTokens)
         read = [each for start in range(0, len(data), size) for each in reader.feed(data[start : start + size])]
         self.assertIsNone(reader.error)
-        placed = ToTokens(5, payload, tokens, True, False, (position, before), owner)
-        self.assertEqual(read, [placed, ToTokens(6, payload, tokens, False, False, None, owner)])
+        placed = ToTokens(5, payload, tokens, True, False, (position, before, logged), owner)
+        self.assertEqual(
+            read,
+            [
+                placed,
+                ToTokens(6, payload, tokens, False, False, None, owner),
+                ToEverybody(7, payload, False, True, False, (position, logged)),
+                ToTokens(8, None, (), True, True, (position, (), logged)),
+            ],
+        )
 
     def test_place_goes_with_its_tokens_into_several_frames(self) -> None:
         tokens = [f"t{number}" for number in range(batches.MAX_TOKENS + 2)]
         before = list(range(len(tokens)))
         reader = BatchReader(10, ToTokens)
-        read = reader.feed(b"".join(batches.write_many(7, tokens, b"p", batches.KEPT, place=(9, before), owner="u")))
+        read = reader.feed(b"".join(batches.write_many(7, tokens, b"p", batches.KEPT, place=(9, before, 3), owner="u")))
         self.assertEqual([(each.place[0], each.payload, each.owner) for each in read], [(9, b"p", "u")] * 2)
         self.assertEqual([number for each in read for number in each.place[1]], before)
         with self.assertRaises(ValueError):
-            batches.write_many(7, ["a", "b"], b"p", place=(9, [1]))
+            batches.write_many(7, ["a", "b"], b"p", place=(9, [1], -1))
 
     def test_a_payload_for_very_many_tokens_travels_once(self) -> None:
         tokens = [f"t{number}" for number in range(3 * batches.MAX_TOKENS)]
@@ -113,6 +124,9 @@ class BatchTests(SynchronousTestCase):
             + batches.write_lone(1, "a", b"x", batches.BORROWS),
             "a place cut off": encode(Signal.PUSH, head + b"\x00\x01\x20" + bytes(7)),
             "a large place": encode(Signal.PUSH, head + b"\x00\x01\x20" + b"\xff" * 8 + b"\x01a" + bytes(8)),
+            "a large place in the log": encode(Signal.PUSH, head + b"\x00\x01\x20\x80" + bytes(7) + b"\xff" * 8),
+            "nobody, though not logged": encode(Signal.PUSH, head + b"\x00\x00\x20" + bytes(8)),
+            "everybody, and a place cut off": encode(Signal.PUBLISH, head + b"\x20" + bytes(7)),
             "no place for a token": encode(Signal.PUSH, head + b"\x00\x01\x20" + bytes(8) + b"\x01a" + bytes(7)),
             "no length of an owner": encode(Signal.PUSH, head + b"\x00\x01\x40\x00"),
             "an owner cut off": encode(Signal.PUSH, head + b"\x00\x01\x40\x00\x05ab"),

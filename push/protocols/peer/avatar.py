@@ -97,7 +97,9 @@ class NodeAvatar(pb.Avatar):
         # First of all that its end causes: whoever looks from then on finds none of its sessions.
         link.when_lost(self._answers.lost)
         if CONNECTOR in hello.roles:
-            self._connector = RemoteConnector(self._name, link, max_waiting_bytes=self._max_waiting_bytes)
+            self._connector = RemoteConnector(
+                self._name, link, max_waiting_bytes=self._max_waiting_bytes, minor=hello.minor
+            )
         self._mind.broker.is_known()
         self._arrived(Arrival(self._connector, link, hello))
         return encode(Welcome(MAJOR, MINOR))

@@ -170,7 +170,8 @@ class ConnectorDoor(Door):
         if message.is_on_bus:
             begun = connector.bring(message.message_id)
         else:
-            begun = connector.broadcast(message.message_id, message.payload, message.is_logged)
+            place = None if message.place is None else Place(message.place[0], (), message.place[1])
+            begun = connector.broadcast(message.message_id, message.payload, message.is_logged, place)
         done = Deferred.fromCoroutine(_awaited(begun))
         done.addCallbacks(
             lambda sent: self._through(Passed(number, sent)),

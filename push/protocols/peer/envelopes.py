@@ -22,7 +22,9 @@ from push.protocols.wire.messages import (
 )
 
 MAJOR = 1
-MINOR = 1
+MINOR = 2
+# From this on, what is logged has a place in what goes to connectors.
+MINOR_PLACES = 2
 
 CONNECTOR = "connector"
 

@@ -17,9 +17,21 @@ from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
 from push.ipush import ILinkedConnector, IProbe
-from push.model import Delivery, DeliveryReport, Node, Outcome, Registration, Sample
+from push.model import Delivery, DeliveryReport, Node, Outcome, Place, Registration, Sample
 from push.model_chat import Notice
-from push.protocols.peer.envelopes import Drain, Kick, Notify, Passed, Reader, Refill, Replaced, Session, encode
+from push.protocols.peer.envelopes import (
+    MINOR,
+    MINOR_PLACES,
+    Drain,
+    Kick,
+    Notify,
+    Passed,
+    Reader,
+    Refill,
+    Replaced,
+    Session,
+    encode,
+)
 from push.protocols.peer.errors import error_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import PIECE_BYTES, Pieces
@@ -36,6 +48,7 @@ from push.protocols.wire.batches import (
     read_reports,
     write_lone,
     write_many,
+    write_passed_by,
     write_to_everybody,
 )
 from push.protocols.wire.messages import Disconnect
@@ -82,15 +95,17 @@ class RemoteConnector:
         address: its unique name.
         link: to it.
         max_waiting_bytes: of messages that wait for the link; with more, calls fail with Unavailable.
+        minor: the version that it speaks: an older one is told of what is logged as it knows it.
 
     Attributes:
         hears: see ILinkedConnector; whoever knows says so.
     """
 
-    def __init__(self, address: str, link: Link, *, max_waiting_bytes: int) -> None:
+    def __init__(self, address: str, link: Link, *, max_waiting_bytes: int, minor: int = MINOR) -> None:
         self.address = address
         self._link = link
         self._max_waiting_bytes = max_waiting_bytes
+        self._knows_places = minor >= MINOR_PLACES
         self._pieces = Pieces(self._send, answered=self._answered, broken=link.broken)
         self._batches: deque[_Batch] = deque()
         self._broadcasts: dict[int, Deferred[int]] = {}
@@ -108,7 +123,7 @@ class RemoteConnector:
     async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
         """See IConnector. One that fails with Unavailable before it has begun has delivered nothing."""
         self._check_room()
-        frames = _frames(batch)
+        frames = _frames(batch if self._knows_places else _without_log(batch))
         if not frames:
             return DeliveryReport([0] * len(batch), {})
         done: Deferred[DeliveryReport] = Deferred()
@@ -117,8 +132,12 @@ class RemoteConnector:
             self._pieces.put(some)
         return await done
 
-    async def broadcast(self, message_id: int, payload: bytes | None, is_logged: bool = False) -> int:
+    async def broadcast(
+        self, message_id: int, payload: bytes | None, is_logged: bool = False, place: Place | None = None
+    ) -> int:
         """See IConnector."""
+        if place is not None and not self._knows_places:
+            payload = place = None
         try:
             self._check_room()
             if len(self._broadcasts) >= MAX_BROADCASTS:
@@ -128,7 +147,8 @@ class RemoteConnector:
                 raise
             payload = None
         flags = (LOGGED if is_logged else 0) | (PULLED if payload is None else 0)
-        return await self._to_everybody(write_to_everybody(message_id, payload or b"", flags))
+        at = None if place is None else (place.position, place.logged)
+        return await self._to_everybody(write_to_everybody(message_id, payload or b"", flags, place=at))
 
     async def bring(self, message_id: int) -> int:
         """See IConnector."""
@@ -274,14 +294,31 @@ def _frames(batch: Sequence[Delivery]) -> list[bytes]:
             payload = each.payload
             if payload is None:
                 payload, flags = b"", flags | PULLED
-            if len(each.tokens) == 1 and each.place is None and each.owner is None:
+            at = each.place
+            if len(each.tokens) == 1 and at is None and each.owner is None:
                 frames.append(write_lone(each.message_id, each.tokens[0], payload, flags))
+            elif not each.tokens and at is not None and each.is_logged:
+                frames.append(write_passed_by(each.message_id, (at.position, at.logged)))
             else:
-                place = None if each.place is None else (each.place.position, each.place.before)
+                place = None if at is None else (at.position, at.before, at.logged)
                 frames += write_many(each.message_id, each.tokens, payload, flags, place=place, owner=each.owner)
     except ValueError as error:
         raise PushError(f"a delivery cannot be written: {type(error).__name__}") from None
     return frames
+
+
+def _without_log(batch: Sequence[Delivery]) -> Sequence[Delivery]:
+    """As a connector knows it that is told of what is logged only that it is to be pulled."""
+    told = []
+    for each in batch:
+        place = each.place
+        if place is not None and each.is_logged:
+            each = msgspec.structs.replace(each, payload=None, place=None)
+        elif place is not None:
+            before = tuple([max(at, place.logged) for at in place.before])
+            each = msgspec.structs.replace(each, place=Place(place.position, before))
+        told.append(each)
+    return told
 
 
 def _joined(frames: list[bytes]) -> Iterator[bytes]:

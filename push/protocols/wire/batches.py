@@ -4,8 +4,9 @@ A frame of signal PUSH is for tokens; one of signal PUBLISH is for every session
 cut anywhere on its way. What became of them goes back as reports, in the order of the frames. The body of a frame
 for tokens: message id (8 bytes), number of tokens (2), flags (1); where the flags say so, its place (8) and the user
 that it is meant for as length (2) and UTF-8; each token as its length (1) and ASCII, and behind it, if there is a
-place, what it comes after (8); the payload. Of a frame for everybody: message id, flags, payload. Standard library
-only.
+place, what it comes after (8); the payload. Of a frame for everybody: message id, flags, its place if they say so,
+payload. A place whose highest bit is set is followed by what is before it in the log of broadcasts (8). A frame for no
+token says that what has this place in the log has been brought to all whom it is for. Standard library only.
 """
 
 import struct
@@ -59,7 +60,7 @@ class ToTokens(NamedTuple):
     tokens: tuple[str, ...]
     is_kept: bool
     is_logged: bool
-    place: tuple[int, tuple[int, ...]] | None = None
+    place: tuple[int, tuple[int, ...], int] | None = None
     owner: str | None = None
     is_keepable: bool = False
 
@@ -72,6 +73,7 @@ class ToEverybody(NamedTuple):
     is_kept: bool
     is_logged: bool
     is_on_bus: bool = False
+    place: tuple[int, int] | None = None
 
 
 class AllSent(NamedTuple):
@@ -105,7 +107,7 @@ def write_many(
     payload: bytes,
     flags: int = 0,
     *,
-    place: tuple[int, Sequence[int]] | None = None,
+    place: tuple[int, Sequence[int], int] | None = None,
     owner: str | None = None,
 ) -> list[bytes]:
     """A message for tokens, as one frame for every MAX_TOKENS of them; the payload travels once.
@@ -115,14 +117,14 @@ def write_many(
         tokens: for whom.
         payload: what clients get.
         flags: of KEPT, LOGGED, PULLED and KEEPABLE.
-        place: its position, and for each token what it comes after.
+        place: its position, for each token what it comes after, and what it comes after in the log, or -1.
         owner: the user that it is meant for.
 
     Raises:
         ValueError: a token is not ASCII, or too long; or there is not one number for each.
     """
     flags |= (0 if place is None else PLACED) | (0 if owner is None else OWNED)
-    front = packed.front(None if place is None else place[0], owner)
+    front = packed.front(None, owner) if place is None else packed.front(place[0], owner, place[2])
     if max(map(len, tokens), default=0) > MAX_TOKEN_BYTES:
         raise ValueError(_LONG)
     frames = []
@@ -138,10 +140,29 @@ def write_many(
     return frames
 
 
-def write_to_everybody(message_id: int, payload: bytes, flags: int = 0) -> bytes:
-    """A message for every session, as one frame."""
-    size = _ALL_HEAD.size + len(payload)
-    return _TO_ALL.pack(MAGIC, VERSION, Signal.PUBLISH, size, 0, 0, message_id, flags) + payload
+def write_to_everybody(
+    message_id: int, payload: bytes, flags: int = 0, *, place: tuple[int, int] | None = None
+) -> bytes:
+    """A message for every session, as one frame.
+
+    Raises:
+        ValueError: the place cannot be written.
+    """
+    front = b"" if place is None else packed.place(*place)
+    flags |= 0 if place is None else PLACED
+    size = _ALL_HEAD.size + len(front) + len(payload)
+    return _TO_ALL.pack(MAGIC, VERSION, Signal.PUBLISH, size, 0, 0, message_id, flags) + front + payload
+
+
+def write_passed_by(message_id: int, place: tuple[int, int]) -> bytes:
+    """What is logged has been brought to all whom it is for.
+
+    Raises:
+        ValueError: the place cannot be written.
+    """
+    front = packed.place(*place)
+    flags = KEPT | LOGGED | PLACED | PULLED
+    return _TO_TOKENS.pack(MAGIC, VERSION, Signal.PUSH, _HEAD.size + len(front), 0, 0, message_id, 0, flags) + front
 
 
 class BatchReader(Generic[D]):
@@ -160,7 +181,7 @@ class BatchReader(Generic[D]):
         self,
         max_payload_bytes: int,
         delivery: Callable[..., D],
-        place: Callable[[int, tuple[int, ...]], object] = lambda position, before: (position, before),
+        place: Callable[[int, tuple[int, ...], int], object] = lambda *fields: fields,
     ) -> None:
         self._decoder = FrameDecoder(_HEAD.size + packed.MAX_FRONT_BYTES + _MAX_TOKENS_BYTES + max_payload_bytes)
         self._max_payload_bytes = max_payload_bytes
@@ -235,26 +256,28 @@ class BatchReader(Generic[D]):
             if len(body) < _ALL_HEAD.size:
                 raise ValueError("a frame for everybody is too short")
             message_id, flags = _ALL_HEAD.unpack_from(body)
-            payload = self._payload(body, _ALL_HEAD.size, flags)
+            at, _, position = packed.read_front(body, _ALL_HEAD.size, is_placed=bool(flags & PLACED), is_owned=False)
+            payload = self._payload(body, position, flags)
             given = None if flags & (PULLED | ON_BUS) else payload
-            return ToEverybody(message_id, given, bool(flags & KEPT), bool(flags & LOGGED), bool(flags & ON_BUS))
+            return ToEverybody(message_id, given, bool(flags & KEPT), bool(flags & LOGGED), bool(flags & ON_BUS), at)
         if signal != Signal.PUSH:
             raise ValueError(f"a frame between nodes has signal {signal}")
         if len(body) < _HEAD.size:
             raise ValueError("a frame for tokens is too short")
         message_id, count, flags = _HEAD.unpack_from(body)
-        if not 1 <= count <= MAX_TOKENS:
-            raise ValueError(f"a frame is for {count} tokens, not 1 to {MAX_TOKENS}")
         is_placed = bool(flags & PLACED)
-        at, owner, position = packed.read_front(body, _HEAD.size, is_placed=is_placed, is_owned=bool(flags & OWNED))
+        least = 0 if is_placed and flags & LOGGED else 1
+        if not least <= count <= MAX_TOKENS:
+            raise ValueError(f"a frame is for {count} tokens, not {least} to {MAX_TOKENS}")
+        placed, owner, position = packed.read_front(body, _HEAD.size, is_placed=is_placed, is_owned=bool(flags & OWNED))
         tokens, before, position = packed.read_tokens(body, position, count, is_placed=is_placed)
         carried = self._payload(body, position, flags)
         given = None if flags & PULLED else carried
         kept, logged = bool(flags & KEPT), bool(flags & LOGGED)
         is_keepable = bool(flags & KEEPABLE)
-        if at is None and owner is None and not is_keepable:
+        if placed is None and owner is None and not is_keepable:
             return self._delivery(message_id, given, tokens, kept, logged)
-        place = None if at is None else self._place(at, before)
+        place = None if placed is None else self._place(placed[0], before, placed[1])
         return self._delivery(message_id, given, tokens, kept, logged, place, owner, is_keepable)
 
     def _payload(self, body: bytes, start: int, flags: int) -> bytes:

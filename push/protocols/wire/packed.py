@@ -10,27 +10,52 @@ MAX_TOKEN_BYTES = 128
 _NUMBER = struct.Struct(">Q")
 _LENGTH = struct.Struct(">H")
 _MAX_NUMBER = (1 << 63) - 1
+# Added to a place that is followed by one in the log.
+_WITH_LOGGED = 1 << 63
 # In UTF-8.
 _MAX_OWNER_BYTES = 4 * MAX_UID_CHARS
 
 # Of a place and an owner; of one token and what comes before.
-MAX_FRONT_BYTES = _NUMBER.size + _LENGTH.size + _MAX_OWNER_BYTES
+MAX_FRONT_BYTES = 2 * _NUMBER.size + _LENGTH.size + _MAX_OWNER_BYTES
 MAX_BYTES = 1 + MAX_TOKEN_BYTES + _NUMBER.size
 
 
-def front(position: int | None, owner: str | None) -> bytes:
-    """A place, if there is one, and an owner, if there is one.
+def front(position: int | None, owner: str | None, logged: int = -1) -> bytes:
+    """A place, if there is one, with what is before it in the log, if that is said; and an owner, if there is one.
 
     Raises:
         ValueError: they cannot be written.
     """
-    written = b"" if position is None else _packed(position)
+    written = b"" if position is None else place(position, logged)
     if owner is None:
         return written
     name = owner.encode()
     if len(name) > _MAX_OWNER_BYTES:
         raise ValueError("an owner is too long")
     return written + _LENGTH.pack(len(name)) + name
+
+
+def place(position: int, logged: int) -> bytes:
+    """A place, and what is before it in the log; -1 where that is not said.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    if position > _MAX_NUMBER:
+        raise ValueError("a place is too large")
+    return _packed(position) if logged < 0 else _packed(position | _WITH_LOGGED) + _packed(logged)
+
+
+def read_place(body: bytes, position: int) -> tuple[int, int, int]:
+    """Read what `place` wrote. Returns the two, and where they end.
+
+    Raises:
+        ValueError: it is cut off.
+    """
+    at, position = _any_number(body, position), position + _NUMBER.size
+    if at <= _MAX_NUMBER:
+        return at, -1, position
+    return at - _WITH_LOGGED, _number(body, position), position + _NUMBER.size
 
 
 def tokens(names: Sequence[str], before: Sequence[int] | None) -> bytes:
@@ -46,16 +71,18 @@ def tokens(names: Sequence[str], before: Sequence[int] | None) -> bytes:
     )
 
 
-def read_front(body: bytes, position: int, *, is_placed: bool, is_owned: bool) -> tuple[int | None, str | None, int]:
-    """Read what `front` wrote. Returns the place, the owner, and where they end.
+def read_front(
+    body: bytes, position: int, *, is_placed: bool, is_owned: bool
+) -> tuple[tuple[int, int] | None, str | None, int]:
+    """Read what `front` wrote. Returns the place with what is before it in the log, the owner, and where they end.
 
     Raises:
         ValueError: it is cut off, too long or no text.
     """
     at = owner = None
     if is_placed:
-        at = _number(body, position)
-        position += _NUMBER.size
+        number, logged, position = read_place(body, position)
+        at = (number, logged)
     if is_owned:
         begin = position + _LENGTH.size
         if begin > len(body):
@@ -100,11 +127,16 @@ def _packed(number: int) -> bytes:
 
 
 def _number(body: bytes, position: int) -> int:
+    number = _any_number(body, position)
+    if number > _MAX_NUMBER:
+        raise ValueError("a place is too large")
+    return number
+
+
+def _any_number(body: bytes, position: int) -> int:
     if position + _NUMBER.size > len(body):
         raise ValueError("a frame is cut off")
     number: int = _NUMBER.unpack_from(body, position)[0]
-    if number > _MAX_NUMBER:
-        raise ValueError("a place is too large")
     return number
 
 

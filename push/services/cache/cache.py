@@ -122,11 +122,11 @@ class Cache(Service):
         held = self._held
         if self._dues.are_any:
             held.place_due(batch)
-        after = held.last_position
+        after, newest = held.last_position, held.log.newest
         keeping = held.keep(batch)
         self._commits.kept(keeping.ticket, len(batch), at_once=True in [keep.is_ahead for keep in batch])
         if self.is_shared or (batch and batch[0].audience is not None):
-            return Keeping(keeping.ticket, keeping.refused, held.places(batch, after))
+            return Keeping(keeping.ticket, keeping.refused, held.places(batch, after, newest))
         return keeping
 
     def committed(self, ticket: int) -> "Deferred[PushError | None]":

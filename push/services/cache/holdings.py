@@ -127,21 +127,26 @@ class Holdings:
                 self._dues.sent(keep.message_id, ticket)
         return Keeping(self.tickets.begin(waits), refused or _NOBODY)
 
-    def places(self, batch: Sequence[Keep], after: int) -> list[Place]:
+    def places(self, batch: Sequence[Keep], after: int, newest: int) -> list[Place]:
         """Where messages are that have just been kept, and nothing since.
 
         Args:
             batch: all that `keep` was given.
             after: the last position before that.
+            newest: the last position in the log before that.
         """
         before = self.index.before
-        logged = self.log.newest_for_all  # that is for each of them, too
+        for_all = self.log.newest_for_all
         places = []
         for keep in batch:
             message_id = keep.message_id
             after = message_id if after < message_id <= self.ceiling else self._after(after, message_id)
-            least = logged if logged < after else 0
-            places.append(Place(after, tuple([max(before(token, after), least) for token in keep.tokens])))
+            if keep.audience is not None:
+                places.append(Place(after, (), newest))
+                newest = after
+            else:
+                logged = for_all if for_all < after else 0
+                places.append(Place(after, tuple([before(token, after) for token in keep.tokens]), logged))
         return places
 
     def place_due(self, batch: Sequence[Keep]) -> None:
