@@ -8,10 +8,12 @@ from urllib.parse import quote
 import click
 
 from push.ctl import showing
-from push.ctl.api import Api
+from push.ctl.api import Api, RefusedError, UnreachableError
 from push.ctl.asking import REFUSED, fail, speaks_http
 
 POLL_S = 1.0
+# How long nobody may answer who watches a connector being emptied: an API that is started anew is back by then.
+PATIENCE_S = 60.0
 
 
 def _listed(reply: dict[str, Any]) -> list[dict[str, Any]]:
@@ -95,20 +97,36 @@ def _sessions(listed: list[dict[str, Any]]) -> int:
 def _watch(api: Api, node: str, drained: set[str], *, silent: bool) -> None:
     """Wait until they are empty, or gone; say how many sessions are left whenever that has changed."""
     last = None
+    answered_s = time.monotonic()
     while True:
-        reply = api.get("/v1/nodes")
+        try:
+            reply = api.get("/v1/nodes")
+        except (RefusedError, UnreachableError) as error:
+            if _is_final(error) or time.monotonic() - answered_s > PATIENCE_S:
+                raise
+            time.sleep(POLL_S)
+            continue
+        answered_s = time.monotonic()
         found = [one for one in _listed(reply) if _name(one) in drained]
         if not all(one.get("draining") for one in found):
             fail(REFUSED, showing.one_line(f"{node} takes sessions again: it was started anew, or somebody undid it"))
         left = _sessions(found)
-        is_silent = not drained.isdisjoint(_unreachable(reply))  # it may have sessions still
-        if not left and not is_silent:
+        unreachable = _unreachable(reply)
+        is_silent = not drained.isdisjoint(unreachable)  # it may have sessions still
+        # It was drained because there are others: who knows of none was started a moment ago, and knows nothing yet.
+        is_told = bool(_listed(reply) or unreachable)
+        if is_told and not left and not is_silent:
             _say(f"{node} is empty: it may be stopped" if found else f"{node} is gone", silent=silent)
             return
         if left and left != last:
             _say(f"{left} sessions left", silent=silent)
             last = left
         time.sleep(POLL_S)
+
+
+def _is_final(error: RefusedError | UnreachableError) -> bool:
+    """Whether asking again would change nothing."""
+    return isinstance(error, RefusedError) and error.status < 500
 
 
 def _say(text: str, *, silent: bool) -> None:

@@ -20,6 +20,8 @@ GRACE_S = 10.0
 _PAUSE_S = 0.1
 # What could not be told at once, because the process was busy, is not made up for beyond this.
 _MAX_BUDGET_S = 1.0
+# After so many the clock is asked whether others should be served.
+_STRIDE = 64
 
 _DRAINED = "this connector is being emptied"
 
@@ -60,6 +62,8 @@ class Moving:
         self._sessions_per_s = 0.0
         # Who has been told, and when it is closed if it is still there.
         self._told: dict[IConnection, float] = {}
+        # Of a snapshot, who comes next.
+        self._untold: Iterator[IConnection] = iter(())
         self.is_draining = False
         self.moved = 0
 
@@ -79,32 +83,42 @@ class Moving:
     async def _move(self) -> None:
         budget = 0.0
         last_s = self._now_s()
-        untold: Iterator[IConnection] = iter(())
         try:
             while self.is_draining:
                 now_s = self._now_s()
-                stuck: set[str] = set()
                 budget += (now_s - last_s) * self._sessions_per_s
                 budget = min(budget, max(1.0, self._sessions_per_s * _MAX_BUDGET_S))
                 last_s = now_s
-                while budget >= 1.0:
-                    connection = next(untold, None)
-                    if connection is None:
-                        left = self._left(stuck)
-                        if not left:
-                            break
-                        untold = iter(left)
-                        continue
-                    if connection.registration is None or connection in self._told or connection.speaks in stuck:
-                        continue
-                    if self._tell(connection):
-                        budget -= 1.0
-                    else:
-                        stuck.add(connection.speaks)
-                self._close_overdue(now_s)
+                budget = await self._tell_some(budget)
+                await self._close_overdue(now_s)
                 await self._slices.pause(_PAUSE_S)
         finally:
             self._is_running = False
+
+    async def _tell_some(self, budget: float) -> float:
+        """Tell so many, as far as there are; what is left of the budget."""
+        stuck: set[str] = set()
+        end_s = self._slices.start()
+        steps = 0
+        while budget >= 1.0 and self.is_draining:
+            steps += 1
+            if not steps % _STRIDE and self._slices.is_over(end_s):
+                await self._slices.turn()
+                end_s = self._slices.start()
+            connection = next(self._untold, None)
+            if connection is None:
+                left = self._left(stuck)
+                if not left:
+                    break
+                self._untold = iter(left)
+                continue
+            if connection.registration is None or connection in self._told or connection.speaks in stuck:
+                continue
+            if self._tell(connection):
+                budget -= 1.0
+            else:
+                stuck.add(connection.speaks)
+        return budget
 
     def _left(self, stuck: Container[str]) -> list[IConnection]:
         """Who is still to be told, but for those whose wire protocol is spoken nowhere else now."""
@@ -120,9 +134,16 @@ class Moving:
         connection.redirected(nodes, retry_after_s)
         return True
 
-    def _close_overdue(self, now_s: float) -> None:
+    async def _close_overdue(self, now_s: float) -> None:
         # In the order of being told: what the spread makes of it is looked at a little later.
+        end_s = self._slices.start()
+        steps = 0
         while self._told:
+            steps += 1
+            if not steps % _STRIDE and self._slices.is_over(end_s):
+                await self._slices.turn()
+                end_s = self._slices.start()
+                continue  # all that was told may be forgotten meanwhile
             connection, deadline_s = next(iter(self._told.items()))
             if deadline_s > now_s:
                 return

@@ -47,7 +47,31 @@ class DrainTests(CtlCase):
         self.assertEqual(result.stdout, "5 sessions left\na:1 is empty: it may be stopped\n")
 
     def test_one_that_was_stopped_meanwhile_is_gone(self) -> None:
-        self.assertEqual(self.drain("a:1", answers=[[node("a:1", 2)], []]).stdout, "a:1 is gone\n")
+        answers = [[node("a:1", 2)], [node("b:1", 9, draining=False)]]
+        self.assertEqual(self.drain("a:1", answers=answers).stdout, "a:1 is gone\n")
+
+    def test_an_api_that_knows_of_nobody_has_just_been_started_and_is_asked_again(self) -> None:
+        answers = [[node("a:1", 2)], [], [], [node("a:1", 1), node("b:1", 9)], [node("a:1", 0), node("b:1", 10)]]
+        result = self.drain("a:1", answers=answers)
+        self.assertEqual(result.stdout, "1 sessions left\na:1 is empty: it may be stopped\n")
+
+    def test_an_api_that_does_not_answer_for_a_moment_is_asked_again(self) -> None:
+        stopping = (503, {"error": {"code": 503, "reason": "UNAVAILABLE", "message": "The server is stopping."}})
+        result = self.drain("a:1", answers=[[node("a:1", 2)], stopping, stopping, [node("a:1", 0)]])
+        self.assertEqual((result.exit_code, result.stdout), (0, "a:1 is empty: it may be stopped\n"))
+
+    def test_one_that_does_not_answer_for_long_is_given_up(self) -> None:
+        stopping = (503, {"error": {"code": 503, "reason": "UNAVAILABLE", "message": "The server is stopping."}})
+        with mock.patch("push.ctl.nodes.PATIENCE_S", 0.0):
+            result = self.drain("a:1", answers=[[node("a:1", 2)], stopping, [node("a:1", 0)]])
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("The server is stopping", result.stderr)
+
+    def test_a_key_that_is_not_good_any_more_is_said_at_once(self) -> None:
+        refused = (401, {"error": {"code": 401, "reason": "UNAUTHENTICATED", "message": "who are you"}})
+        result = self.drain("a:1", answers=[[node("a:1", 2)], refused, [node("a:1", 0)]])
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("who are you", result.stderr)
 
     def test_one_that_does_not_answer_is_neither_gone_nor_empty(self) -> None:
         both = [node("a:1#1", 2), node("a:1#2", 0)]
@@ -81,11 +105,12 @@ class DrainTests(CtlCase):
 
 
 class _Answers(list[Any]):
-    """One answer after the other, whatever a test of run_ctl lays out."""
+    """One answer after the other, whatever a test of run_ctl lays out; those that are pairs with their status."""
 
     def __init__(self, answers: list[Any]) -> None:
-        replies = ({"nodes": each} if isinstance(each, list) else each for each in answers)
-        super().__init__((200, json.dumps(reply).encode()) for reply in replies)
+        replies = (each if isinstance(each, tuple) else (200, each) for each in answers)
+        found = ((status, {"nodes": reply} if isinstance(reply, list) else reply) for status, reply in replies)
+        super().__init__((status, json.dumps(reply).encode()) for status, reply in found)
 
     def __setitem__(self, *_: Any) -> None:
         """Keep what there is."""

@@ -1,6 +1,7 @@
 """Tests of push.services.draining and moving: sessions go elsewhere at a rate, and stay where there is no elsewhere."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -41,6 +42,17 @@ class Lines(FramedWireProtocol):
     def factory(self, host: IConnectionHost) -> Any:
         """See IWireProtocol."""
         return Factory.forProtocol(lambda: LineProtocol(host))
+
+
+class WorkingClock(Clock):
+    """A clock that goes on while it is looked at, as if work took time."""
+
+    step_s = 0.0
+
+    def seconds(self) -> float:
+        """A moment later each time."""
+        self.rightNow += self.step_s
+        return super().seconds()
 
 
 class Elsewhere(SynchronousTestCase):
@@ -183,6 +195,24 @@ class MovingTests(Elsewhere):
         self.pass_time(1.0)
         (told,) = unasked(clients[0])
         self.assertEqual((told["host"], told["port"]), ("10.0.0.2", 7000))
+
+    def test_others_are_served_while_many_are_told_and_closed(self) -> None:
+        clock = self.clock = WorkingClock()
+        self.connector = self.make(max_connections=2_000, max_connections_per_address=2_000, max_subs_per_s=1e6)
+        self.online(1_000)
+        clock.step_s = 0.000_1  # what each look at the clock costs: telling 1,000 takes 0.1 s or more
+        seen: list[int] = []
+
+        def look() -> None:
+            seen.append(self.connector.moving.moved)
+            if len(seen) < 1_000:
+                clock.callLater(0.001, look)
+
+        look()
+        self.drain(1e6)
+        self.pass_time(1.0)
+        self.assertEqual(self.connector.moving.moved, 1_000)
+        self.assertLess(max(after - before for before, after in pairwise(seen)), 300)
 
     def test_what_is_undone_is_undone(self) -> None:
         clients = self.online(20)
