@@ -50,6 +50,8 @@ PLAIN_S = 1.7
 # Turns longer than STALL_S that are the host's: what it takes from a virtual machine is told by no thread's clock.
 STOLEN_TURNS = 3
 LONGEST_S = 0.1
+# It takes ten, in many short turns: beside others on the machine, each of them waits.
+FORGOTTEN_S = 600.0
 
 
 class MillionTests(SynchronousTestCase):
@@ -154,7 +156,7 @@ class MillionTests(SynchronousTestCase):
         process = self.server.process
         assert process is not None
         process.send_signal(signal.SIGUSR1)
-        wait_until("all is forgotten", lambda: self.server.api.sample("push_cache_messages") == 0)
+        wait_until("all is forgotten", lambda: self.server.api.sample("push_cache_messages") == 0, FORGOTTEN_S)
         seen = self.seen("expiry")
         self.assertLessEqual(seen["stalls"], STOLEN_TURNS, f"{seen}: turns longer than {STALL_S} s")
         self.assertLess(seen["own_s"] - seen["stolen_s"], LONGEST_S)
