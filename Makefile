@@ -7,12 +7,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test faults lint bench clean
+.PHONY: help run demo test faults lint bench clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/server.installed  ## run a server in the foreground (ARGS="--help" shows what it can be told)
 	@exec $(BIN)/twistd --nodaemon --pidfile= push $(ARGS)
+
+demo: $(VENV)/demo.installed  ## look at it: a server, and two users who talk, in this terminal
+	@exec $(BIN)/push-demo --two
 
 # Tests with real servers mostly wait: two at a time take half as long, on a single core too.
 test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some, JOBS=1 one after the other)
