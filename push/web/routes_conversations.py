@@ -1,8 +1,5 @@
 """What is said in conversations, who has read it, and who is there."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from msgspec.json import Decoder
 
 from push.chat_json import (
@@ -18,7 +15,6 @@ from push.errors import (
     InvalidRequest,
     NotFound,
     PermissionDenied,
-    PushError,
     RateLimited,
     TooLarge,
     Unavailable,
@@ -29,9 +25,10 @@ from push.web import group_requests as read
 from push.web import group_schemas as schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_PUSH, RIGHT_READ
 from push.web.exchange import ApiRequest
+from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 
-_TAG = "conversations"
+_route = Heading("conversations", RIGHT_PUSH, (InvalidRequest, NotFound, Unavailable)).route
 _SEQ = Parameter("seq", "path", "Number of a message.", example="1")
 _OTHER = Parameter("other", "path", "Another user.", example="bob")
 _FROM = Parameter("after", "query", "Messages with greater numbers, the first ones.", False, "0")
@@ -159,32 +156,3 @@ class ConversationRoutes:
 
 def _said(message: ChatMessage) -> schemas.SaidReply:
     return schemas.SaidReply(message.conversation, message.seq, str(message.id), time_ms(message.id))
-
-
-def _route(
-    operation: str,
-    method: str,
-    path: str,
-    call: Callable[..., Awaitable[object]],
-    summary: str,
-    reply: type,
-    *failures: type[PushError],
-    parameters: tuple[Parameter, ...] = (),
-    right: str = RIGHT_PUSH,
-    body: Any = None,
-    example: Any = None,
-) -> Route:
-    return Route(
-        operation=operation,
-        methods=(method,),
-        path=path,
-        call=call,
-        summary=summary,
-        right=right,
-        tag=_TAG,
-        body=body,
-        reply=reply,
-        failures=(InvalidRequest, NotFound, Unavailable, *failures),
-        parameters=parameters,
-        example=example,
-    )

@@ -1,12 +1,9 @@
 """Groups and their members."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from msgspec.json import Decoder
 
 from push.chat_json import GroupEntry, group_entry, member_entry
-from push.errors import GroupConflict, InvalidRequest, NotFound, PushError, RateLimited, Unavailable
+from push.errors import GroupConflict, InvalidRequest, NotFound, RateLimited, Unavailable
 from push.igroup import GroupSide
 from push.model_chat import Role
 from push.web import group_requests as read
@@ -14,9 +11,10 @@ from push.web import group_schemas as schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_READ
 from push.web.errors import invalid
 from push.web.exchange import ApiRequest
+from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 
-_TAG = "groups"
+_route = Heading("groups", RIGHT_MANAGE, (InvalidRequest, NotFound, GroupConflict, Unavailable)).route
 _TOKEN = Parameter("token", "path", "A token.", example="0123456789abcdef0123456789abcdef")
 
 
@@ -142,32 +140,3 @@ class GroupRoutes:
     async def remove_token(self, request: ApiRequest, group: str, token: str) -> schemas.ChangedReply:
         """Remove a token."""
         return schemas.ChangedReply(group, len(await self._groups.kick(group, None, ["t" + read.token(token)])))
-
-
-def _route(
-    operation: str,
-    method: str,
-    path: str,
-    call: Callable[..., Awaitable[object]],
-    summary: str,
-    reply: type,
-    *failures: type[PushError],
-    parameters: tuple[Parameter, ...] = (),
-    right: str = RIGHT_MANAGE,
-    body: Any = None,
-    example: Any = None,
-) -> Route:
-    return Route(
-        operation=operation,
-        methods=(method,),
-        path=path,
-        call=call,
-        summary=summary,
-        right=right,
-        tag=_TAG,
-        body=body,
-        reply=reply,
-        failures=(InvalidRequest, NotFound, GroupConflict, Unavailable, *failures),
-        parameters=parameters,
-        example=example,
-    )

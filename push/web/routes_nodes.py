@@ -10,9 +10,11 @@ from push.web import schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_READ
 from push.web.decoding import check_nothing, decode
 from push.web.exchange import ApiRequest
+from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 from push.web.waiting import answers
 
+_route = Heading("nodes", RIGHT_MANAGE, ()).route
 _NODE = Parameter("node", "path", "A connector's name, or the address that several share.", example="10.0.0.1:6789")
 _ORDER = msgspec.json.Decoder(schemas.DrainOrder)
 
@@ -46,44 +48,24 @@ class NodeRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """What is served."""
+        one = "/v1/nodes/{node}"
         return (
-            Route(
-                operation="listNodes",
-                methods=("GET",),
-                path="/v1/nodes",
-                call=self.list_nodes,
-                summary="The connectors, and how they are.",
-                right=RIGHT_READ,
-                tag="nodes",
-                reply=schemas.NodesReply,
+            _route(
+                "listNodes", "GET", "/v1/nodes", self.list_nodes, "The connectors, and how they are.",
+                schemas.NodesReply, right=RIGHT_READ,
             ),
-            Route(
-                operation="drainNode",
-                methods=("POST",),
-                path="/v1/nodes/{node}:drain",
-                call=self.drain,
-                summary="Let a connector take no new sessions, and send those it has to others; or end that.",
-                right=RIGHT_MANAGE,
-                tag="nodes",
-                body=schemas.DrainOrder,
-                reply=schemas.DrainReply,
-                failures=(NotFound, NowhereElse, Unavailable),
-                parameters=(_NODE,),
+            _route(
+                "drainNode", "POST", one + ":drain", self.drain,
+                "Let a connector take no new sessions, and send those it has to others; or end that.",
+                schemas.DrainReply, NotFound, NowhereElse, Unavailable, parameters=(_NODE,), body=schemas.DrainOrder,
                 example={"sessions_per_s": 500},
             ),
-            Route(
-                operation="undrainNode",
-                methods=("POST",),
-                path="/v1/nodes/{node}:undrain",
-                call=self.undrain,
-                summary="Let a connector take sessions again; those that it still has stay.",
-                right=RIGHT_MANAGE,
-                tag="nodes",
-                reply=schemas.DrainReply,
-                failures=(InvalidRequest, NotFound, Unavailable),
-                parameters=(_NODE,),
+            _route(
+                "undrainNode", "POST", one + ":undrain", self.undrain,
+                "Let a connector take sessions again; those that it still has stay.", schemas.DrainReply,
+                InvalidRequest, NotFound, Unavailable, parameters=(_NODE,),
             ),
-        )
+        )  # fmt: skip
 
     async def drain(self, request: ApiRequest, node: str) -> schemas.DrainReply:
         """Begin to empty a connector, or end that; an empty body says to begin at the usual rate."""

@@ -11,8 +11,10 @@ from push.web import message_schemas as schemas
 from push.web.auth import RIGHT_PUSH, RIGHT_READ
 from push.web.errors import invalid
 from push.web.exchange import ApiRequest
+from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 
+_route = Heading("messages", RIGHT_READ, (InvalidRequest, NotFound, Unavailable)).route
 _ID = Parameter("id", "path", "A message's id, as the answer to its push gave it.", example="118236469293744128")
 _TOKEN = Parameter("token", "query", "A client's token.", example="0123456789abcdef0123456789abcdef")
 _DIGITS = re.compile(r"[1-9][0-9]{0,19}\Z")
@@ -58,45 +60,21 @@ class ReceiptRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """What is served."""
-        failures = (InvalidRequest, NotFound, Unavailable)
         return (
-            Route(
-                operation="getMessage",
-                methods=("GET",),
-                path="/v1/messages/{id}",
-                call=self.get,
-                summary="What has become of a message.",
-                right=RIGHT_READ,
-                tag="messages",
-                reply=schemas.ReceiptReply,
-                failures=failures,
-                parameters=(_ID,),
+            _route(
+                "getMessage", "GET", "/v1/messages/{id}", self.get, "What has become of a message.",
+                schemas.ReceiptReply, parameters=(_ID,),
             ),
-            Route(
-                operation="cancelMessage",
-                methods=("DELETE",),
-                path="/v1/messages/{id}",
-                call=self.cancel,
-                summary="Take back what is undelivered of a message.",
-                right=RIGHT_PUSH,
-                tag="messages",
-                reply=schemas.CancelReply,
-                failures=failures,
-                parameters=(_ID,),
+            _route(
+                "cancelMessage", "DELETE", "/v1/messages/{id}", self.cancel,
+                "Take back what is undelivered of a message.", schemas.CancelReply, parameters=(_ID,), right=RIGHT_PUSH,
             ),
-            Route(
-                operation="explainMessage",
-                methods=("GET",),
-                path="/v1/messages/{id}:explain",
-                call=self.explain,
-                summary="Why a message has or has not arrived at a token, in words.",
-                right=RIGHT_READ,
-                tag="messages",
-                reply=schemas.ExplainReply,
-                failures=failures,
+            _route(
+                "explainMessage", "GET", "/v1/messages/{id}:explain", self.explain,
+                "Why a message has or has not arrived at a token, in words.", schemas.ExplainReply,
                 parameters=(_ID, _TOKEN),
             ),
-        )
+        )  # fmt: skip
 
     async def get(self, request: ApiRequest, id: str) -> schemas.ReceiptReply:
         """Show a receipt."""

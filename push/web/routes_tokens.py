@@ -12,9 +12,11 @@ from push.web.auth import RIGHT_MANAGE, RIGHT_READ
 from push.web.decoding import check_nothing
 from push.web.errors import invalid
 from push.web.exchange import ApiRequest
+from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 from push.web.waiting import answers
 
+_route = Heading("tokens", RIGHT_MANAGE, ()).route
 _TOKEN = Parameter("token", "path", "A client's token.", example="0123456789abcdef0123456789abcdef")
 _UID = Parameter("uid", "path", "A user.", example="alice")
 _NULL = msgspec.Raw(b"null")
@@ -50,56 +52,27 @@ class TokenRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """What is served."""
+        one = "/v1/tokens/{token}"
         return (
-            Route(
-                operation="getToken",
-                methods=("GET",),
-                path="/v1/tokens/{token}",
-                call=self.get,
-                summary="All that is known of a token.",
-                right=RIGHT_READ,
-                tag="tokens",
-                reply=schemas.TokenReply,
-                failures=(Unregistered, Unavailable),
-                parameters=(_TOKEN,),
+            _route(
+                "getToken", "GET", one, self.get, "All that is known of a token.", schemas.TokenReply, Unregistered,
+                Unavailable, parameters=(_TOKEN,), right=RIGHT_READ,
             ),
-            Route(
-                operation="revokeToken",
-                methods=("DELETE",),
-                path="/v1/tokens/{token}",
-                call=self.revoke,
-                summary="Forget a token for good and what waits for it, and close its session (3504).",
-                right=RIGHT_MANAGE,
-                tag="tokens",
-                reply=schemas.RevokeReply,
-                failures=(Unregistered, Unavailable),
-                parameters=(_TOKEN,),
+            _route(
+                "revokeToken", "DELETE", one, self.revoke,
+                "Forget a token for good and what waits for it, and close its session (3504).", schemas.RevokeReply,
+                Unregistered, Unavailable, parameters=(_TOKEN,),
             ),
-            Route(
-                operation="kickToken",
-                methods=("POST",),
-                path="/v1/tokens/{token}:kick",
-                call=self.kick,
-                summary="Close a token's session (3504). The token stays registered.",
-                right=RIGHT_MANAGE,
-                tag="tokens",
-                reply=schemas.KickReply,
-                failures=(InvalidRequest, Unregistered, Unavailable),
-                parameters=(_TOKEN,),
+            _route(
+                "kickToken", "POST", one + ":kick", self.kick,
+                "Close a token's session (3504). The token stays registered.", schemas.KickReply, InvalidRequest,
+                Unregistered, Unavailable, parameters=(_TOKEN,),
             ),
-            Route(
-                operation="getUserTokens",
-                methods=("GET",),
-                path="/v1/users/{uid}/tokens",
-                call=self.of_user,
-                summary="The tokens of a user.",
-                right=RIGHT_READ,
-                tag="tokens",
-                reply=schemas.UserTokensReply,
-                failures=(InvalidRequest, Unavailable),
-                parameters=(_UID,),
+            _route(
+                "getUserTokens", "GET", "/v1/users/{uid}/tokens", self.of_user, "The tokens of a user.",
+                schemas.UserTokensReply, InvalidRequest, Unavailable, parameters=(_UID,), right=RIGHT_READ,
             ),
-        )
+        )  # fmt: skip
 
     async def get(self, request: ApiRequest, token: str) -> schemas.TokenReply:
         """Describe a token."""
