@@ -1,8 +1,6 @@
 """`pushctl chat`: a plain terminal chat. Lines of stdin are said, what others say is printed, until stdin ends."""
 
 import asyncio
-import contextlib
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +12,8 @@ import click
 import aio_sdk
 from push.ctl import showing
 from push.ctl.asking import REFUSED, fail, usage
-from push.ctl.showing import harmless, status_line
+from push.ctl.running import saying, until_interrupted
+from push.ctl.showing import harmless
 
 _HELP = "/who  /history  /join GROUP  /to USER  /group GROUP  /quit"
 
@@ -117,18 +116,8 @@ async def run(
         ClientError: the server will not have this client.
         ChatError: the group cannot be entered.
     """
-
-    def say(status: aio_sdk.Status) -> None:
-        if not isinstance(status, aio_sdk.Ended):
-            tell(status_line(status))
-
-    told = asyncio.current_task()
-    assert told is not None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        async with make_client(say) as client:
+    with until_interrupted():
+        async with make_client(saying(tell)) as client:
             terminal = Terminal(client.chat, group=group, to=to, show=show)
             await terminal.enter()
             hearing = asyncio.create_task(terminal.hear())

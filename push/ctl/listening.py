@@ -1,14 +1,12 @@
 """`pushctl listen`: messages to stdout and statuses to stderr, until it is interrupted or told to go."""
 
-import asyncio
 import base64
-import contextlib
 import json
-import signal
 from collections.abc import Callable
 
 import aio_sdk
-from push.ctl.showing import harmless, status_line
+from push.ctl.running import saying, until_interrupted
+from push.ctl.showing import harmless
 
 
 def message_line(message: aio_sdk.Message, *, as_json: bool) -> str:
@@ -45,18 +43,7 @@ async def listen(
     Raises:
         ClientError: the server will not have this client.
     """
-
-    def say(status: aio_sdk.Status) -> None:
-        if not isinstance(status, aio_sdk.Ended):  # what ends it is said by whoever called this
-            tell(status_line(status))
-
-    told = asyncio.current_task()
-    assert told is not None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.cancel)
-    # Cancelled by a signal, which is the way to end this.
-    with contextlib.suppress(asyncio.CancelledError):
-        async with make_client(say) as client:
+    with until_interrupted():
+        async with make_client(saying(tell)) as client:
             async for message in client:
                 show(message_line(message, as_json=as_json))

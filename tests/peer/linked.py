@@ -1,6 +1,7 @@
 """A connector and the node that keeps its tokens, linked in memory: both ends real, the socket left out."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,11 +16,13 @@ from push.model import ConnectionLimits
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Answerer, Arrival, NodeAvatar
-from push.protocols.peer.connector_door import ConnectorDoor
+from push.protocols.peer.connector_door import ConnectorDoor, Door
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
+from push.protocols.peer.links import Links
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.remote_cache import RemoteCache
+from push.protocols.peer.remote_node import RemoteNode
 from push.protocols.peer.remote_subscribe import RemoteSubscribe
 from push.protocols.peer.sessions import Sessions
 from push.protocols.wire.signals import Signal
@@ -51,6 +54,56 @@ class Cable:
         self.client_transport = FakeTransport(client, isServer=False)
         self.pump = connect(server, self.server_transport, client, self.client_transport, greet=False)
         return succeed(client)
+
+
+class Cables:
+    """Those of several nodes that join one.
+
+    Args:
+        clock: of all of them.
+        server: the factory of the one; asked anew for each cable.
+
+    Attributes:
+        addresses: where was connected to.
+    """
+
+    def __init__(self, clock: Clock, server: Callable[[], IProtocolFactory]) -> None:
+        self._clock = clock
+        self._server = server
+        self._all: list[Cable] = []
+        self.addresses: list[str] = []
+
+    def endpoint(self, address: str) -> Cable:
+        """See Links."""
+        self.addresses.append(address)
+        self._all.append(Cable(self._server(), self._clock))
+        return self._all[-1]
+
+    def links(self, name: str, *, secret: str, joined: Callable[[RemoteNode], None] = lambda node: None) -> Links:
+        """Those of a connector that runs."""
+        links = Links(
+            name,
+            roles=("connector",),
+            secret=secret,
+            endpoint=self.endpoint,
+            door=Door,
+            clock=self._clock,
+            fraction=lambda: 0.5,
+            joined=joined,
+        )
+        links.startService()
+        return links
+
+    def __getitem__(self, position: int) -> Cable:
+        return self._all[position]
+
+    def settle(self) -> None:
+        """Let everything arrive."""
+        for _ in range(100):
+            moved = [cable.pump.pump() for cable in self._all if cable.pump is not None]
+            self._clock.advance(0)
+            if not any(moved):
+                return
 
 
 class House:

@@ -7,12 +7,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.model import Member
 from push.protocols.peer.avatar import NodeAvatar
-from push.protocols.peer.connector_door import Door
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.links import MAX_RETRY_S, Links
 from push.protocols.peer.login import PeerServerFactory, Realm, SharedSecrets
 from push.protocols.peer.remote_node import RemoteNode
-from tests.peer.linked import Cable, House
+from tests.peer.linked import Cables, House
 
 NAME = "10.0.0.7:6789"
 OTHER = Member("10.0.0.8:7460", ("subscribe", "router"), "10.0.0.8:7460", MAJOR, MINOR)
@@ -28,8 +27,8 @@ class LinksTests(SynchronousTestCase):
         self.house.factory = PeerServerFactory(Realm(self.avatar), SharedSecrets([SECRET.encode()]), clock=self.clock)
         self.arrived: list[str] = []
         self.joined: list[RemoteNode] = []
-        self.cables: list[Cable] = []
-        self.addresses: list[str] = []
+        self.cables = Cables(self.clock, lambda: self.house.factory)
+        self.addresses = self.cables.addresses
 
     def avatar(self, name: str, mind: Any) -> NodeAvatar:
         """What the other node lets this one call."""
@@ -45,33 +44,13 @@ class LinksTests(SynchronousTestCase):
 
     def links(self, secret: str = SECRET) -> Links:
         """Those of a node that runs."""
-
-        def endpoint(address: str) -> Cable:
-            self.addresses.append(address)
-            self.cables.append(Cable(self.house.factory, self.clock))
-            return self.cables[-1]
-
-        links = Links(
-            NAME,
-            roles=("connector",),
-            secret=secret,
-            endpoint=endpoint,
-            door=Door,
-            clock=self.clock,
-            fraction=lambda: 0.5,
-            joined=self.joined.append,
-        )
-        links.startService()
+        links = self.cables.links(NAME, secret=secret, joined=self.joined.append)
         self.addCleanup(links.stopService)
         return links
 
     def settle(self) -> None:
         """Let everything arrive."""
-        for _ in range(100):
-            moved = [cable.pump.pump() for cable in self.cables if cable.pump is not None]
-            self.clock.advance(0)
-            if not any(moved):
-                return
+        self.cables.settle()
 
     def test_what_is_wanted_is_joined_under_its_own_name_and_can_be_asked(self) -> None:
         links = self.links()

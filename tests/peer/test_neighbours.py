@@ -8,11 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.cluster_links import Neighbours
 from push.config import Config
 from push.model import Member
-from push.protocols.peer.connector_door import Door
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.links import Links
 from tests.fakes_cluster import MemoryLeases
-from tests.peer.linked import Cable
+from tests.peer.linked import Cables
 
 NAME = "10.0.0.8:7460"
 SECRET = "s" * 32
@@ -23,7 +22,7 @@ class NeighboursTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.cables: list[Cable] = []
+        self.cables = Cables(self.clock, lambda: self.neighbours._factory)
         path = self.mktemp()
         Path(path).write_text(SECRET)
         config = Config(
@@ -33,33 +32,11 @@ class NeighboursTests(SynchronousTestCase):
 
     def join(self, name: str) -> Links:
         """A connector joins."""
-
-        def endpoint(address: str) -> Cable:
-            self.cables.append(Cable(self.neighbours._factory, self.clock))
-            return self.cables[-1]
-
-        links = Links(
-            name,
-            roles=("connector",),
-            secret=SECRET,
-            endpoint=endpoint,
-            door=Door,
-            clock=self.clock,
-            fraction=lambda: 0.5,
-        )
-        links.startService()
+        links = self.cables.links(name, secret=SECRET)
         self.addCleanup(links.stopService)
         links.want([Member(NAME, ("router",), NAME, MAJOR, MINOR)])
-        self.settle()
+        self.cables.settle()
         return links
-
-    def settle(self) -> None:
-        """Let everything arrive."""
-        for _ in range(100):
-            moved = [cable.pump.pump() for cable in self.cables if cable.pump is not None]
-            self.clock.advance(0)
-            if not any(moved):
-                return
 
     def connectors(self) -> set[str]:
         """Those that can be called."""
@@ -71,7 +48,7 @@ class NeighboursTests(SynchronousTestCase):
             joined = self.join(f"10.0.1.{number}:6789")
             self.assertEqual(self.connectors(), {"10.0.1.0:6789", f"10.0.1.{number}:6789"})
             joined.stopService()
-            self.settle()
+            self.cables.settle()
         self.assertEqual(self.connectors(), {"10.0.1.0:6789"})
         self.assertEqual(set(self.neighbours._joined_by), {"10.0.1.0:6789"})
         self.assertEqual(len(stays.nodes("router")), 1)
@@ -81,6 +58,6 @@ class NeighboursTests(SynchronousTestCase):
         again = self.join("10.0.1.0:6789")
         self.assertEqual(former.nodes("router"), [])
         former.stopService()
-        self.settle()
+        self.cables.settle()
         self.assertEqual(self.connectors(), {"10.0.1.0:6789"})
         self.assertEqual(len(again.nodes("router")), 1)
