@@ -90,6 +90,9 @@ def listen(server: str, tags: tuple[str, ...], as_json: bool, **who: Any) -> Non
 
 @pushctl.command()
 @_SERVER
+@click.option("--allocation", metavar="URL",
+              help="Have the receivers ask there where to connect, e.g. http://10.0.0.1:8080/v1/allocate; --server is "
+                   "where they go when that is away.")  # fmt: skip
 @_AUTH
 @click.option("--tokens", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many receivers.")
 @click.option("--senders", type=click.IntRange(1, 64), default=4, show_default=True, help="How many at a time.")

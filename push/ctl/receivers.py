@@ -18,6 +18,7 @@ from aio_sdk.settings import Streams
 from push.ctl.ledger import Ledger
 from push.protocols.wire.frames import ID, ID_BYTES, FrameDecoder
 from push.protocols.wire.signals import Signal, SubSignal
+from push_client.allocation import parse_allocation
 
 # Comes back sooner than a device would: the server that it waits for has been killed on purpose.
 TUNING = Tuning(first_delay_s=0.05, max_delay_s=1.0, close_timeout_s=0.5)
@@ -88,6 +89,7 @@ class Receiver:
         url: of the server.
         ledger: what it tells.
         number: its own.
+        allocation: an HTTP URL to ask where to connect, or None.
         auth: the credential, where the server demands one.
         tag: what it can be addressed by, with all the others.
         chance: when it goes away.
@@ -102,11 +104,22 @@ class Receiver:
     """
 
     def __init__(
-        self, url: str, ledger: Ledger, number: int, *, auth: str | None, tag: str, chance: Chance, calm: asyncio.Event
+        self,
+        url: str,
+        ledger: Ledger,
+        number: int,
+        *,
+        allocation: str | None,
+        auth: str | None,
+        tag: str,
+        chance: Chance,
+        calm: asyncio.Event,
     ) -> None:
         self._url = url
         self._ledger = ledger
         self._number = number
+        self._allocation = allocation
+        self._asked = None if allocation is None else parse_allocation(allocation)
         self._auth = auth
         self._tag = tag
         self._chance = chance
@@ -127,6 +140,7 @@ class Receiver:
         return PushClient(
             self._url,
             token=self.token or None,
+            allocation=self._allocation,
             auth=self._auth,
             tags=[self._tag],
             tuning=TUNING,
@@ -187,6 +201,8 @@ class Receiver:
 
     async def _connect(self, host: str, port: int, *, ssl: ssl.SSLContext | None) -> Streams:
         reader, writer = await asyncio.open_connection(host, port, ssl=ssl)
+        if self._asked is not None and (host, port) == (self._asked.host, self._asked.port):
+            return reader, writer  # to ask where to connect: no session
         self._writer = writer
         self._ledger.opened(self._number)
         return cast(asyncio.StreamReader, TappedReader(reader, self._ledger, self._number)), writer

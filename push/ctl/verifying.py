@@ -37,6 +37,7 @@ class Plan:
 
     Attributes:
         server: where clients connect, as the SDKs say it.
+        allocation: whom they ask where to connect; None: nobody.
         auth: the credential of the receivers, where the server demands one.
         tokens: how many receivers.
         senders: how many at the same time.
@@ -56,6 +57,7 @@ class Plan:
     """
 
     server: str
+    allocation: str | None
     auth: str | None
     tokens: int
     senders: int
@@ -173,6 +175,7 @@ class Run:
             plan.server,
             self._ledger,
             number,
+            allocation=plan.allocation,
             auth=plan.auth,
             tag=self._tag,
             chance=Chance(chance, online_s=plan.online_s if goes_away else math.inf, away_s=plan.away_s),

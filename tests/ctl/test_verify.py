@@ -104,6 +104,14 @@ class JudgementTests(TestCase):
         lost = [item for item in found["faults"]["lost"] if item["broadcast"]]
         self.assertEqual(len({item["token"] for item in lost}), 1)
 
+    def test_receivers_ask_where_to_connect_each_time(self) -> None:
+        with SmallServer() as server:
+            where = ["--server=push://127.0.0.1:1", f"--allocation={server.api}/v1/allocate"]
+            result = verify(server, "--json", *BUSY, *where)
+        found = json.loads(result.stdout)
+        self.assertEqual((result.exit_code, found["faults"]), (0, {}), found)
+        self.assertGreater(found["sessions"], 3 * 6)
+
     def test_single_messages_and_long_ones(self) -> None:
         code, found = self.judged("", "--batch=1", "--size=2000", "--ttl=60", "--senders=64")
         self.assertEqual((code, found["faults"]), (0, {}), found)
