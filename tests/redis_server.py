@@ -5,6 +5,7 @@ for one test, and may be frozen, killed and started again.
 """
 
 import atexit
+import ctypes
 import os
 import shutil
 import signal
@@ -16,6 +17,12 @@ from pathlib import Path
 from unittest import SkipTest
 
 DEADLINE_S = 20.0
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel (PR_SET_PDEATHSIG) to kill this process when its parent dies, however that happens."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 def program() -> str:
@@ -77,14 +84,26 @@ class RedisServer:
         else:
             command = [program(), "--save", "", "--appendonly", "no", *base, *self._options]
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent
+            )
         self._wait()
 
-    def command(self, *words: str) -> bytes:
-        """Say something to it, without waiting for more than the first piece of the answer. Blocks."""
+    def command(self, *words: str, answers: int = 1) -> bytes:
+        """Say something to it, without waiting for more than the first piece of the answer. Blocks.
+
+        Args:
+            words: what to say.
+            answers: how many answers there are, if one word holds several commands.
+        """
         with socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
             connection.sendall((" ".join(words) + "\r\n").encode())
-            return connection.recv(65_536)
+            said = connection.recv(65_536)
+            for _ in range(answers - 1):
+                if said.count(b"\r\n") >= answers:
+                    break
+                said += connection.recv(65_536)
+            return said
 
     def freeze(self) -> None:
         """Stop it where it stands."""

@@ -14,13 +14,13 @@ from tests.integration.waiting import DEADLINE_S
 Kind = TypeVar("Kind")
 
 
-def connect(port: int, *, receive_buffer_bytes: int = 0) -> socket.socket:
+def connect(port: int, *, host: str = HOST, receive_buffer_bytes: int = 0) -> socket.socket:
     """A connected socket that gives up waiting after a while."""
     sock = socket.socket()
     if receive_buffer_bytes:  # before connecting, as the window is agreed upon then
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     sock.settimeout(DEADLINE_S)
-    sock.connect((HOST, port))
+    sock.connect((host, port))
     return sock
 
 
@@ -29,11 +29,12 @@ class WireClient:
 
     Args:
         port: of the server.
+        host: likewise.
         receive_buffer_bytes: how much the kernel may hold for it, 0 for the usual.
     """
 
-    def __init__(self, port: int, *, receive_buffer_bytes: int = 0) -> None:
-        self.socket = connect(port, receive_buffer_bytes=receive_buffer_bytes)
+    def __init__(self, port: int, *, host: str = HOST, receive_buffer_bytes: int = 0) -> None:
+        self.socket = connect(port, host=host, receive_buffer_bytes=receive_buffer_bytes)
         self.session = ClientSession()
         self._decoder = FrameDecoder(1 << 24)
         self._events: deque[Event] = deque()

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import signal
 import sys
 import urllib.request
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from urllib.error import HTTPError
 from tests.integration.server import HOST, TWISTD, Api, Server, free_port
 from tests.integration.waiting import wait_until
 from tests.redis_server import RedisServer
+from tests.redis_watched import WatchedRedis
 
 
 class Node(Server):
@@ -24,39 +26,58 @@ class Node(Server):
         roles: what it runs.
         options: besides those of the cluster.
         before: Python that it runs before anything else.
+        host: where it listens.
 
     Attributes:
         roles: what it runs.
         peer_port: where other nodes reach it.
+        peer_advertised: where they do, if something stands in between.
     """
 
     def __init__(
-        self, cluster: "Cluster", name: str, *roles: str, options: Sequence[str] = (), before: str = ""
+        self,
+        cluster: "Cluster",
+        name: str,
+        *roles: str,
+        options: Sequence[str] = (),
+        before: str = "",
+        host: str = HOST,
     ) -> None:
         super().__init__(cluster.directory, [*cluster.options, *options], variables=cluster.variables)
+        self.interface = host
+        self.peer_advertised = ""
         self.roles = roles
         self.name = name
         self.port, self.peer_port, self.health_port = (cluster.port() for _ in range(3))
-        self.api = Api(self.health_port)
+        self.api = Api(self.health_port, host)
         self.log = self.directory / f"output-{name}"
         self._start_with = [sys.executable, "-c", before + TWISTD, "--nodaemon", "--pidfile=", "push"]
 
     @property
     def address(self) -> str:
         """Of its connector."""
-        return f"{HOST}:{self.port}"
+        return f"{self.interface}:{self.port}"
+
+    @property
+    def node_name(self) -> str:
+        """What other nodes know it by."""
+        if "connector" in self.roles:
+            return self.address
+        return self.peer_advertised or f"{self.interface}:{self.peer_port}"
 
     def command(self) -> list[str]:
         """What is run: each role says only where it is."""
         places = [f"--role={','.join(self.roles)}", f"--data-dir={self.directory / self.name}"]
         if "connector" in self.roles:
-            places.append(f"--listen=framed=tcp:{self.port}:interface={HOST}")
+            places.append(f"--listen=framed=tcp:{self.port}:interface={self.interface}")
         if "api" in self.roles:
-            places.append(f"--api=tcp:{self.api.port}:interface={HOST}")
+            places.append(f"--api=tcp:{self.api.port}:interface={self.interface}")
         else:
-            places.append(f"--health=tcp:{self.health_port}:interface={HOST}")
+            places.append(f"--health=tcp:{self.health_port}:interface={self.interface}")
         if self.roles != ("connector",):
-            places.append(f"--peer=tcp:{self.peer_port}:interface={HOST}")
+            places.append(f"--peer=tcp:{self.peer_port}:interface={self.interface}")
+        if self.peer_advertised:
+            places.append(f"--peer-advertise={self.peer_advertised}")
         return [*self._start_with, *places, *self.options]
 
     @property
@@ -70,10 +91,20 @@ class Node(Server):
         self.process.kill()
         self.process.wait()
 
+    def freeze(self) -> None:
+        """Stop it where it stands."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def readiness(self) -> dict[str, str]:
         """The checks that fail: name → why. Nothing when it is ready."""
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self.health_port}/readyz", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://{self.interface}:{self.health_port}/readyz", timeout=20) as answer:
                 said: Any = json.load(answer)
         except HTTPError as error:
             said = json.load(error)
@@ -121,12 +152,15 @@ class Cluster:
     Args:
         directory: of all that they write.
         options: for each node.
+        redis: what they share, and its address; None: a server of their own that keeps nothing.
     """
 
-    def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, options: Sequence[str] = (), *, redis: RedisServer | WatchedRedis | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.redis = RedisServer()
+        self.redis = RedisServer() if redis is None else redis
         self.nodes: list[Node] = []
         self._ports: set[int] = set()
         self.variables = {"PUSH_PEER_SECRET": secrets.token_hex(32)}
@@ -139,11 +173,24 @@ class Cluster:
         self._ports.add(port)
         return port
 
-    def node(self, name: str, *roles: str, options: Sequence[str] = (), before: str = "") -> Node:
+    def node(self, name: str, *roles: str, options: Sequence[str] = (), before: str = "", host: str = HOST) -> Node:
         """A node that is not running yet."""
-        node = Node(self, name, *roles, options=options, before=before)
+        node = Node(self, name, *roles, options=options, before=before, host=host)
         self.nodes.append(node)
         return node
+
+    def is_held(self, lease: str) -> bool:
+        """Whether somebody has a lease now, as Redis says."""
+        return self.redis.command("EXISTS", f"push:{{leases}}:held:{lease}") == b":1\r\n"
+
+    def counts(self, node: Node) -> bool:
+        """Whether a node counts as alive."""
+        return self.is_held(f"node:{node.node_name}")
+
+    def cache_holder(self) -> Node | None:
+        """Who holds the cache, if somebody does."""
+        said = self.redis.command("GET", "push:{leases}:held:cache")
+        return next((node for node in self.nodes if said.rstrip().endswith(b" " + node.node_name.encode())), None)
 
     def start(self) -> "Cluster":
         """Start all at once, and wait until all are ready."""

@@ -65,12 +65,13 @@ class Answer:
 class Api:
     """The HTTP API of a server, one connection a request, as curl does it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = HOST) -> None:
         self.port = port
+        self.host = host
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Ask, and read the whole answer."""
-        connection = HTTPConnection(HOST, self.port, timeout=DEADLINE_S)
+        connection = HTTPConnection(self.host, self.port, timeout=DEADLINE_S)
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()

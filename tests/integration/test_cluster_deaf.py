@@ -1,8 +1,5 @@
 """A connector whose subscription is connected and deaf: it says so, loses nothing, and hears again."""
 
-import contextlib
-import socket
-import threading
 import time
 from pathlib import Path
 
@@ -10,14 +7,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.client import WireClient
 from tests.integration.cluster import Cluster
+from tests.integration.relay import Relay
 from tests.integration.server import HOST
 from tests.integration.waiting import wait_until
 
 PUBLISHED = b"$7\r\nmessage\r\n"
 
 
-class DeafProxy:
-    """Between one node and Redis, on threads of its own.
+class DeafProxy(Relay):
+    """Between one node and Redis.
 
     Args:
         port: of Redis.
@@ -27,37 +25,13 @@ class DeafProxy:
     """
 
     def __init__(self, port: int) -> None:
-        self._port = port
         self.swallows = False
-        self._listener = socket.create_server((HOST, 0))
-        self.url = f"redis://{HOST}:{self._listener.getsockname()[1]}/0"
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__((HOST, port))
+        self.url = f"redis://{HOST}:{self.port}/0"
 
-    def close(self) -> None:
-        """End it."""
-        for each in [self._listener, *self._open]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection((HOST, self._port))
-                self._open += [client, server]
-                for source, target, is_server in ((client, server, False), (server, client, True)):
-                    threading.Thread(target=self._pass_on, args=(source, target, is_server), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, target: socket.socket, is_server: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                if not (is_server and self.swallows and PUBLISHED in data):
-                    target.sendall(data)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+    def passes(self, data: bytes, *, is_from_server: bool) -> bool:
+        """All but what is published."""
+        return not (is_from_server and self.swallows and PUBLISHED in data)
 
 
 class DeafTests(SynchronousTestCase):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.server import HOST, Server, environment
+from tests.integration.server import Api, Server, environment
 from tests.integration.waiting import DEADLINE_S, wait_until
 
 _PROGRAM = "import ctypes; ctypes.CDLL(None).prctl(1, 9); from push.ctl.main import main; main()"
@@ -22,14 +22,18 @@ class Verifier:
     Args:
         server: against which.
         options: of `pushctl verify`.
+        api: where it sends, if that is not the server's own.
+        allocation: where its receivers ask where to connect.
     """
 
-    def __init__(self, server: Server, *options: str) -> None:
+    def __init__(self, server: Server, *options: str, api: Api | None = None, allocation: str = "") -> None:
+        api = api or server.api
         self._progress = server.directory / f"progress-{time.monotonic_ns()}"
         self.report = self._progress.with_suffix(".json")
         command = [
             *(sys.executable, "-c", _PROGRAM, "verify", "--json", "--seconds=3600", f"--report={self.report}"),
-            *(f"--server=push://{HOST}:{server.port}", f"--api=http://{HOST}:{server.api.port}"),
+            *(f"--server=push://{server.interface}:{server.port}", f"--api=http://{api.host}:{api.port}"),
+            *([f"--allocation={allocation}"] if allocation else []),
             *options,
         ]
         with open(self._progress, "wb") as progress:
@@ -71,9 +75,9 @@ class Verifier:
 
 
 @contextmanager
-def verifying(server: Server, *options: str) -> Iterator[Verifier]:
+def verifying(server: Server, *options: str, api: Api | None = None, allocation: str = "") -> Iterator[Verifier]:
     """A verifier whose messages are being accepted; it does not outlive what is inside."""
-    verifier = Verifier(server, *options)
+    verifier = Verifier(server, *options, api=api, allocation=allocation)
     try:
         verifier.wait_sending()
         yield verifier

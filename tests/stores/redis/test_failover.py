@@ -21,6 +21,7 @@ from push.stores.redis.client import Redis
 from push.stores.redis.connection import Connection
 from push.stores.redis.greeting import greet
 from tests.redis_server import RedisServer, free_port, program
+from tests.redis_watched import WatchedRedis
 from tests.stores.contract_cluster import Heard
 from tests.stores.redis.test_connection import ServerCase
 
@@ -146,30 +147,11 @@ class SentinelTests(ServerCase):
 
     async def watched(self) -> str:
         """Start them; the URL."""
-        self.master = self.make_server("--requirepass", "pw", "--masterauth", "pw")
-        self.replica = self.make_server(
-            "--requirepass", "pw", "--masterauth", "pw", "--replicaof", f"127.0.0.1 {self.master.port}"
-        )
-        for _ in range(200):
-            answer = self.replica.command("AUTH pw\r\nINFO", "replication")
-            if b"master_link_status:up" in answer + self.replica.command("AUTH pw\r\nINFO", "replication"):
-                break
-            await self.later(0.05)
-        self.sentinels = [
-            self.make_server(
-                f"sentinel monitor main 127.0.0.1 {self.master.port} 2",
-                "sentinel auth-pass main pw",
-                "sentinel down-after-milliseconds main 500",
-                "sentinel failover-timeout main 3000",
-                is_sentinel=True,
-            )
-            for _ in range(3)
-        ]
-        for sentinel in self.sentinels:
-            await self.until(lambda: b"num-other-sentinels\r\n$1\r\n2" in sentinel.command("SENTINEL", "MASTERS"), 30.0)  # noqa: B023
-            await self.until(lambda: b"num-slaves\r\n$1\r\n1" in sentinel.command("SENTINEL", "MASTERS"), 30.0)  # noqa: B023
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://:pw@{hosts}/main"
+        watched = WatchedRedis()
+        self.addCleanup(watched.remove)
+        self.master, self.replica = watched.servers
+        self.sentinels = watched.sentinels
+        return watched.url
 
     async def moved(self, redis: Redis) -> None:
         """Wait until the connection is to what was the replica."""
