@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tests.redis_server import DEADLINE_S, RedisServer
 
 NAME = "main"
-PASSWORD = "pw"  # noqa: S105 - of servers that live as long as a test
+PASSWORD = "pw"
 _OPTIONS = ("--requirepass", PASSWORD, "--masterauth", PASSWORD)
 _REPLICATION = f"AUTH {PASSWORD}\r\nINFO"
 

@@ -5,7 +5,8 @@ each, as a late second copy must be told from a first one.
 
 A message is for one token and has a number there, 0, 1, 2 … in the order of sending; who sends to a token waits for
 each answer before sending the next, so the numbers of accepted messages are their order of acceptance. What is for
-everybody is a message for each token, in an order of its own: it has an account beside the token's.
+everybody is a message for each token, in an order of its own: it has an account beside the token's. Ids grow with each
+node that gives them out; those of two routers of a cluster say nothing of one another (docs/delivery.md).
 """
 
 import re
@@ -17,6 +18,9 @@ from push.ctl.report import Item, Report
 
 # In the place of a receiver's number.
 EVERYBODY = -1
+
+# Of an id: what says which node gave it out (docs/protocol.md).
+_NODE_SHIFT, _NODE_MASK = 12, 1_023
 
 _PAYLOAD = re.compile(rb"verify ([0-9a-f]{1,16}) (-1|[0-9]{1,9}) ([0-9]{1,9}) *\Z")
 
@@ -60,19 +64,19 @@ class Account:
         arrivals: numbers of messages in the order in which the application got them first.
         wire_ids: ids that came over its connections.
         session_ids: those of them that came in the session that is open now.
-        session_id: the greatest of these.
-        accepted_id: the greatest id in an answer.
+        session_newest: the greatest of these, of each node that gives out ids.
+        accepted_newest: likewise of the ids in answers.
     """
 
-    __slots__ = ("accepted_id", "arrivals", "entries", "session_id", "session_ids", "wire_ids")
+    __slots__ = ("accepted_newest", "arrivals", "entries", "session_ids", "session_newest", "wire_ids")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.arrivals: list[int] = []
         self.wire_ids: set[int] = set()
         self.session_ids: set[int] = set()
-        self.session_id = 0
-        self.accepted_id = 0
+        self.session_newest: dict[int, int] = {}
+        self.accepted_newest: dict[int, int] = {}
 
 
 class Ledger:
@@ -132,9 +136,8 @@ class Ledger:
             entry.message_id = message_id
             entry.answered_s = now_s
             self.accepted += 1
-            if message_id <= account.accepted_id:
+            if message_id <= _newest_before(message_id, account.accepted_newest):
                 self._shrunk.append(self._item(index, number, message_id))
-            account.accepted_id = max(account.accepted_id, message_id)
             if not entry.copies:
                 self.missing += 1
             elif entry.arrived_id != message_id:
@@ -150,7 +153,7 @@ class Ledger:
     def opened(self, receiver: int) -> None:
         """Note that a receiver has a new session: what is sent again in it may begin before what came last."""
         for index in (receiver, self._receivers + receiver):
-            self._accounts[index].session_id = 0
+            self._accounts[index].session_newest.clear()
             self._accounts[index].session_ids.clear()
 
     def came(self, receiver: int, message_id: int, payload: bytes) -> None:
@@ -162,12 +165,12 @@ class Ledger:
         if message_id in account.wire_ids:
             self.repeated += 1
         account.wire_ids.add(message_id)
+        before = _newest_before(message_id, account.session_newest)
         if message_id in account.session_ids:
             self._again.append(self._item(*read, message_id))
-        elif message_id < account.session_id:
+        elif message_id < before:
             self._late_frames.add((read[0], message_id))
         account.session_ids.add(message_id)
-        account.session_id = max(account.session_id, message_id)
 
     def deliver(self, receiver: int, message_id: int, payload: bytes) -> None:
         """Note that the application of a receiver got a message."""
@@ -243,14 +246,16 @@ class Ledger:
         Of messages without an answer only their ids say when they were accepted.
         """
         for index, account in enumerate(self._accounts):
-            latest_number = latest_id = -1
+            latest_number = -1
+            newest: dict[int, int] = {}
             for number in account.arrivals:
                 entry = account.entries[number]
                 is_accepted = entry.answer is Answer.ACCEPTED
-                is_late = entry.arrived_id < latest_id or (is_accepted and number < latest_number)
+                is_late = entry.arrived_id < _newest_before(entry.arrived_id, newest) or (
+                    is_accepted and number < latest_number
+                )
                 if is_late or (index, entry.arrived_id) in self._late_frames:
                     yield self._item(index, number, entry.arrived_id)
-                latest_id = max(latest_id, entry.arrived_id)
                 if is_accepted:
                     latest_number = max(latest_number, number)
 
@@ -283,3 +288,11 @@ class Ledger:
         if entry.answer is not Answer.NONE:
             raise ValueError(f"message {number} to {index} has been answered before")
         return entry
+
+
+def _newest_before(message_id: int, newest: dict[int, int]) -> int:
+    """The greatest id before this one of the same node; this one is noted among them."""
+    node = message_id >> _NODE_SHIFT & _NODE_MASK
+    before = newest.get(node, -1)
+    newest[node] = max(before, message_id)
+    return before

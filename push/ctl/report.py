@@ -33,7 +33,7 @@ class Report:
         repeated: frames that brought an id again, whether or not the SDK let them through.
         expired: accepted, not delivered, past their ttl, and the server says so.
         lost: accepted, not delivered, and not expired.
-        out_of_order: came after one that was accepted later, or with a smaller id than one before it in its session.
+        out_of_order: came after one that was accepted later, or with a smaller id than one before it of the same node.
         doubled: came under two ids, or under another id than the answer's.
         refused_delivered: were refused, and came: a fault where nobody was to see them before they were on disk.
         again: came again in the session in which they had come: only a new session may repeat anything.

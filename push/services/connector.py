@@ -38,7 +38,7 @@ from push.services.tasks import Tasks
 from push.services.ticks import Ticks
 from push.services.turns import Flusher, Slices
 
-_REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
+REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
 # Sessions that begin to pull in one turn.
 _STRIDE = 64
 _SHUTTING_DOWN = "this connector is shutting down"
@@ -130,8 +130,8 @@ class Connector:
         self._ceiling = Ceiling(max_bytes=limits.max_node_outbox_bytes, connections=self.connections.with_session)
         # See IConnectionHost.
         self.outbox_grew = self._ceiling.grew
-        self._reports = Reports(cache=cache, clock=clock, tasks=self.tasks)
-        self.replays = Replays(cache=cache, reports=self._reports, clock=clock, tasks=self.tasks)
+        self.reports = Reports(cache=cache, clock=clock, tasks=self.tasks)
+        self.replays = Replays(cache=cache, reports=self.reports, clock=clock, tasks=self.tasks)
         # See IConnectionHost.
         self.wants_more = self.replays.wants_more
         self.log_places = LogPlaces(
@@ -146,6 +146,8 @@ class Connector:
             fraction=fraction,
             now_s=clock.seconds,
         )
+        # Told of a session that is said to be over, where it may turn out not to be: see SessionKeeper.
+        self.unsure: Callable[[IConnection], None] | None = None
         # What came over the broadcast bus, where there is one.
         self.heard: Heard | None = None
         self._is_leaving = False
@@ -192,7 +194,7 @@ class Connector:
         self.measures.acknowledged += awaited
         registration = connection.registration
         if registration is not None:
-            self._reports.acknowledged(registration.token, message_ids)
+            self.reports.acknowledged(registration.token, message_ids)
 
     def next_turn(self, call: Callable[[], None]) -> None:
         """See IConnectionHost."""
@@ -285,7 +287,10 @@ class Connector:
             connection = self.connections.by_token.get(registration.token)
             held = None if connection is None else connection.registration
             if connection is not None and held is not None and held.epoch <= registration.epoch:
-                connection.disconnect(_REPLACED)
+                if self.unsure is None:
+                    connection.disconnect(REPLACED)
+                else:
+                    self.unsure(connection)
             elif self._opening:
                 self._overtaken.note(registration)  # it may be the answer that is still on its way
 
@@ -323,7 +328,7 @@ class Connector:
         if self._cache.has(registration.token) and connection.registration is registration:
             self.replays.begin(connection)
         if replaced is not None:
-            replaced.disconnect(_REPLACED)
+            replaced.disconnect(REPLACED)
 
     def sweep(self) -> None:
         """Close what has been silent for too long or may stay no longer, abort what does not close."""
@@ -405,7 +410,7 @@ class Connector:
         self._opening.discard(connection)
         holder = self.connections.by_token.get(registration.token)
         if self._overtaken.has(registration) or (holder is not None and _is_newer(holder, registration)):
-            connection.disconnect(_REPLACED)
+            connection.disconnect(REPLACED)
             return
         self.measures.opened += 1
         self.attach(connection, registration, interval_ms)
@@ -414,16 +419,19 @@ class Connector:
         """The client left while its session was opened: the one that its token has here, if any, goes on."""
         await self._subscribe.closed([registration])
         holder = self.connections.by_token.get(registration.token)
-        if holder is not None and holder.registration is not None:
-            with suppress(PushError):  # where sessions are kept elsewhere, it is found to be missing (SessionKeeper)
-                await self._subscribe.reopened([holder.registration])
+        if holder is None or holder.registration is None:
+            return
+        if self.unsure is not None:
+            self.unsure(holder)
+        else:
+            await self._subscribe.reopened([holder.registration])
 
     def _end_session(self, connection: IConnection) -> None:
         self._opening.discard(connection)
         self.replays.forget(connection)
         registration = self.connections.unbind(connection)
         if registration is not None:
-            self._reports.flush()
+            self.reports.flush()
             self._note_place(connection, registration.token)
             self.tasks.spawn("closing a session", self._closed(registration))
 

@@ -1,8 +1,11 @@
 """Keeps what others know of a connector's sessions true, where it is kept elsewhere and may be lost there.
 
 While others may not know a session, messages for its token are cached, and nobody tells this connector: so it is held
-behind until they know it again, and then gets what was cached before anything newer. Must not import adapters, stores
-or web.
+behind until they know it again, and then gets what was cached before anything newer.
+
+A session that is said to be replaced elsewhere is closed only if the other one is still there a moment later: its
+client may have given up waiting for it, as whoever was to open it was dead or frozen; then the client is here, and must
+not be told to stay away. Must not import adapters, stores or web.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -16,7 +19,7 @@ from twisted.logger import Logger
 from push.errors import PushError
 from push.ipush import IConnection, IPulling, ISubscribe
 from push.model import Registration
-from push.services.connector import Connector
+from push.services.connector import REPLACED, Connector
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 from push.services.turns import Slices
@@ -31,6 +34,8 @@ RETRY_S = 1.0
 _AT_ONCE = 1_000
 # How long others may take to see that this connector is there: until then, they may not tell it of what is logged.
 SETTLE_S = 3.0
+# How long a connector may take to see that the client whose session it has just opened is gone, and to say so.
+DOUBT_S = 0.5
 
 
 class SessionKeeper(Service):
@@ -69,9 +74,14 @@ class SessionKeeper(Service):
         self._times_lost = 0
         self._times_moved = 0
         self._seen: IDelayedCall | None = None
+        # Sessions that are said to be over, and those that were made known again in spite of it.
+        self._doubted: dict[IConnection, None] = {}
+        self._restored: set[IConnection] = set()
+        self._doubt: IDelayedCall | None = None
         self._busy: set[str] = set()
         self._looks = Periodic("looking at sessions", self._look, interval_s=look_s, clock=clock)
-        self._asks = Periodic("asking for what is left", self.cache_moved, interval_s=ask_s, clock=clock)
+        self._asks = Periodic("asking for what is left", self._ask, interval_s=ask_s, clock=clock)
+        connector.unsure = self.unsure
 
     def startService(self) -> None:
         """Begin to look, now and then, whether all sessions are known."""
@@ -84,8 +94,9 @@ class SessionKeeper(Service):
         super().stopService()
         self._looks.stopService()
         self._asks.stopService()
-        if self._seen is not None and self._seen.active():
-            self._seen.cancel()
+        for call in (self._seen, self._doubt):
+            if call is not None and call.active():
+                call.cancel()
         return self.tasks.settled()
 
     @property
@@ -107,15 +118,27 @@ class SessionKeeper(Service):
         self._alone("making sessions known again", self._reopen)
         if self._seen is not None and self._seen.active():
             self._seen.cancel()
-        self._seen = self._clock.callLater(SETTLE_S, self.cache_moved)
+        self._seen = self._clock.callLater(SETTLE_S, self._ask)
 
     def _hold(self, connections: Iterable[IConnection]) -> None:
         for connection in connections:
             self._held[connection] = None
             self._connector.replays.hold(connection)
 
+    def unsure(self, connection: IConnection) -> None:
+        """Its session is said to be over: see whether there is another one, or make it known again."""
+        if connection in self._restored:
+            connection.disconnect(REPLACED)
+            return
+        self._doubted[connection] = None
+        self._doubt_in(DOUBT_S)
+
     def cache_moved(self) -> None:
         """The cache is elsewhere by now, or was out of reach: who has something there, and was not told, pulls it."""
+        self._connector.reports.repeat()
+        self._ask()
+
+    def _ask(self) -> None:
         self._times_moved += 1
         self._alone("asking the cache who has something there", self._ask_cache)
 
@@ -151,6 +174,42 @@ class SessionKeeper(Service):
                 self._connector.replays.let_go(connection)
         if count and not self._held:
             self._log.info("{count} sessions are known again", count=count)
+
+    def _doubt_in(self, delay_s: float) -> None:
+        if self._doubt is None or not self._doubt.active():
+            self._doubt = self._clock.callLater(delay_s, self._alone, "looking at replaced sessions", self._look_again)
+
+    async def _look_again(self) -> None:
+        """Close those sessions that have a newer one elsewhere; the others are not over."""
+        some = [each for each, _ in zip(self._doubted, range(_AT_ONCE), strict=False)]
+        for connection in some:
+            del self._doubted[connection]
+        held = {each.token: each for each in self._registrations(some)}
+        try:
+            known = await self._subscribe.online(list(held))
+            strays = [each for each in known.values() if self._is_stray(each, held[each.token])]
+            await self._subscribe.closed(strays)
+        except PushError:
+            self._doubted.update(dict.fromkeys(some))
+            self._doubt_in(RETRY_S)
+            return
+        if self._doubted and self.running:
+            self._doubt_in(DOUBT_S)
+        for session in self._registrations(some):
+            connection = self._connector.connections.by_token[session.token]
+            there = known.get(session.token)
+            if there is not None and there.epoch > session.epoch and there.connector != session.connector:
+                connection.disconnect(REPLACED)
+            elif there != session:
+                self._restored.add(connection)
+                self._clock.callLater(SETTLE_S, self._restored.discard, connection)
+                self._hold([connection])
+        if self._held and self._may_reopen:
+            self._alone("making sessions known again", self._reopen)
+
+    def _is_stray(self, known: Registration, held: Registration) -> bool:
+        """Whether others know a session of this connector that it does not have."""
+        return known.connector == held.connector and known.epoch > held.epoch
 
     async def _compare(self) -> None:
         """Look up all sessions. Who is not known as it is, may have missed something; epochs settle who is right."""

@@ -229,6 +229,16 @@ class OrderTests(LedgerCase):
         self.ledger.deliver(0, 100, payload)
         self.assertEqual(self.faults(), {"shrunk_ids": [(0, 1, 100)]})
 
+    def test_ids_of_two_routers_say_nothing_of_one_another_but_answers_do(self) -> None:
+        ids = ((1 << 12) + 5, 900, (1 << 12) + 6, 901)
+        for message_id in ids:
+            number, _ = self.ledger.attempt(0)
+            self.ledger.accept(0, number, message_id, 1.0)
+        for number in (0, 1, 3, 2):
+            self.ledger.came(0, ids[number], self.text(number))
+            self.ledger.deliver(0, ids[number], self.text(number))
+        self.assertEqual(self.faults(), {"out_of_order": [(0, 2, ids[2])]})
+
     def test_tokens_do_not_concern_one_another(self) -> None:
         self.accept(2)
         number, payload = self.ledger.attempt(1)

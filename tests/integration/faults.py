@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.cluster import Cluster, Node
 from tests.integration.relay import Relay
-from tests.integration.server import HOST, Api
+from tests.integration.server import Api
 from tests.integration.verifier import Verifier, explain, verifying
 from tests.integration.waiting import wait_until
 from tests.redis_server import RedisServer
@@ -25,6 +25,7 @@ from tests.redis_watched import WatchedRedis
 # How many faults, where somebody has the time; else each kind once.
 FAULTS = int(os.environ.get("PUSH_FAULT_KILLS", "0"))
 SEED = int(os.environ.get("PUSH_FAULT_SEED") or random.SystemRandom().randrange(1 << 32))
+ONLY = [name for name in os.environ.get("PUSH_FAULT_ONLY", "").split(",") if name]
 TOKENS = 20
 LOAD = (f"--tokens={TOKENS}", "--rate=80", "--online=2", "--away=0.5", "--settle=20", f"--seed={SEED}")
 _PROGRESS = 15

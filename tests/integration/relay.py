@@ -57,7 +57,7 @@ class Relay:
         return True
 
     def swallow(self, name: str) -> int:
-        """Let nothing through on the connections whose clients have said this name, neither those that there are nor new ones.
+        """Let nothing through on connections whose clients have said this name, those that there are and new ones.
 
         Returns:
             How many there are.
@@ -70,7 +70,7 @@ class Relay:
             return len(found)
 
     def heal(self) -> None:
-        """New connections are as they should be. What was swallowed stays so: a network does not know of it any more."""
+        """New connections are as they should be. Those that were swallowed stay so, as if forgotten by a router."""
         with self._lock:
             self._muted = ()
 

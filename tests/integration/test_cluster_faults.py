@@ -1,7 +1,7 @@
 """Each kind of node killed, frozen past its lease, and cut off; Redis killed and frozen: nothing is lost, all in order.
 
 Here each of it happens once. PUSH_FAULT_KILLS says how many faults there are to be instead, PUSH_FAULT_SEED repeats the
-choices of another run; `make faults` makes 50.
+choices of another run, PUSH_FAULT_ONLY names some, such as "kill router,freeze keeper"; `make faults` makes 50.
 """
 
 import sys
@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tests.integration.cluster import Node
-from tests.integration.faults import FAULTS, SEED, ClusterFaultCase, Faulty
-from tests.integration.relay import Relay
-from tests.integration.server import HOST
+from tests.integration.faults import FAULTS, ONLY, ClusterFaultCase, Faulty
 from tests.integration.waiting import wait_until
 from tests.redis_server import RedisServer
 
@@ -34,6 +32,8 @@ class FaultTests(ClusterFaultCase):
         """What is to happen, in this order."""
         every = [partial(act, of, kind) for act in (self.kill, self.freeze) for kind in KINDS]
         every += [partial(act, of) for act in (self.kill_redis, self.freeze_redis)]
+        if ONLY:
+            every = [each for each in every if " ".join((each.func.__name__, *each.args[1:])) in ONLY]
         if FAULTS:
             return self.chance.choices(every, k=FAULTS)
         self.chance.shuffle(every)
@@ -47,7 +47,7 @@ class FaultTests(ClusterFaultCase):
         return self.chance.choice(of.of(kind))
 
     def kill(self, of: Faulty, kind: str) -> None:
-        """kill -9; the others go on before it comes back."""
+        """Kill -9; the others go on before it comes back."""
         victim = self.victim(of, kind)
         victim.kill()
         of.progress()
@@ -66,7 +66,7 @@ class FaultTests(ClusterFaultCase):
         of.progress()
 
     def kill_redis(self, of: Faulty) -> None:
-        """kill -9, and started again with what is on its disk."""
+        """Kill -9, and started again with what is on its disk."""
         redis = of.cluster.redis
         assert isinstance(redis, RedisServer)
         redis.kill()
@@ -86,4 +86,4 @@ class FaultTests(ClusterFaultCase):
     def wait_noticed(self, of: Faulty) -> None:
         """Wait until those who count as alive by a lease say that it is over."""
         for node in of.of("connector"):
-            wait_until("it says that it is not ready", node.readiness)
+            wait_until("it is not ready", lambda node=node: not node.is_ready())

@@ -24,6 +24,7 @@ from push.model import (
     PushRequest,
     PushResult,
     Receipt,
+    Registration,
     Store,
     StoredDue,
     StoredMessage,
@@ -43,7 +44,7 @@ from push.protocols.peer.asking import Asking
 from push.protocols.peer.asks import Ask
 from push.protocols.peer.avatar import Answerer
 from push.protocols.peer.connector_door import Door
-from push.protocols.peer.envelopes import Reader, encode
+from push.protocols.peer.envelopes import Open, Reader, encode
 from push.protocols.peer.errors import CallMalformed, LinkLost
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
@@ -52,6 +53,7 @@ from push.protocols.peer.remote_receipts import RemoteReceipts
 from push.protocols.peer.remote_router import RemoteMessages, RemoteRouter
 from push.protocols.peer.wishes_cache import KeepMany
 from push.protocols.peer.wishes_router import PushMany
+from push.protocols.wire.messages import SubRequest
 from tests.peer.linked import Cable, House
 
 NODE = "10.0.0.9:7460"
@@ -393,6 +395,25 @@ class TwinTests(SynchronousTestCase):
         self.settle()
         self.assertEqual(next(iter(self.receipts.samples())).value, 1)
         self.assertEqual(self.successResultOf(waiting).targets, 0)
+
+    def test_a_session_that_was_opened_for_a_link_that_is_lost_is_closed_again(self) -> None:
+        opening: Deferred[Registration] = Deferred()
+        closed: list[Registration] = []
+
+        class Slow:
+            def open(self, request: SubRequest, connector: str) -> "Deferred[Registration]":
+                return opening
+
+            async def closed(self, registrations: Sequence[Registration]) -> None:
+                closed.extend(registrations)
+
+        answers = Answers(NODE, Parts(subscribe=Slow()))  # type: ignore[arg-type]
+        asked = Deferred.fromCoroutine(answers.answer(Open(None, None, None, None, None, None)))
+        answers.lost("frozen for too long")
+        session = Registration("t", None, NODE, 7)
+        opening.callback(session)
+        self.assertIsInstance(self.failureResultOf(asked).value, Unavailable)
+        self.assertEqual(closed, [session])
 
     # What is refused
 

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
 from push.model import Delivery, Keep, Outcome, Registration
+from push.protocols.wire.frames import ID
+from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 from push.services.evictions import GIVE_UP_AFTER_S, RETRY_S, Evictions
-from push.services.session_keeper import ASK_S, LOOK_S, SETTLE_S, SessionKeeper
+from push.services.reports import RECENT_S
+from push.services.session_keeper import ASK_S, DOUBT_S, LOOK_S, SETTLE_S, SessionKeeper
 from tests.fakes_cache import MemoryCache
 from tests.services.clients import Client, make_connector
 from tests.services.holders import begun
@@ -35,6 +39,12 @@ class Known:
             if known is None or known.epoch < each.epoch:
                 self.sessions[each.token] = each
 
+    async def closed(self, registrations: Sequence[Registration]) -> None:
+        """See ISubscribe."""
+        for each in registrations:
+            if self.sessions.get(each.token) == each:
+                del self.sessions[each.token]
+
     async def online(self, tokens: Sequence[str]) -> dict[str, Registration]:
         """See ISubscribe."""
         if self.failure is not None:
@@ -42,7 +52,7 @@ class Known:
         return {token: self.sessions[token] for token in tokens if token in self.sessions}
 
 
-class KeeperTests(SynchronousTestCase):
+class KeeperCase(SynchronousTestCase):
     """A connector with some clients."""
 
     def setUp(self) -> None:
@@ -90,6 +100,10 @@ class KeeperTests(SynchronousTestCase):
         delivery = Delivery(2, payload, (token,), is_keepable=True)
         report = self.successResultOf(begun(self.connector.deliver([delivery])))
         return report.missed[0][0][1] if report.missed else None
+
+
+class KeeperTests(KeeperCase):
+    """What is lost, and made known again."""
 
     def test_sessions_wait_while_others_may_not_know_them_and_get_what_was_kept_first(self) -> None:
         self.keeper.lost()
@@ -195,6 +209,132 @@ class KeeperTests(SynchronousTestCase):
             self.keep("c", b"%d" % seconds)
             self.wait(seconds)
             self.assertEqual(self.got("c"), [b"%d" % seconds])
+
+    def test_what_a_holder_was_told_of_late_is_told_again_to_the_next_and_comes_only_once(self) -> None:
+        plain, acknowledging = self.clients["a"], Client(self.connector, self.clock)
+        acknowledging.sub(token="d", ack=True)
+        for token in ("a", "d"):
+            self.keep(token, b"once")
+        self.keeper.cache_moved()
+        self.wait(0)
+        self.assertEqual((plain.pushes(), acknowledging.pushes()), ([b"once"], [ID.pack(1) + b"once"]))
+        acknowledging.send(Signal.PUB_ACK, ID.pack(1), subsignal=SubSignal.MN)
+        self.wait(1)
+        self.assertEqual((self.cache.of("a"), self.cache.of("d")), ([], []))
+        for token in ("a", "d"):  # the next holder finds them in the store
+            self.keep(token, b"once")
+        self.keeper.cache_moved()
+        self.wait(1)
+        self.assertEqual((plain.pushes(), acknowledging.pushes()), ([], []))
+        self.assertEqual((self.cache.of("a"), self.cache.of("d")), ([], []))
+
+    def test_what_is_on_its_way_to_a_holder_that_is_frozen_is_told_the_next_and_only_once_more(self) -> None:
+        under_way: list[Deferred[None]] = []
+        told: list[Any] = []
+
+        def acknowledged(batch: Any) -> "Deferred[None]":
+            told.append(batch)
+            under_way.append(Deferred())
+            return under_way[-1]
+
+        self.patch(self.cache, "acknowledged", acknowledged)
+        self.connector.reports.acknowledged("a", [1])
+        self.wait(0)
+        self.keeper.cache_moved()
+        self.wait(0)
+        under_way[0].errback(Unavailable("it was frozen"))
+        self.wait(2)
+        under_way[1].callback(None)
+        self.wait(2)
+        self.assertEqual(told, [[("a", [1])]] * 2)
+
+    def test_what_was_told_long_ago_is_not_told_again(self) -> None:
+        told: list[Any] = []
+
+        async def acknowledged(batch: Any) -> None:
+            told.append(batch)
+
+        self.patch(self.cache, "acknowledged", acknowledged)
+        self.connector.reports.acknowledged("a", [1])
+        self.wait(RECENT_S - 1)
+        self.connector.reports.acknowledged("b", [2])
+        self.wait(2)
+        self.keeper.cache_moved()
+        self.wait(0)
+        self.assertEqual(told, [[("a", [1])], [("b", [2])], [("b", [2])]])
+
+
+class DoubtTests(KeeperCase):
+    """Sessions that are said to be replaced elsewhere."""
+
+    def elsewhere(self, token: str, connector: str = "other:1") -> Registration:
+        """A session of a token that was opened elsewhere later: others know it, and this connector is told."""
+        mine = self.connector.connections.by_token[token].registration
+        assert mine is not None
+        session = self.known.sessions[token] = Registration(token, None, connector, mine.epoch + 1)
+        begun(self.connector.replaced([mine]))
+        return session
+
+    def closed_with(self, token: str) -> int | None:
+        """The code with which a client was sent away."""
+        return self.clients[token].goodbye().get("code")
+
+    def test_one_that_has_a_newer_one_elsewhere_is_closed_a_moment_later(self) -> None:
+        self.elsewhere("a")
+        self.wait(DOUBT_S)
+        self.assertEqual(self.closed_with("a"), CloseCode.REPLACED)
+        self.assertIsNone(self.closed_with("b"))
+
+    def test_one_whose_successor_was_given_up_goes_on_and_gets_what_was_kept_meanwhile_first(self) -> None:
+        ghost = self.elsewhere("a")
+        self.keep("a", b"kept meanwhile")
+        begun(self.known.closed([ghost]))
+        self.wait(DOUBT_S)
+        self.assertEqual(self.known.sessions["a"].connector, self.connector.address)
+        self.assertEqual(self.got("a"), [b"kept meanwhile"])
+        self.assertIsNone(self.deliver("a", b"newer"))
+        self.assertEqual(self.got("a"), [b"newer"])
+        self.assertFalse(self.clients["a"].is_ended)
+
+    def test_one_that_this_connector_was_to_have_itself_and_has_not_is_given_up(self) -> None:
+        self.elsewhere("a", self.connector.address)
+        self.wait(DOUBT_S)
+        self.assertIsNone(self.closed_with("a"))
+        self.assertEqual(self.known.sessions["a"], self.connector.connections.by_token["a"].registration)
+
+    def test_one_that_cannot_be_made_known_again_is_closed(self) -> None:
+        ghost = self.elsewhere("a")
+        begun(self.known.closed([ghost]))
+        self.wait(DOUBT_S)
+        self.elsewhere("a")  # it lost: its successor is at a connector that counts as dead just now
+        self.assertEqual(self.closed_with("a"), CloseCode.REPLACED)
+
+    def test_while_nobody_can_say_nobody_is_closed(self) -> None:
+        self.elsewhere("a")
+        self.known.failure = Unavailable("away")
+        self.wait(DOUBT_S)
+        self.wait(2)
+        self.assertIsNone(self.closed_with("a"))
+        self.known.failure = None
+        self.wait(2)
+        self.assertEqual(self.closed_with("a"), CloseCode.REPLACED)
+
+    def test_a_client_that_leaves_while_its_next_session_is_opened_keeps_the_one_it_has(self) -> None:
+        opening: Deferred[Registration] = Deferred()
+        self.patch(self.connector._subscribe, "open", lambda request, connector: opening)
+        self.patch(self.connector._subscribe, "closed", self.known.closed)
+        late = Client(self.connector, self.clock)
+        late.send(Signal.SUB, b'{"token": "a"}')
+        late.hang_up()
+        mine = self.connector.connections.by_token["a"].registration
+        assert mine is not None
+        ghost = self.known.sessions["a"] = Registration("a", None, self.connector.address, mine.epoch + 1)
+        opening.callback(ghost)
+        self.wait(0)
+        self.keep("a", b"kept meanwhile")
+        self.wait(DOUBT_S)
+        self.assertEqual(self.known.sessions["a"], mine)
+        self.assertEqual(self.got("a"), [b"kept meanwhile"])
 
 
 class EvictionTests(SynchronousTestCase):

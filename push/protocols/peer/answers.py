@@ -53,9 +53,10 @@ class Answers:
 
     def __init__(self, name: str, parts: Parts) -> None:
         self._name = name
+        self._is_over = False
         self._handlers: dict[type, _Handler] = {}
         if parts.subscribe is not None:
-            self._handlers.update(_of_tokens(parts.subscribe, name, parts.cache))
+            self._handlers.update(_of_tokens(parts.subscribe, name, parts.cache, lambda: self._is_over))
         if parts.cache is not None:
             self._handlers.update(_of_pulling(parts.cache, name))
             self._handlers.update(_of_cache(parts.cache))
@@ -80,12 +81,18 @@ class Answers:
         return await handler(wish)
 
     def lost(self, why: str) -> None:
-        """The link is over; what the node had opened is not, for that."""
+        """The link is over; what the node had opened is not, for that. What it has not heard of, it does not have."""
+        self._is_over = True
 
 
-def _of_tokens(subscribe: ISubscribe, name: str, cache: IPulling | None) -> Mapping[type, _Handler]:
+def _of_tokens(
+    subscribe: ISubscribe, name: str, cache: IPulling | None, is_over: Callable[[], bool]
+) -> Mapping[type, _Handler]:
     async def opened(opening: Awaitable[Registration]) -> e.Opened:
         session = await opening
+        if is_over():  # asked before this node was frozen, perhaps: the client may be elsewhere by now
+            await subscribe.closed([session])
+            raise Unavailable("the link is lost")
         has_kept = True if cache is None else cache.has(session.token)
         return e.Opened.by(session, has_kept)
 
