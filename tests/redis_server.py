@@ -65,6 +65,7 @@ class RedisServer:
         self.directory = Path(tempfile.mkdtemp(prefix="push-redis-"))
         self._options = options
         self._is_sentinel = is_sentinel
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
         self.start()
@@ -84,6 +85,7 @@ class RedisServer:
         else:
             command = [program(), "--save", "", "--appendonly", "no", *base, *self._options]
         with (self.directory / "log").open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent
             )
@@ -142,8 +144,9 @@ class RedisServer:
         raise RuntimeError(f"redis-server did not start:\n{log[-2_000:]}")
 
     def _log(self) -> str:
-        log = (self.directory / "log").read_text(errors="replace")
-        return log.rpartition("oO0OoO0OoO0Oo")[2]
+        with (self.directory / "log").open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
 
 
 _shared: list[RedisServer] = []

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.cluster import Cluster, Node
 from tests.integration.relay import Relay
-from tests.integration.server import Api
+from tests.integration.server import HOST, Api
 from tests.integration.verifier import Verifier, explain, verifying
 from tests.integration.waiting import wait_until
 from tests.redis_server import RedisServer
@@ -47,6 +47,7 @@ class Faulty:
     Attributes:
         cluster: its nodes.
         balancer: before the APIs, as who sends knows them.
+        relay: before the last of the routers, as other nodes know it.
         verifiers: that run.
     """
 
@@ -62,6 +63,9 @@ class Faulty:
         for kind, (roles, count) in kinds.items():
             self._kinds[kind] = [self._node(f"{kind}{number}", roles) for number in range(count)]
         apis = [node for node in self.cluster.nodes if "api" in node.roles]
+        last = next(node for node in reversed(self.cluster.nodes) if "router" in node.roles)
+        self.relay = Relay((last.interface, last.peer_port))
+        last.peer_advertised = f"{HOST}:{self.relay.port}"
         self.balancer = Relay(*((node.interface, node.api.port) for node in apis))
         self.apis = apis
         self.verifiers: list[Verifier] = []
@@ -102,6 +106,7 @@ class Faulty:
     def destroy(self) -> None:
         """Leave nothing behind."""
         self.balancer.close()
+        self.relay.close()
         self.cluster.destroy()
 
 

@@ -69,6 +69,11 @@ class Relay:
                 line.is_swallowed = True
             return len(found)
 
+    def carries(self, name: str) -> int:
+        """How many connections of clients that have said this name work."""
+        with self._lock:
+            return sum(name.encode() in line.beginning and not line.is_swallowed for line in self._lines)
+
     def heal(self) -> None:
         """New connections are as they should be. Those that were swallowed stay so, as if forgotten by a router."""
         with self._lock:

@@ -5,7 +5,8 @@ choices of another run, PUSH_FAULT_ONLY names some, such as "kill router,freeze 
 """
 
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from functools import partial
 
 from tests.integration.cluster import Node
@@ -13,6 +14,7 @@ from tests.integration.faults import FAULTS, ONLY, ClusterFaultCase, Faulty
 from tests.integration.waiting import wait_until
 from tests.redis_server import RedisServer
 
+Fault = partial[None]
 KINDS = {"connector": ("connector", 3), "router": ("router", 2), "api": ("api", 2), "keeper": ("subscribe,cache", 2)}
 
 
@@ -20,22 +22,23 @@ class FaultTests(ClusterFaultCase):
     """One cluster of nine nodes, and one thing after the other done to it while messages are sent and clients hop."""
 
     def test_nothing_is_lost_and_all_is_in_order_whatever_dies_freezes_or_is_cut_off(self) -> None:
-        with (
-            self.running(KINDS) as of,
-            self.loaded(of, (of.api, ["--broadcasts=2"]), (of.api, ["--retry", "--churn=1"])),
-        ):
+        loads = ["--broadcasts=2"], ["--retry", "--churn=1"]
+        with self.running(KINDS) as of, self.loaded(of, *((of.api, load) for load in loads)):
             for number, fault in enumerate(self.chosen(of)):
-                print(f"{number}: {fault.func.__name__} {fault.args[1:]}", file=sys.stderr)  # type: ignore[attr-defined]
+                began_s = time.monotonic()
                 fault()
+                if FAULTS:
+                    print(f"{number}: {_name(fault)}: {time.monotonic() - began_s:.1f} s", file=sys.stderr)
 
-    def chosen(self, of: Faulty) -> Sequence[Callable[[], None]]:
+    def chosen(self, of: Faulty) -> Sequence[Fault]:
         """What is to happen, in this order."""
-        every = [partial(act, of, kind) for act in (self.kill, self.freeze) for kind in KINDS]
-        every += [partial(act, of) for act in (self.kill_redis, self.freeze_redis)]
-        if ONLY:
-            every = [each for each in every if " ".join((each.func.__name__, *each.args[1:])) in ONLY]
+        some = [partial(act, of) for act in (self.kill_redis, self.freeze_redis, self.half_open)]
+        many = [partial(act, of, *KINDS) for act in (self.kill, self.freeze)]
+        each = [partial(act, of, kind) for act in (self.kill, self.freeze) for kind in KINDS]
         if FAULTS:
+            every = [fault for fault in some + many + each if not ONLY or _name(fault) in ONLY]
             return self.chance.choices(every, k=FAULTS)
+        every = some + many
         self.chance.shuffle(every)
         return every
 
@@ -46,23 +49,28 @@ class FaultTests(ClusterFaultCase):
             return wait_until("somebody holds the cache", of.cluster.cache_holder)
         return self.chance.choice(of.of(kind))
 
-    def kill(self, of: Faulty, kind: str) -> None:
-        """Kill -9; the others go on before it comes back."""
-        victim = self.victim(of, kind)
-        victim.kill()
+    def kill(self, of: Faulty, *kinds: str) -> None:
+        """Kill -9 for one of each of these kinds; the others go on before they come back."""
+        victims = [self.victim(of, kind) for kind in kinds]
+        for victim in victims:
+            victim.kill()
         of.progress()
-        victim.spawn()
+        for victim in victims:
+            victim.spawn()
 
-    def freeze(self, of: Faulty, kind: str) -> None:
-        """Stop it for longer than its lease, until others have taken its place; it goes on where it stood."""
-        victim = self.victim(of, kind)
-        victim.freeze()
-        wait_until("it counts as dead", lambda: not of.cluster.counts(victim))
-        if kind == "keeper":
-            wait_until("another one holds the cache", lambda: of.cluster.cache_holder() not in (victim, None))
-        if kind != "api":  # who has asked it waits for its answer
+    def freeze(self, of: Faulty, *kinds: str) -> None:
+        """Stop one of each for longer than its lease, until others have its place; it goes on where it stood."""
+        victims = [self.victim(of, kind) for kind in kinds]
+        for victim in victims:
+            victim.freeze()
+        for victim in victims:
+            wait_until("it counts as dead", lambda victim=victim: not of.cluster.counts(victim))
+        if "keeper" in kinds:
+            wait_until("another one holds the cache", lambda: of.cluster.cache_holder() not in (*victims, None))
+        if "api" not in kinds:  # who has asked it waits for its answer
             of.progress()
-        victim.thaw()
+        for victim in victims:
+            victim.thaw()
         of.progress()
 
     def kill_redis(self, of: Faulty) -> None:
@@ -83,7 +91,22 @@ class FaultTests(ClusterFaultCase):
         redis.thaw()
         of.progress()
 
+    def half_open(self, of: Faulty) -> None:
+        """The link of a connector with a router swallows everything, and neither is told that it is over."""
+        of.heal()
+        victim = self.chance.choice(of.of("connector"))
+        wait_until("they are linked", lambda: of.relay.carries(victim.address))
+        of.relay.swallow(victim.address)
+        of.progress()
+        of.relay.heal()
+        wait_until("they are linked again", lambda: of.relay.carries(victim.address))
+        of.progress()
+
     def wait_noticed(self, of: Faulty) -> None:
         """Wait until those who count as alive by a lease say that it is over."""
         for node in of.of("connector"):
             wait_until("it is not ready", lambda node=node: not node.is_ready())
+
+
+def _name(fault: Fault) -> str:
+    return " ".join((fault.func.__name__, *fault.args[1:]))
