@@ -130,6 +130,8 @@ class SessionKeeper(Service):
         if connection in self._restored:
             connection.disconnect(REPLACED)
             return
+        # What is kept for its token is another session's meanwhile: nothing of it may be handed over here and forgotten.
+        self._connector.replays.hold(connection)
         self._doubted[connection] = None
         self._doubt_in(DOUBT_S)
 
@@ -162,16 +164,23 @@ class SessionKeeper(Service):
         while self._held and self._may_reopen and self.running:
             some = [each for each, _ in zip(self._held, range(_AT_ONCE), strict=False)]
             times = self._times_lost
+            sessions = self._registrations(some)
             try:
-                await self._subscribe.reopened(self._registrations(some))
+                await self._subscribe.reopened(sessions)
+                known = await self._subscribe.online([each.token for each in sessions])
             except PushError:
                 await self._slices.pause(RETRY_S)
                 continue
             if times != self._times_lost:
                 continue
+            newer = {each.token for each in sessions if _is_newer(known.get(each.token), each)}
             for connection in some:
                 del self._held[connection]
-                self._connector.replays.let_go(connection)
+                registration = connection.registration
+                if registration is not None and registration.token in newer:
+                    self.unsure(connection)
+                else:
+                    self._connector.replays.let_go(connection)
         if count and not self._held:
             self._log.info("{count} sessions are known again", count=count)
 
@@ -187,7 +196,12 @@ class SessionKeeper(Service):
         held = {each.token: each for each in self._registrations(some)}
         try:
             known = await self._subscribe.online(list(held))
-            strays = [each for each in known.values() if self._is_stray(each, held[each.token])]
+            # Those of this connector that it does not have.
+            strays = [
+                each
+                for each in known.values()
+                if each.connector == self._connector.address and _is_newer(each, held[each.token])
+            ]
             await self._subscribe.closed(strays)
         except PushError:
             self._doubted.update(dict.fromkeys(some))
@@ -198,18 +212,16 @@ class SessionKeeper(Service):
         for session in self._registrations(some):
             connection = self._connector.connections.by_token[session.token]
             there = known.get(session.token)
-            if there is not None and there.epoch > session.epoch and there.connector != session.connector:
+            if _is_newer(there, session) and there not in strays:
                 connection.disconnect(REPLACED)
+            elif there == session and connection not in self._held:
+                self._connector.replays.let_go(connection)
             elif there != session:
                 self._restored.add(connection)
                 self._clock.callLater(SETTLE_S, self._restored.discard, connection)
                 self._hold([connection])
         if self._held and self._may_reopen:
             self._alone("making sessions known again", self._reopen)
-
-    def _is_stray(self, known: Registration, held: Registration) -> bool:
-        """Whether others know a session of this connector that it does not have."""
-        return known.connector == held.connector and known.epoch > held.epoch
 
     async def _compare(self) -> None:
         """Look up all sessions. Who is not known as it is, may have missed something; epochs settle who is right."""
@@ -260,3 +272,8 @@ class SessionKeeper(Service):
             for each in connections
             if each.registration is not None and by_token.get(each.registration.token) is each
         ]
+
+
+def _is_newer(known: Registration | None, session: Registration) -> bool:
+    """Whether others know a newer session of the same token."""
+    return known is not None and known.epoch > session.epoch

@@ -59,9 +59,13 @@ class WireClient:
 
     def open(self, **request: Any) -> "WireClient":
         """Open a session, and wait until it is open."""
-        self.send(self.session.sub(SubRequest(**request)))
+        self.ask_for_session(**request)
         self.expect(Opened)
         return self
+
+    def ask_for_session(self, **request: Any) -> None:
+        """Ask for a session, and wait for nothing."""
+        self.send(self.session.sub(SubRequest(**request)))
 
     def next(self) -> Event | None:
         """The next event, None at the end of the connection."""

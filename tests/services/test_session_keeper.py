@@ -309,6 +309,20 @@ class DoubtTests(KeeperCase):
         self.elsewhere("a")  # it lost: its successor is at a connector that counts as dead just now
         self.assertEqual(self.closed_with("a"), CloseCode.REPLACED)
 
+    def test_one_that_was_replaced_while_this_connector_counted_as_dead_gets_nothing_more(self) -> None:
+        self.keeper.lost()
+        mine = self.known.sessions["a"]
+        self.known.sessions["a"] = Registration("a", None, "other:1", mine.epoch + 1)
+        self.keep("a", b"for the newer one")
+        self.keep("b", b"for this one")
+        self.keeper.back()
+        self.wait(0)
+        self.assertEqual((self.got("b"), self.cache.of("a")), ([b"for this one"], [b"for the newer one"]))
+        self.wait(DOUBT_S)
+        frames = self.clients["a"].frames()
+        self.assertEqual([each.signal for each in frames], [Signal.DISCONNECT])
+        self.assertEqual(self.cache.of("a"), [b"for the newer one"])
+
     def test_while_nobody_can_say_nobody_is_closed(self) -> None:
         self.elsewhere("a")
         self.known.failure = Unavailable("away")
