@@ -7,9 +7,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run demo test faults lint bench clean
+.PHONY: help run demo test faults faults-cluster lint bench clean
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/server.installed  ## run a server in the foreground (ARGS="--help" shows what it can be told)
 	@exec $(BIN)/twistd --nodaemon --pidfile= push $(ARGS)
@@ -24,6 +24,10 @@ test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some, JOBS=
 faults: $(VENV)/test.installed  ## kill the server and its workers 50 times (KILLS=…) under load, and look for what is lost
 	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial \
 		tests.integration.test_faults tests.integration.test_faults_workers
+
+faults-cluster: $(VENV)/test.installed  ## kill, freeze and cut off the nodes of a cluster and Redis 50 times (KILLS=…) under load
+	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial \
+		tests.integration.test_cluster_faults tests.integration.test_cluster_failover tests.integration.test_cluster_hopping
 
 lint: $(VENV)/lint.installed  ## check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ class WatchedRedis:
 
     Args:
         options: of both servers.
+        wants: options of the address.
         down_after_ms: when Sentinels take a master that is silent for dead.
 
     Attributes:
@@ -23,7 +24,8 @@ class WatchedRedis:
         sentinels: three.
     """
 
-    def __init__(self, *options: str, down_after_ms: int = 500) -> None:
+    def __init__(self, *options: str, wants: str = "", down_after_ms: int = 500) -> None:
+        self._wants = f"?{wants}" if wants else ""
         master = RedisServer(*_OPTIONS, *options)
         self.servers = [master]
         self.sentinels: list[RedisServer] = []
@@ -40,7 +42,7 @@ class WatchedRedis:
     def url(self) -> str:
         """To connect with."""
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://:{PASSWORD}@{hosts}/{NAME}"
+        return f"redis+sentinel://:{PASSWORD}@{hosts}/{NAME}{self._wants}"
 
     @property
     def master(self) -> RedisServer:

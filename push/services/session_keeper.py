@@ -130,7 +130,7 @@ class SessionKeeper(Service):
         if connection in self._restored:
             connection.disconnect(REPLACED)
             return
-        # What is kept for its token is another session's meanwhile: nothing of it may be handed over here and forgotten.
+        # What is kept for its token is another session's meanwhile: none of it may be handed over here and forgotten.
         self._connector.replays.hold(connection)
         self._doubted[connection] = None
         self._doubt_in(DOUBT_S)

@@ -1,4 +1,4 @@
-"""Redis fails over to its replica by Sentinel under load: what was accepted was in the replica, and nothing is lost.
+"""Redis fails over to its replica by Sentinel under load: what was accepted is in the replica, and nothing is lost.
 
 Here it happens once; PUSH_FAULT_KILLS says how many faults there are to be in all, of which a fifth are failovers.
 """
@@ -16,7 +16,7 @@ class FailoverTests(ClusterFaultCase):
     """A master and a replica that Sentinels watch."""
 
     def test_a_master_that_is_killed_or_frozen_is_replaced_and_nothing_is_lost(self) -> None:
-        redis = WatchedRedis("--appendonly", "yes", "--appendfsync", "always")
+        redis = WatchedRedis("--appendonly", "yes", "--appendfsync", "always", wants="replicas=1")
         with self.running(KINDS, redis=redis) as of, self.loaded(of, (of.api, ["--broadcasts=2"])):
             for number in range(FAILOVERS):
                 self.fail_over(of, redis, is_killed=number % 2 == 0)

@@ -1,7 +1,8 @@
 """Each kind of node killed, frozen past its lease, and cut off; Redis killed and frozen: nothing is lost, all in order.
 
 Here each of it happens once. PUSH_FAULT_KILLS says how many faults there are to be instead, PUSH_FAULT_SEED repeats the
-choices of another run, PUSH_FAULT_ONLY names some, such as "kill router,freeze keeper"; `make faults` makes 50.
+choices of another run, PUSH_FAULT_ONLY names some, such as "kill router,freeze keeper"; `make faults-cluster`
+makes 50.
 """
 
 import sys

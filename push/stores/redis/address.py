@@ -4,8 +4,9 @@
     redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/db]      rediss+sentinel:// with TLS
     redis+unix://[user:password@]/path/of/socket[?db=N]
 
-Options behind a `?`: `ca=FILE` trusts the certificates in this file instead of the system's, `cert=FILE` and `key=FILE`
-are shown to a server that asks for a certificate, `sentinel_password=…` (and `sentinel_user=…`) log in to Sentinel.
+Options behind a `?`: with `replicas=N` what is accepted has to be in so many replicas; `ca=FILE` trusts the
+certificates in this file instead of the system's, `cert=FILE` and `key=FILE` are shown to a server that asks for a
+certificate, `sentinel_password=…` (and `sentinel_user=…`) log in to Sentinel.
 What is wrong is said without repeating any part of the URL: a password with an unescaped "/" or "#" may be anywhere
 in it. Imports nothing of the project.
 """
@@ -19,9 +20,10 @@ DEFAULT_SENTINEL_PORT = 26379  # https://redis.io/docs/latest/operate/oss_and_st
 # Redis' own default is 16 databases; its configuration takes up to this.
 MAX_DB = 2**31 - 1
 MAX_SENTINELS = 16
+MAX_REPLICAS = 9
 
 _FORMS = "redis://host:port/db, rediss://host:port/db, redis+sentinel://host:port,host:port/master/db"
-_OPTIONS = frozenset({"db", "ca", "cert", "key", "sentinel_user", "sentinel_password"})
+_OPTIONS = frozenset({"db", "ca", "cert", "key", "replicas", "sentinel_user", "sentinel_password"})
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.%]{2,64}\]")
 
 
@@ -48,6 +50,7 @@ class RedisAddress:
         ca: file with the certificates to be trusted; None: the system's.
         cert: file with our certificate, or None.
         key: file with its key; None: in the same file.
+        replicas: in how many replicas what is accepted has to be.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -60,6 +63,7 @@ class RedisAddress:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    replicas: int = 0
 
     def __str__(self) -> str:
         if self.socket is not None:
@@ -95,6 +99,7 @@ def parse_address(url: str) -> RedisAddress:
         "login": _login(credentials),
         "sentinel_login": Login(options.get("sentinel_user"), options.get("sentinel_password")),
         "is_tls": tls == "rediss",
+        "replicas": _replicas(options.get("replicas", "0")),
         **{name: options[name] for name in ("ca", "cert", "key") if name in options},
     }
     if tls == "redis" and common.keys() & {"ca", "cert", "key"}:
@@ -142,6 +147,14 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
     if match is None or not 0 < int(match[2] or default_port) < 65_536:
         raise ValueError("must have a host, and a port from 1 to 65535 behind a ':' if there is one")
     return match[1].strip("[]"), int(match[2] or default_port)
+
+
+def _replicas(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 1:
+        raise ValueError(
+            f"must say with replicas= in how many replicas what is accepted has to be: 0 to {MAX_REPLICAS}"
+        )
+    return int(text)
 
 
 def _db(path: str, options: dict[str, str]) -> int:

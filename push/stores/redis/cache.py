@@ -67,7 +67,7 @@ class CacheStore:
         self._redis = redis
         prefix = redis.keys("cache", name)
         self._keys = {name: prefix + name for name in _NAMES}
-        self._writer = Writer(redis, prefix)
+        self._writer = Writer(redis, prefix, is_replicated=True)
         self._fence = Fence(redis, prefix)
         self._patience_s = patience_s
         self._commits: Ordered[Commit, None] = Ordered(self._do, max_batch=1)

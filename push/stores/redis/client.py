@@ -42,7 +42,10 @@ class Redis:
     Attributes:
         writes: calls that must keep their order.
         reads: look-ups, which do not wait behind writes.
+        commits: writes that have to be in replicas; a connection of its own where they wait for these, else `writes`.
+        replicas: in how many.
         clock: has the time.
+        timeout_s: how long a call may take.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class Redis:
         self._reactor = reactor
         self.clock = reactor
         self._prefix = check_prefix(prefix)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._endpoint = endpoint_of(address, reactor, timeout_s)
         self._is_running = False
         self._connections: list[Connection] = []
         self.writes = self._connection("writes", self._greet)
         self.reads = self._connection("reads", self._greet)
+        self.replicas = address.replicas
+        self.commits = self._connection("commits", self._greet) if self.replicas else self.writes
 
     def start(self) -> None:
         """Begin to connect."""
@@ -110,7 +115,7 @@ class Redis:
         self, name: str, greeting: Greeting, build: Callable[[Lost], PlainProtocol] = PlainProtocol
     ) -> Connection:
         connection = Connection(
-            name, self._endpoint, greeting, clock=self._reactor, timeout_s=self._timeout_s, build=build
+            name, self._endpoint, greeting, clock=self._reactor, timeout_s=self.timeout_s, build=build
         )
         self._connections.append(connection)
         if self._is_running:

@@ -100,6 +100,11 @@ class Connection:
         return self._protocol is not None
 
     @property
+    def times_connected(self) -> int:
+        """How often it was made: another number is another connection, perhaps to another server."""
+        return self._measures.connects
+
+    @property
     def trouble(self) -> str | None:
         """Why it is known not to work; None while it works, or is being made."""
         return self._trouble

@@ -3,6 +3,8 @@
 What was sent before a connection broke may reach Redis long after: a frozen server reads it when it goes on, behind
 what was sent over a new connection. So every write carries the next number, the script keeps the greatest that
 was done, and one that comes late does nothing. The same lets a write be repeated until somebody says that it is done.
+
+Where it has to be in replicas, it is done when they have said so: then no failover loses it.
 """
 
 import secrets
@@ -12,7 +14,7 @@ from typing import Any
 from push.errors import Unavailable
 from push.stores.redis.client import Redis
 from push.stores.redis.connection import Value
-from push.stores.redis.errors import AnswerLost, Away
+from push.stores.redis.errors import RETRY_AFTER_S, AnswerLost, Away
 from push.stores.redis.fence import Fence
 from push.stores.redis.scripts import Script
 
@@ -25,6 +27,10 @@ local function mark() redis.call('SET', KEYS[1], number, 'EX', 86400) end
 """
 LATE = b"LATE"
 
+# How long replicas may take: this part of what a call may.
+_WAIT_SHARE = 0.5
+
+_MARK = Script(PRELUDE + "mark()")
 _SETTLE = Script(
     PRELUDE
     + """
@@ -41,6 +47,7 @@ class Writer:
     Args:
         redis: where.
         prefix: of the keys.
+        is_replicated: whether `insist` goes on until so many replicas have it as the address of Redis says.
         name: of this process, in the name of the key with the number.
     """
 
@@ -49,11 +56,15 @@ class Writer:
         redis: Redis,
         prefix: str,
         *,
+        is_replicated: bool = False,
         name: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         self._redis = redis
+        self._replicas = redis.replicas if is_replicated else 0
+        self._connection = redis.commits if is_replicated else redis.writes
         self._key = f"{prefix}writer:{name()}"
         self._clock = redis.clock
+        self._wait_ms = max(1, round(1000 * redis.timeout_s * _WAIT_SHARE))
         self._number = 0
 
     async def write(self, script: Script, keys: Sequence[Value], arguments: Sequence[Value]) -> Any:
@@ -63,7 +74,7 @@ class Writer:
             AnswerLost, Unavailable: as Connection.call.
         """
         self._number += 1
-        answer = await self._redis.writes.run(script, [self._key, *keys], [self._number, *arguments])
+        answer = await self._connection.run(script, [self._key, *keys], [self._number, *arguments])
         if answer == LATE:
             raise AnswerLost("another process writes to Redis under this one's name")
         return answer
@@ -94,7 +105,11 @@ class Writer:
         failed: Unavailable
         while True:
             try:
-                await self._redis.writes.run(script, [self._key, *keys], [self._number, *arguments], is_patient=True)
+                answer = await self._connection.run(
+                    script, [self._key, *keys], [self._number, *arguments], is_patient=True
+                )
+                if self._replicas:
+                    await self._replicated(is_late=answer == LATE)
             except AnswerLost as error:
                 failed = lost = error
             except Away as error:
@@ -110,4 +125,26 @@ class Writer:
 
     async def settle(self) -> bool:
         """Whether the last write was done. If it was not, it will not be any more."""
-        return bool(await self._redis.writes.run(_SETTLE, [self._key], [self._number]))
+        return bool(await self._connection.run(_SETTLE, [self._key], [self._number]))
+
+    async def _replicated(self, *, is_late: bool) -> None:
+        """Wait until replicas have the write that was answered in this moment.
+
+        WAIT counts for what its connection has written: where that was another one, something is written once more.
+
+        Raises:
+            AnswerLost: it is not known that they do.
+        """
+        connection = self._connection
+        times = connection.times_connected
+        try:
+            if is_late:
+                await connection.run(_MARK, [self._key], [self._number])
+            count = await connection.call("WAIT", self._replicas, self._wait_ms)
+        except Unavailable:  # whatever is the matter: the write itself was done
+            count = 0
+        if count < self._replicas or connection.times_connected != times:
+            raise AnswerLost(
+                f"fewer than {self._replicas} replicas of Redis have said that they have it",
+                retry_after_s=RETRY_AFTER_S,
+            )

@@ -17,6 +17,7 @@ class AddressTests(SynchronousTestCase):
             "redis://10.0.0.1": RedisAddress((("10.0.0.1", 6379),)),
             "redis://h:7000/3": RedisAddress((("h", 7000),), db=3),
             "redis://h/": RedisAddress((("h", 6379),)),
+            "redis://h?replicas=2": RedisAddress((("h", 6379),), replicas=2),
             "redis://h?db=2": RedisAddress((("h", 6379),), db=2),
             "redis://[::1]:7000/3": RedisAddress((("::1", 7000),), db=3),
             "redis://:p%40ss@h": RedisAddress((("h", 6379),), login=Login(None, "p@ss")),

@@ -9,6 +9,7 @@ from push.model import CacheChanges, PushResult
 from push.stores.redis import cache as module
 from push.stores.redis.cache import CacheStore
 from push.stores.redis.errors import AnswerLost
+from tests.redis_server import RedisServer
 from tests.stores.contract import deferred
 from tests.stores.contract_cache import CacheStoreContract, due, message, reply
 from tests.stores.contract_fence import FencedContract
@@ -258,3 +259,60 @@ def swallow_next_answer(connection: Any, after: int = 0) -> None:
             protocol.transport.abortConnection()
 
     protocol.transport.protocol.dataReceived = protocol.dataReceived = lose
+
+
+class ReplicatedTests(ServerCase):
+    """A commit that has to be in a replica is done when it is."""
+
+    async def replicated(self) -> tuple[RedisServer, RedisServer, CacheStore]:
+        """A server, its replica, and the store."""
+        server = self.make_server("--repl-diskless-sync-delay", "0")
+        replica = self.make_server("--replicaof", f"127.0.0.1 {server.port}")
+        await self.until(lambda: b"state=online" in server.command("INFO", "replication"), 30.0)
+        redis = self.make_redis(f"{server.url}?replicas=1")
+        await CacheStore(redis, name="first", patience_s=30.0).commit(CacheChanges(messages=[message(1, "a")]))
+        return server, replica, CacheStore(redis, name="n1", patience_s=0.0)
+
+    async def positions_at(self, server: RedisServer) -> list[int]:
+        """What a server has."""
+        store = CacheStore(self.connect(server.url), name="n1")
+        return [one.position for one in await store.messages(0, 100)]
+
+    async def test_what_is_accepted_is_in_the_replica_and_what_is_not_there_is_not_accepted(self) -> None:
+        server, replica, store = await self.replicated()
+        await store.commit(CacheChanges(messages=[message(1, "a")]))
+        replica.freeze()
+        lost = await self.trouble(deferred(store.commit(CacheChanges(messages=[message(2, "a")]))), within_s=10.0)
+        self.assertIsInstance(lost, AnswerLost)
+        replica.thaw()
+        await store.commit(CacheChanges(messages=[message(3, "a")]))
+        server.kill()
+        self.assertEqual(await self.positions_at(replica), [1, 3])
+
+    async def test_replica_that_comes_back_in_time_is_waited_for(self) -> None:
+        _, replica, store = await self.replicated()
+        patient = CacheStore(store._redis, name="n1", patience_s=30.0)
+        replica.freeze()
+        call = deferred(patient.commit(CacheChanges(messages=[message(1, "a")])))
+        await self.later(1.5)
+        self.assertFalse(call.called)
+        replica.thaw()
+        await call
+        self.assertEqual(await self.positions_at(replica), [1])
+
+    async def test_another_connection_than_that_which_wrote_proves_nothing_by_itself(self) -> None:
+        _, replica, store = await self.replicated()
+        patient = CacheStore(store._redis, name="n1", patience_s=1.5)
+        replica.freeze()
+        call = deferred(patient.commit(CacheChanges(messages=[message(2, "a")])))
+        await self.later(0.1)
+        store._redis.commits.renew()  # the write was done; the next connection is told so, and has written nothing
+        self.assertIsInstance(await self.trouble(call, within_s=10.0), AnswerLost)
+
+    async def test_other_writes_do_not_wait_for_replicas(self) -> None:
+        _, replica, store = await self.replicated()
+        replica.freeze()
+        call = deferred(store.commit(CacheChanges(messages=[message(1, "a")])))
+        await store._redis.writes.call("SET", f"{self.prefix}:k", "v")
+        self.assertFalse(call.called)
+        await self.trouble(call, within_s=10.0)
