@@ -17,7 +17,7 @@ from push.cluster_connector import build_own_connector
 from push.cluster_links import Neighbours
 from push.config import Config
 from push.connecting import Surroundings
-from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
+from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group, build_sightings
 from push.ipush import ICache, IMeasured, IProbe, IReceipts, IRouter, ISubscribe, IUpgrade
 from push.model import Check
 from push.protocols.peer.answers import Parts
@@ -179,6 +179,9 @@ class _Node:
 
     def _subscribe(self) -> None:
         evictions = Evictions(nodes=self.nodes, clock=self.reactor)
+        saw, sightings = build_sightings(
+            self.config, ChatStores.in_redis(self.redis), reactor=self.reactor, now_ms=self.clock.now_ms
+        )
         subscribe = ClusterSubscribe(
             store=TokenStore(self.redis, max_tokens=self.config.max_tokens),
             directory=SessionDirectory(self.redis),
@@ -188,11 +191,13 @@ class _Node:
             is_alive=self.neighbours.is_alive,
             replaced=evictions.replaced,
             refresh=self.neighbours.members.refresh,
+            saw=saw,
         )
         self.subscribe = subscribe
         departures = Departures(subscribe=subscribe, members=self.neighbours.members, clock=self.reactor)
         self.neighbours.when_gone.append(departures.gone)
         self.measured.append(subscribe)
+        self._add("sightings", sightings)
         self._add("subscribe", evictions)
 
     def _cache(self) -> None:

@@ -1,7 +1,7 @@
 """Part of the composition root: the group role."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from push.config import Config
 from push.igroup import GroupSide, IConversationStore, IGroupStore, IPresenceStore, IWhereabouts
 from push.ipush import IMeasured, INodes, ISubscribe
+from push.model_chat import party
 from push.services.asking import ChatPlug
 from push.services.group.acquaintances import Acquaintances
 from push.services.group.chat import Chat
@@ -18,9 +19,11 @@ from push.services.group.contact import Contacts
 from push.services.group.fanout import Fanout
 from push.services.group.groups import Groups
 from push.services.group.limits import Rates
+from push.services.group.looking import Looking
 from push.services.group.presence import Presences
 from push.services.group.publish import Publishes
 from push.services.group.rooms import Rooms
+from push.services.group.sightings import Sightings
 from push.services.group.talk import Talk, TalkLimits
 from push.services.group.telling import Telling
 from push.services.group.whereabouts import SessionTable
@@ -144,8 +147,11 @@ def build_group(
             recall_s=config.chat_recall_s,
         ),
     )
+    sightings = Sightings(
+        stores.presence, clock=reactor, now_ms=clock.now_ms, tasks=tasks, every_s=config.presence_debounce_s
+    )
     presences = Presences(
-        store=stores.presence,
+        sightings=sightings,
         whereabouts=places,
         connectors=nodes.connectors,
         clock=reactor,
@@ -167,7 +173,7 @@ def build_group(
     async def close() -> None:
         seams.chat.chat = None
         await tasks.settled()
-        await presences.flush()
+        await sightings.flush()
 
     services = OrderedServices()
     OpenClose(open_up, lambda: Deferred.fromCoroutine(close())).setServiceParent(services)
@@ -177,4 +183,35 @@ def build_group(
         interval_s=_PRUNE_INTERVAL_S,
         clock=reactor,
     ).setServiceParent(services)
+    if whereabouts is not None:
+        looking = Looking(presences=presences, whereabouts=places, subscribe=subscribe)
+        Periodic(
+            "looking who is there",
+            lambda: tasks.spawn("looking who is there", looking.look()),
+            interval_s=config.presence_debounce_s,
+            clock=reactor,
+        ).setServiceParent(services)
     return GroupRole(GroupSide(groups, talk, presences, acquaintances), services, [chat, fanout])
+
+
+def build_sightings(
+    config: Config, stores: ChatStores, *, reactor: Any, now_ms: Callable[[], int]
+) -> tuple[Callable[[str], None], IService]:
+    """Build what remembers when users were last there, where sessions are opened apart from the group role.
+
+    Returns:
+        What is to be called with the uid of each session that opens or ends, and its service.
+    """
+    tasks = Tasks()
+    sightings = Sightings(
+        stores.presence, clock=reactor, now_ms=now_ms, tasks=tasks, every_s=config.presence_debounce_s
+    )
+
+    async def close() -> None:
+        await tasks.settled()
+        await sightings.flush()
+
+    def saw(uid: str) -> None:
+        sightings.saw(party(uid, ""))
+
+    return saw, OpenClose(lambda: None, lambda: Deferred.fromCoroutine(close()))

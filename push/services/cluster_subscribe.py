@@ -43,6 +43,7 @@ class ClusterSubscribe:
         refresh: makes `is_alive` know what is so now; asked before a session counts as offline because of it.
         replaced: called with a session that has a newer one: its connector must close it.
         random_bytes: makes that many unpredictable bytes.
+        saw: called with the user whose session this node opens or closes: is there, or was until now.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ClusterSubscribe:
         replaced: Callable[[Registration], None],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         refresh: Callable[[], Awaitable[None]] | None = None,
+        saw: Callable[[str], None] = lambda uid: None,
     ) -> None:
         self._store = store
         self._directory = directory
@@ -65,6 +67,7 @@ class ClusterSubscribe:
         self._clock = clock
         self._is_alive = is_alive
         self._replaced = replaced
+        self._saw = saw
         self.tasks = Tasks()
         self._sessions: Lookups[Mapping[str, Registration]] = Lookups(
             "sessions", directory.find, clock=clock, tasks=self.tasks
@@ -86,6 +89,8 @@ class ClusterSubscribe:
             self._admission.refused(error)
             raise
         self._admission.opened()
+        if session.uid is not None:
+            self._saw(session.uid)
         return replace(session, expires_s=expires_s) if expires_s else session
 
     async def lend(self, connector: str) -> Registration:
@@ -110,6 +115,9 @@ class ClusterSubscribe:
 
     async def closed(self, registrations: Sequence[Registration]) -> None:
         """See ISubscribe. Where that cannot be said now, it is said later."""
+        for each in registrations:
+            if each.uid is not None:
+                self._saw(each.uid)
         try:
             await self._directory.close(registrations)
         except PushError:

@@ -7,23 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.chat_json import presence_entry
 from push.errors import PushError, RateLimited
-from push.igroup import IPresence, IPresenceStore, IWhereabouts
+from push.igroup import IPresence, IWhereabouts
 from push.ipush import IConnector
 from push.model import Registration
 from push.model_chat import Notice, Presence, party, uid_of
 from push.protocols.wire.signals import SubSignal
+from push.services.group.sightings import Sightings
 from push.services.tasks import Tasks
 
 # How many parties one session may watch, and all together.
 MAX_WATCHED = 500
 MAX_WATCHES = 1_000_000
-# In one transaction, for which messages may have to wait.
-_WRITTEN = 1_000
 
 
 @implementer(IPresence)
@@ -31,21 +29,19 @@ class Presences:
     """The presence of all parties.
 
     Args:
-        store: remembers when they were last there.
+        sightings: remembers when they were last there.
         whereabouts: knows their sessions.
         connectors: address → connector, for all that are alive.
         clock: for the debouncing.
         now_ms: milliseconds since 1970.
         tasks: runs what nobody waits for.
-        debounce_s: how long one must have been there, or away, before others are told; and how often that is stored.
+        debounce_s: how long one must have been there, or away, before others are told.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
         *,
-        store: IPresenceStore,
+        sightings: Sightings,
         whereabouts: IWhereabouts,
         connectors: Callable[[], Mapping[str, IConnector]],
         clock: IReactorTime,
@@ -53,16 +49,13 @@ class Presences:
         tasks: Tasks,
         debounce_s: float,
     ) -> None:
-        self._store = store
+        self._sightings = sightings
         self._whereabouts = whereabouts
         self._connectors = connectors
         self._clock = clock
         self._now_ms = now_ms
         self._tasks = tasks
         self._debounce_s = debounce_s
-        # Seen since the last write, and what is being written.
-        self._seen: dict[str, int] = {}
-        self._writing: dict[str, int] = {}
         # Party → token of who watches → whether that one was told that the party is there.
         self._watchers: dict[str, dict[str, bool]] = {}
         # Token → its session, and the parties that it watches.
@@ -77,11 +70,28 @@ class Presences:
         who = party(registration.uid, registration.token)
         self._forget(registration.token)
         if not sessions and uid_of(who) is not None:
-            self._seen[who] = self._now_ms()
+            self._sightings.saw(who)
         if who in self._watchers:
             self._settling[who] = self._clock.seconds() + self._debounce_s
-        if self._seen or self._settling:
             self._look_later()
+
+    def watching(self) -> Sequence[Registration]:
+        """The sessions that watch others."""
+        return [session for session, _ in self._watched.values()]
+
+    def watched(self) -> Sequence[str]:
+        """The parties that somebody watches."""
+        return list(self._watchers)
+
+    def over(self, registration: Registration) -> None:
+        """A session is over: it watches nobody any more."""
+        held = self._watched.get(registration.token)
+        if held is not None and held[0].epoch == registration.epoch:
+            self._forget(registration.token)
+
+    def is_news(self, who: str, is_there: bool) -> bool:
+        """Whether somebody who watches this party was told otherwise."""
+        return any(was_told is not is_there for was_told in self._watchers.get(who, {}).values())
 
     async def presence(self, whos: Sequence[str]) -> Sequence[Presence]:
         """See IPresence."""
@@ -90,7 +100,7 @@ class Presences:
         seen = {who: now_ms for who in whos if who in sessions}
         away = [who for who in whos if who not in sessions]
         if away:
-            seen = {**await self._store.seen(away), **self._writing, **self._seen, **seen}
+            seen = {**await self._sightings.seen(away), **seen}
         return [Presence(who, len(sessions.get(who, ())), seen.get(who)) for who in whos]
 
     async def watch(self, registration: Registration, whos: Sequence[str]) -> Sequence[Presence]:
@@ -109,8 +119,7 @@ class Presences:
         self._forget(token)
         if self._watches + len(wanted) > MAX_WATCHES:
             raise RateLimited("too many watch others already", retry_after_s=60.0)
-        if not wanted or self._whereabouts.generation < 0:
-            # Where nobody tells of sessions, there would be nothing to tell, and no end of watching.
+        if not wanted:
             return await self.presence(whos)
         begun = self._watched[token] = (registration, set())
         found = await self.presence(whos)
@@ -120,20 +129,6 @@ class Presences:
             for presence in found:
                 self._watchers.setdefault(presence.who, {})[token] = presence.sessions > 0
         return found
-
-    async def flush(self) -> None:
-        """Write who was seen, now."""
-        if not self._seen or self._writing:
-            return
-        self._writing, self._seen = self._seen, {}
-        try:
-            rows = list(self._writing.items())
-            for start in range(0, len(rows), _WRITTEN):
-                await self._store.saw(dict(rows[start : start + _WRITTEN]))
-        except PushError as error:
-            self._log.warn("who was seen last could not be stored: {error}", error=error)
-        finally:
-            self._writing = {}
 
     def _forget(self, token: str) -> None:
         watched = self._watched.pop(token, None)
@@ -154,20 +149,19 @@ class Presences:
             self._clock.callLater(self._debounce_s, self._look)
 
     def _look(self) -> None:
-        """Write who was seen, and tell of those who have stayed as they are."""
+        """Tell of those who have stayed as they are."""
         self._is_looking = False
         now_s = self._clock.seconds()
         settled = [who for who, at_s in self._settling.items() if at_s <= now_s]
         for who in settled:
             del self._settling[who]
-        if self._seen:
-            self._tasks.spawn("storing who was seen", self.flush())
         if settled:
-            self._tasks.spawn("telling who is there", self._tell(settled))
+            self._tasks.spawn("telling who is there", self.tell(settled))
         if self._settling:
             self._look_later()
 
-    async def _tell(self, whos: Sequence[str]) -> None:
+    async def tell(self, whos: Sequence[str]) -> None:
+        """Tell those who watch these parties how they are, unless they know it."""
         batches: dict[str, list[Notice]] = {}
         for presence in await self.presence(whos):
             self._tell_watchers(presence, batches)

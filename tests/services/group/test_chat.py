@@ -3,11 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from push.errors import Unavailable
 from push.igroup import IPresenceStore
+from push.model import Registration
 from push.protocols.wire.signals import Signal, SubSignal
+from push.services.group import sightings
+from push.services.group.sightings import Sightings
+from push.services.tasks import Tasks
 from tests.services.group.world import Person, World
 from tests.stores.contract import deferred
 
@@ -27,9 +34,14 @@ class HeldPresence:
 
     def __init__(self) -> None:
         self.looks: list[Deferred[Mapping[str, int]]] = []
+        self.written: list[Mapping[str, int]] = []
+        self.failure: Exception | None = None
 
     def saw(self, seen: Mapping[str, int]) -> Deferred[None]:
         """See IPresenceStore."""
+        if self.failure is not None:
+            return fail(self.failure)
+        self.written.append(seen)
         return succeed(None)
 
     def seen(self, whos: Sequence[str]) -> Deferred[Mapping[str, int]]:
@@ -492,7 +504,7 @@ class Presence(World):
     def test_a_watcher_that_leaves_before_it_is_answered_is_forgotten(self) -> None:
         alice, bob = self.users("alice", "bob")
         presences = self.group.side.presence
-        store = presences._store = HeldPresence()
+        store = presences._sightings._store = HeldPresence()
         for _ in range(2):
             alice.send(Signal.PUBLISH, b'{"uids":["nobody"]}', subsignal=SubSignal.US)
         store.looks[1].callback({})
@@ -518,16 +530,111 @@ class Presence(World):
 
 
 class PresenceWithoutBeingTold(World):
-    """Of a group role that nobody tells who comes and goes."""
+    """Of a group role that nobody tells who comes and goes: it looks."""
 
     asks = True
 
-    def test_others_are_shown_and_nobody_watches(self) -> None:
-        alice, _ = self.users("alice", "bob")
+    def test_watchers_are_told_of_who_has_stayed_as_it_is(self) -> None:
+        alice, bob = self.users("alice", "bob")
         (found,) = alice.ask(SubSignal.US, uids=["bob"])["presence"]
-        self.assertTrue(found["online"])
+        self.assertEqual((found["online"], found["sessions"]), (True, 1))
+        self.clock.pump([5] * 3)
+        self.assertEqual(alice.told(), [])
+        bob.hang_up()
+        self.clock.advance(5)
+        self.assertEqual(alice.told(), [])
+        self.clock.advance(5)
+        ((subsignal, body),) = alice.told()
+        self.assertEqual((subsignal, body["uid"], body["online"]), (SubSignal.US, "bob", False))
+        self.users("bob")
+        self.clock.pump([5] * 4)
+        self.assertEqual([body["online"] for _, body in alice.told()], [True])
+
+    def test_a_phone_that_flaps_is_not_told_of(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        alice.ask(SubSignal.US, uids=["bob"])
+        for _ in range(3):
+            self.clock.advance(3)
+            bob.hang_up()
+            self.clock.advance(4)
+            (bob,) = self.users("bob")
+            self.clock.advance(3)
+        self.clock.pump([5] * 4)
+        self.assertEqual(alice.told(), [])
+
+    def test_who_watches_and_is_gone_is_forgotten(self) -> None:
+        alice, bob, carol = self.users("alice", "bob", "carol")
+        for each in (alice, carol):
+            each.ask(SubSignal.US, uids=["bob"])
         presences = self.group.side.presence
-        self.assertEqual((presences._watches, presences._watched, presences._watchers), (0, {}, {}))
+        self.assertEqual(presences._watches, 2)
+        alice.hang_up()
+        self.clock.advance(5)
+        self.assertEqual((presences._watches, list(presences._watched)), (1, [carol.token]))
+        phone = Person(self, uid="carol", token=carol.token)  # renewed: what it watched before is over
+        self.clock.advance(5)
+        self.assertEqual((presences._watches, presences._watchers, presences._watched), (0, {}, {}))
+        bob.hang_up()
+        self.clock.pump([5] * 3)
+        self.assertEqual(phone.told(), [])
+
+    def test_while_nobody_knows_nobody_is_told(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        alice.ask(SubSignal.US, uids=["bob"])
+        self.clock.advance(5)
+        online, self.subscribe.online = self.subscribe.online, self.away
+        bob.hang_up()
+        self.clock.pump([5] * 3)
+        self.assertEqual(alice.told(), [])
+        self.subscribe.online = online
+        self.clock.advance(5)
+        self.assertEqual(alice.told(), [])
+        self.clock.advance(5)
+        self.assertEqual([body["online"] for _, body in alice.told()], [False])
+
+    async def away(self, tokens: Sequence[str]) -> Mapping[str, Registration]:
+        """What a subscribe role that cannot be asked answers."""
+        raise Unavailable("away")
+
+
+class SightingsTests(SynchronousTestCase):
+    """When parties were last seen."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = HeldPresence()
+        self.sightings = Sightings(
+            self.store, clock=self.clock, now_ms=lambda: int(self.clock.seconds()), tasks=Tasks(), every_s=5.0
+        )
+
+    def test_they_are_written_together_and_known_before(self) -> None:
+        for who in ("ualice", "ubob", "ualice"):
+            self.clock.advance(1)
+            self.sightings.saw(who)
+        look = deferred(self.sightings.seen(["ualice", "ubob", "ucarol"]))
+        self.store.looks[0].callback({"ucarol": 7, "ubob": 1})
+        self.assertEqual(self.successResultOf(look), {"ualice": 3, "ubob": 2, "ucarol": 7})
+        self.assertEqual(self.store.written, [])
+        self.clock.advance(4)
+        self.assertEqual(self.store.written, [{"ualice": 3, "ubob": 2}])
+        self.clock.advance(100)
+        self.assertEqual(len(self.store.written), 1)
+
+    def test_what_a_store_does_not_take_is_lost_and_the_next_is_not(self) -> None:
+        self.store.failure = Unavailable("away")
+        self.sightings.saw("ualice")
+        self.clock.advance(5)
+        self.store.failure = None
+        self.sightings.saw("ubob")
+        self.clock.advance(5)
+        self.assertEqual(self.store.written, [{"ubob": 5}])
+
+    def test_what_is_held_is_bounded(self) -> None:
+        self.patch(sightings, "MAX_HELD", 2)
+        for who in ("ualice", "ubob", "ucarol", "ualice"):
+            self.sightings.saw(who)
+        self.successResultOf(deferred(self.sightings.flush()))
+        self.assertEqual([sorted(each) for each in self.store.written], [["ualice", "ubob"]])
 
 
 class OldForm(World):
