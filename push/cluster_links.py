@@ -12,7 +12,7 @@ from push import __version__
 from push.cluster_settings import JOINED_ROLES
 from push.config import Config
 from push.connecting import server_endpoint
-from push.errors import PushError
+from push.errors import PushError, Unavailable
 from push.igroup import IChat
 from push.ipush import ICache, ILeases, IMessages, IReceipts, IRouter, ISubscribe
 from push.model import Check, Member, Node
@@ -21,12 +21,13 @@ from push.protocols.peer.answers import Answers, Parts
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Arrival, NodeAvatar
 from push.protocols.peer.connector_door import Door
-from push.protocols.peer.envelopes import MAJOR, MINOR
+from push.protocols.peer.envelopes import MAJOR, MINOR, MINOR_GROUPS
 from push.protocols.peer.link import Link
 from push.protocols.peer.links import Links
 from push.protocols.peer.login import PeerServerFactory, Realm, SharedSecrets
 from push.protocols.peer.remote_connector import RemoteConnector
 from push.protocols.peer.remote_node import RemoteNode
+from push.services.chosen_chat import chosen
 from push.services.cluster_nodes import ClusterNodes
 from push.services.listening import Listener
 from push.services.members import Members
@@ -35,7 +36,7 @@ from push.services.members import Members
 _ASKS: Mapping[str, Sequence[str]] = {
     "connector": JOINED_ROLES,
     "router": ("subscribe", "cache"),
-    "api": ("router", "subscribe", "cache"),
+    "api": ("router", "subscribe", "cache", "group"),
     "cache": ("subscribe",),
     "group": ("subscribe",),
 }
@@ -132,6 +133,17 @@ class Neighbours:
     def chats(self) -> Mapping[str, IChat]:
         """Nodes with the groups."""
         return {node.name: node.chat for node in self.links.nodes("group")}
+
+    def group_of(self, about: str) -> Asking:
+        """The questions to the node with the groups that is to be asked about something: the same while it is there.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        there = {node.name: node.asking for node in self.links.nodes("group") if node.minor >= MINOR_GROUPS}
+        if not there:
+            raise Unavailable("no node with the role group is there", retry_after_s=1.0)
+        return there[chosen(there, about)]
 
     def cache(self) -> ICache | None:
         """The cache of whoever holds it."""

@@ -18,9 +18,11 @@ from push.cluster_links import Neighbours
 from push.config import Config
 from push.connecting import Surroundings
 from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group, build_sightings
+from push.igroup import GroupSide
 from push.ipush import ICache, IMeasured, IProbe, IReceipts, IRouter, ISubscribe, IUpgrade
 from push.model import Check
 from push.protocols.peer.answers import Parts
+from push.protocols.peer.remote_groups import remote_side
 from push.services.acceptance import Acceptance
 from push.services.asking import ChatPlug
 from push.services.cache_holder import CacheHolder
@@ -136,12 +138,14 @@ class _Node:
             router=self.served_router,
             messages=self.neighbours.own_messages,
             chat=None if self.group is None else self.chat,
+            group=None if self.group is None else self.group.side,
         )
         self._add("links", self.neighbours.service())
         if own is not None:
             self._add("connector", own)
         readiness = self._readiness()
         if self.has("api"):
+            group = self._group_side()
             served = Served(
                 self.router,
                 self.subscribe,
@@ -149,7 +153,7 @@ class _Node:
                 self.neighbours.members,
                 self.messages,
                 self.websocket,
-                None if self.group is None else self.group.side,
+                group,
             )
             api = build_api(
                 self.config,
@@ -291,6 +295,14 @@ class _Node:
         if self.served_router is not None:
             self.served_router = self.router
         self._add("group", group.service)
+
+    def _group_side(self) -> GroupSide:
+        """The groups as the API has them; where they are elsewhere, it looks up the members of a target itself."""
+        if self.group is not None:
+            return self.group.side
+        side = remote_side(self.neighbours.group_of)
+        self.router = GroupTargets(self.router, groups=side.groups, subscribe=self.subscribe)
+        return side
 
     def _schedule(self, holder: CacheHolder) -> None:
         """What is due is sent by the node that has it; it was given its id by the router that took it."""

@@ -1,6 +1,6 @@
 """The group role of a cluster as a connector has it that asks other nodes. Must not import adapters, stores or web."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from zlib import crc32
 
 from zope.interface import implementer
@@ -28,6 +28,10 @@ class ChosenChat:
         there = self._there()
         if not there:
             raise Unavailable("no node with the role group is there", retry_after_s=1.0)
-        token = registration.token.encode()
-        name = max(there, key=lambda each: crc32(token, crc32(each.encode())))
-        return await there[name].ask(registration, signal, subsignal, body)
+        return await there[chosen(there, registration.token)].ask(registration, signal, subsignal, body)
+
+
+def chosen(names: Iterable[str], about: str) -> str:
+    """Which of these nodes is asked about something: always the same, while it is there."""
+    key = about.encode("utf-8", "surrogatepass")
+    return max(names, key=lambda each: crc32(key, crc32(each.encode())))

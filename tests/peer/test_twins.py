@@ -145,12 +145,14 @@ class ClusterHouse(House):
         return Answers(name, parts)
 
 
-class TwinTests(SynchronousTestCase):
+class Twins(SynchronousTestCase):
     """One node joined to another."""
+
+    make_house: type[ClusterHouse] = ClusterHouse
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.house = ClusterHouse(self.clock)
+        self.house = self.make_house(self.clock)
         self.asking = Asking()
         self.cable = Cable(self.house.factory, self.clock)
         secret = self.house.secrets.issue(NODE)
@@ -190,6 +192,10 @@ class TwinTests(SynchronousTestCase):
     def failure(self, work: Any) -> Any:
         """What it fails with."""
         return self.failureResultOf(self.begin(work)).value
+
+
+class TwinTests(Twins):
+    """What a node without a role may ask of one that has it."""
 
     def test_they_are_what_they_stand_for(self) -> None:
         verifyObject(ICache, self.keeper)

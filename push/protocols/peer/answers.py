@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from push.errors import PushError, Unavailable
-from push.igroup import IChat
+from push.igroup import GroupSide, IChat
 from push.ipush import ICache, IMessages, IPulling, IReceipts, IRouter, ISubscribe
 from push.model import Registration, StoredDue
 from push.protocols.peer import envelopes as e
@@ -17,6 +17,7 @@ from push.protocols.peer import wishes_cache as c
 from push.protocols.peer import wishes_router as r
 from push.protocols.peer.asks import Wish
 from push.protocols.peer.errors import Trouble, trouble_of
+from push.protocols.peer.remote_groups import answers_of
 from push.protocols.peer.wishes_receipts import Events
 
 _Handler = Callable[[Any], Awaitable[object]]
@@ -32,7 +33,8 @@ class Parts:
         receipts: likewise.
         router: takes messages.
         messages: what can be asked of them.
-        chat: the groups.
+        chat: the groups, for clients.
+        group: the groups, for applications.
     """
 
     subscribe: ISubscribe | None = None
@@ -41,6 +43,7 @@ class Parts:
     router: IRouter | None = None
     messages: IMessages | None = None
     chat: IChat | None = None
+    group: GroupSide | None = None
 
 
 class Answers:
@@ -68,6 +71,8 @@ class Answers:
             self._handlers.update(_of_messages(parts.messages))
         if parts.chat is not None:
             self._handlers[e.Chat] = _chatting(parts.chat, name)
+        if parts.group is not None:
+            self._handlers.update(answers_of(parts.group))
 
     async def answer(self, wish: Wish) -> object:
         """Do what is wished for.

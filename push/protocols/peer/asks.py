@@ -5,10 +5,11 @@ import msgspec
 from push.protocols.peer.envelopes import Chat, Number, PullingWish, TokenWish
 from push.protocols.peer.errors import Trouble
 from push.protocols.peer.wishes_cache import CacheWish
+from push.protocols.peer.wishes_groups import GroupWish
 from push.protocols.peer.wishes_receipts import Events
 from push.protocols.peer.wishes_router import RouterWish
 
-Wish = TokenWish | PullingWish | CacheWish | RouterWish | Events | Chat
+Wish = TokenWish | PullingWish | CacheWish | RouterWish | Events | Chat | GroupWish
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -22,9 +22,11 @@ from push.protocols.wire.messages import (
 )
 
 MAJOR = 1
-MINOR = 2
+MINOR = 3
 # From this on, what is logged has a place in what goes to connectors.
 MINOR_PLACES = 2
+# From this on, a node with the group role answers what applications ask of it.
+MINOR_GROUPS = 3
 
 CONNECTOR = "connector"
 

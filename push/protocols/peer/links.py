@@ -20,7 +20,7 @@ from push.protocols.peer.connector_door import Door
 from push.protocols.peer.envelopes import MAJOR
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
-from push.protocols.peer.remote_node import RemoteNode
+from push.protocols.peer.remote_node import RemoteNode, reached_by
 from push.protocols.peer.remote_receipts import RemoteReceipts
 from push.protocols.wire.backoff import Backoff
 from push.unattended import run
@@ -86,7 +86,7 @@ class Links(Service):
         needed = {each.name: each for each in members if each.peer and each.name != self._name}
         for name, wanted in list(self._wanted.items()):
             member = needed.get(name)
-            if member is None or (member.peer, member.roles, member.major) != wanted.node.reached_by:
+            if member is None or reached_by(member) != wanted.node.reached_by:
                 self._drop(name)
         for name, member in needed.items():
             if name not in self._wanted:

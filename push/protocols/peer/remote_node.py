@@ -31,8 +31,8 @@ class RemoteNode:
         self.name = member.name
         self.roles = member.roles
         self.peer = member.peer
-        # What must be the same for a link to be of use.
-        self.reached_by = (member.peer, member.roles, member.major)
+        self.minor = member.minor
+        self.reached_by = reached_by(member)
         self.asking = asking
         self.link: Link | None = None
         self.trouble = "not joined yet"
@@ -53,3 +53,8 @@ class RemoteNode:
         self.link = link
         self.trouble = ""
         self.asking.attach(link)
+
+
+def reached_by(member: Member) -> tuple[object, ...]:
+    """What must be the same of a node for a link to it to be of use."""
+    return (member.peer, member.roles, member.major, member.minor)

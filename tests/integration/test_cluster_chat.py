@@ -1,0 +1,94 @@
+"""Groups and chat in a real cluster: two connectors, API and group role in processes of their own, one Redis."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from push.protocols.wire.signals import SubSignal
+from tests.integration.cluster import Cluster, Node
+from tests.integration.server import Api
+from tests.integration.test_chat import NewerClients, OlderClients, OverHttp
+from tests.integration.waiting import wait_until
+
+OPTIONS = ("--presence-debounce-s=0.3", "--chat-requests-per-s=1000")
+
+
+class _Cluster:
+    """Such a cluster, where the tests of one server expect one: clients go to the two connectors by turns."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cluster = Cluster(directory, OPTIONS)
+        self.places = [self.cluster.node(f"connector-{number}", "connector") for number in (1, 2)]
+        self.front = self.cluster.node("api", "api")
+        self.group = self.cluster.node("group", "group")
+        self.core = self.cluster.node("core", "router", "subscribe", "cache")
+        self._count = 0
+
+    @property
+    def api(self) -> Api:
+        """Of the node that has nothing else."""
+        return self.front.api
+
+    @property
+    def port(self) -> int:
+        """Of the next connector."""
+        self._count += 1
+        return self.places[self._count % 2].port
+
+    def start(self) -> None:
+        """Start what is not running, and wait until all is ready."""
+        for node in self.cluster.nodes:
+            if not node.is_running:
+                node.spawn()
+        for node in reversed(self.cluster.nodes):
+            node.wait_ready()
+
+    def stop(self) -> int:
+        """Stop the group role, which is then started again: it keeps nothing but in Redis."""
+        code = self.group.stop()
+        wait_until("the API knows that it is gone", lambda: self.api.get("/v1/groups/room").status == 503)
+        return code
+
+    def destroy(self) -> None:
+        """Leave nothing behind."""
+        self.cluster.destroy()
+
+
+class ClusterChat(NewerClients, OlderClients, OverHttp):
+    """What works on one server works here."""
+
+    def setUp(self) -> None:
+        self.server: Any = _Cluster(Path(self.mktemp()))
+        self.addCleanup(self.server.destroy)
+        self.server.start()
+        wait_until("the API has joined the group role", lambda: self.api.get("/v1/groups/room").status == 404)
+
+    def test_watchers_are_told_of_users_at_the_other_connector(self) -> None:
+        alice, bob = self.client(uid="alice"), self.client(uid="bob")
+        places = {self.call("GET", f"/v1/tokens/{each.token}")["connector"] for each in (alice, bob)}
+        self.assertEqual(len(places), 2)
+        (shown,) = alice.ask(SubSignal.US, uids=["bob"])["presence"]
+        self.assertEqual((shown["online"], shown["sessions"]), (True, 1))
+        bob.close()
+        frame = alice.told()
+        self.assertEqual(frame.subsignal, SubSignal.US)
+        told = json.loads(frame.body)
+        self.assertEqual((told["uid"], told["online"]), ("bob", False))
+        self.assertGreaterEqual(told["last_seen"], shown["last_seen"])
+        self.client(uid="bob")
+        self.assertTrue(json.loads(alice.told().body)["online"])
+
+    def test_who_was_at_a_connector_that_died_is_away(self) -> None:
+        alice, bob = self.client(uid="alice"), self.client(uid="bob")
+        alice.ask(SubSignal.US, uids=["bob"])
+        at = self.call("GET", f"/v1/tokens/{bob.token}")["connector"]
+        node = self._at(at)
+        node.kill()
+        told = json.loads(alice.told().body)
+        self.assertEqual((told["uid"], told["online"]), ("bob", False))
+        self.assertIsNotNone(told["last_seen"])
+
+    def _at(self, address: str) -> Node:
+        (node,) = (each for each in self.server.places if each.address == address)
+        found: Node = node
+        return found
