@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from push.protocols.wire.signals import SubSignal
+from tests.integration import test_chat  # and not its classes, which would be tests of this module too
 from tests.integration.cluster import Cluster, Node
 from tests.integration.server import Api
-from tests.integration.test_chat import NewerClients, OlderClients, OverHttp
 from tests.integration.waiting import wait_until
 
 OPTIONS = ("--presence-debounce-s=0.3", "--chat-requests-per-s=1000")
@@ -54,7 +54,7 @@ class _Cluster:
         self.cluster.destroy()
 
 
-class ClusterChat(NewerClients, OlderClients, OverHttp):
+class ClusterChat(test_chat.NewerClients, test_chat.OlderClients, test_chat.OverHttp):
     """What works on one server works here."""
 
     def setUp(self) -> None:

@@ -10,7 +10,6 @@ from push.model_chat import Change, Conversation, Member, Role
 from push.protocols.tcp import FramedProtocol
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.group.rooms import Rooms
-from push.stores.sqlite.groups import GroupStore
 from tests.services.group.world import Person, World
 from tests.stores.contract import deferred
 
@@ -270,7 +269,7 @@ class AtOnce(GroupCase):
         self.room(alice, "bob")
         alice.ask(MS, group="room", text="warm")
         bob.frames()
-        store = GroupStore(self.database)
+        store = self.stores().groups
         other = Rooms(store)
         room = self.successResultOf(deferred(other.get("g.room")))
         head = room.head
@@ -285,7 +284,7 @@ class AtOnce(GroupCase):
         alice, bob = self.users("alice", "bob")
         self.room(alice)
         alice.ask(MS, group="room", text="warm")
-        store = GroupStore(self.database)
+        store = self.stores().groups
         room = self.successResultOf(deferred(Rooms(store).get("g.room")))
         change = Change(room.head, "", True, False, put=[Member("ubob")])
         self.assertIsNotNone(self.successResultOf(store.change(change)))
@@ -295,7 +294,7 @@ class AtOnce(GroupCase):
     def test_who_decides_by_how_a_room_was_sees_no_change_of_it(self) -> None:
         alice, _ = self.users("alice", "bob")
         self.room(alice, "bob")
-        store = GroupStore(self.database)
+        store = self.stores().groups
         rooms = Rooms(store)
         seen = self.successResultOf(deferred(rooms.get("g.room")))
         change = Change(seen.head, "", True, False, put=[Member("ucarol")], removed=["ubob"])
@@ -327,7 +326,7 @@ class Sizes(GroupCase):
         (alice,) = self.users("alice")
         for number in range(6):
             self.room(alice, *(f"u{each}" for each in range(10)), group=f"room-{number}")
-        rooms = Rooms(GroupStore(self.database), max_members=30)
+        rooms = Rooms(self.stores().groups, max_members=30)
         for number in range(6):
             self.assertEqual(len(self.successResultOf(deferred(rooms.get(f"g.room-{number}"))).members), 11)
         self.assertEqual(len(rooms), 2)
@@ -362,7 +361,5 @@ class Sizes(GroupCase):
         for person in (bob, carol, dave):
             self.assertEqual(person.heard(), ["x"])
         self.assertEqual(len(written), 2)  # connectors
-        rows = self.successResultOf(
-            self.database.read(lambda connection: connection.execute("SELECT count(*) FROM chat_messages").fetchone())
-        )
-        self.assertEqual(rows, (1,))
+        stored = self.successResultOf(deferred(self.stores().said.history("g.big", 0, 1 << 53, 10)))
+        self.assertEqual([message.seq for message in stored], [1])

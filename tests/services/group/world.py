@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,9 +18,11 @@ from push.services.group.whereabouts import AskedSessions
 from push.services.ids import MessageIds
 from push.services.steady_clock import SteadyClock
 from push.services.subscribe import Subscribe
+from push.stores.redis.client import Redis
 from push.stores.sqlite.tokens import TokenStore
 from tests.fakes_cache import MemoryCache
 from tests.services.clients import LIMITS, Client
+from tests.stores.redis.at_once import RedisAtOnce
 from tests.stores.test_tokens import make_database
 
 BEGAN_MS = 1_790_000_000_000
@@ -115,6 +117,8 @@ class World(SynchronousTestCase):
 
     # Whether the group role is told of sessions by nobody, and asks each time.
     asks = False
+    # Where groups and conversations are: each test in one subclass with another answer.
+    in_redis = False
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -124,6 +128,9 @@ class World(SynchronousTestCase):
     def make(self, **settings: Any) -> None:
         """Make it all, on a new file; with other settings, once more."""
         self.path = Path(self.mktemp()) / "push.sqlite"
+        if self.in_redis:
+            self.redis = RedisAtOnce()
+            self.addCleanup(self.redis.close)
         self.begin(**settings)
 
     def begin(self, **settings: Any) -> None:
@@ -158,7 +165,7 @@ class World(SynchronousTestCase):
         self.group = build_group(
             config,
             seams=seams,
-            stores=ChatStores.in_sqlite(self.database),
+            stores=self.stores(),
             subscribe=self.subscribe,
             nodes=Nodes(*self.connectors),
             ids=self.ids,
@@ -168,6 +175,12 @@ class World(SynchronousTestCase):
         )
         self.group.service.startService()
         self.addCleanup(self.group.service.stopService)
+
+    def stores(self) -> ChatStores:
+        """Where groups and conversations are; each time as another process has it."""
+        if self.in_redis:
+            return ChatStores.in_redis(cast(Redis, self.redis))
+        return ChatStores.in_sqlite(self.database)
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
