@@ -54,8 +54,16 @@ class _Cluster:
         self.cluster.destroy()
 
 
-class ClusterChat(test_chat.NewerClients, test_chat.OlderClients, test_chat.OverHttp):
-    """What works on one server works here."""
+class ClusterChat(test_chat.ChatCase):
+    """What works on one server works here; of that, what five processes may do differently."""
+
+    test_newer_and_older_clients = (
+        test_chat.NewerClients.test_two_newer_clients_and_an_older_one_talk_and_one_comes_back_to_what_it_missed
+    )
+    test_the_older_paths = test_chat.OlderClients.test_the_older_paths
+    test_groups = test_chat.OverHttp.test_groups
+    test_conversations = test_chat.OverHttp.test_conversations
+    test_a_push_reaches_all_members_of_a_group = test_chat.OverHttp.test_a_push_reaches_all_members_of_a_group
 
     def setUp(self) -> None:
         self.server: Any = _Cluster(Path(self.mktemp()))

@@ -38,6 +38,7 @@ class Nodes:
         """Build them."""
         self.alive = {HERE, THERE}
         self.replaced: list[Registration] = []
+        self.seen: list[str] = []
         self.store, self.directory = store, directory
         self.one, self.other = (
             ClusterSubscribe(
@@ -48,6 +49,7 @@ class Nodes:
                 clock=clock,
                 is_alive=lambda name: name in self.alive,
                 replaced=self.replaced.append,
+                saw=self.seen.append,
             )
             for _ in range(2)
         )
@@ -55,6 +57,13 @@ class Nodes:
 
 class Contract(Nodes):
     """What must hold whatever the stores are."""
+
+    async def test_users_whose_sessions_open_and_end_are_seen(self) -> None:
+        session = await self.one.open(sub("t", "alice"), HERE)
+        nobody = await self.one.open(sub("u"), HERE)
+        self.assertEqual(self.seen, ["alice"])
+        await self.other.closed([session, nobody])
+        self.assertEqual(self.seen, ["alice", "alice"])
 
     async def test_session_opened_at_one_node_is_known_at_the_other(self) -> None:
         verifyObject(ISubscribe, self.one)
