@@ -1,15 +1,18 @@
 """Both SDKs with the real server, as a process of its own: the same behaviour, written once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import jwt
 from twisted.trial.unittest import SynchronousTestCase
 
 import aio_sdk
 import nio_sdk
+from push.services.client_auth import LEEWAY_S
 from tests.integration.server import HOST, Server, started
 
 _LIMIT_S = 60.0
@@ -164,6 +167,30 @@ class RealServerTests(WhateverTheyConnectBy, SynchronousTestCase):
                 opened = next(one for one in self.statuses if isinstance(one, aio_sdk.Open))
                 self.assertEqual(opened.address.port, server.port)
                 self.assertEqual(self.count(aio_sdk.Unallocated), 0)
+
+    def test_a_session_whose_credential_is_over_is_opened_anew_with_a_fresh_one(self) -> None:
+        secret = "a secret of clients that is long enough"
+        lives_s = [6 - LEEWAY_S, 3_600]
+
+        def credential() -> str:
+            lives = lives_s.pop(0) if len(lives_s) > 1 else lives_s[0]
+            return jwt.encode({"sub": "alice", "exp": int(time.time() + lives)}, secret, "HS256")
+
+        async def run(server: Server) -> None:
+            async with self.client(server, auth=credential) as client:
+                token = await client.wait_open()
+                while self.count(aio_sdk.Open) < 2:
+                    await asyncio.sleep(0.05)
+                await asyncio.to_thread(server.api.send, {"uid": "alice"}, "still here")
+                self.assertEqual((await anext(aiter(client))).text, "still here")
+                self.assertEqual(await client.wait_open(), token)
+            (lost,) = (one for one in self.statuses if isinstance(one, aio_sdk.Lost))
+            self.assertEqual(lost.code, 3005)
+
+        path = Path(self.mktemp())
+        path.write_text(secret)
+        with started(self.mktemp(), f"--client-jwt-key-file={path.resolve()}") as server:
+            asyncio.run(run(server))
 
 
 class NioRealServerTests(RealServerTests):
