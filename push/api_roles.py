@@ -45,6 +45,7 @@ class Served:
         messages: knows what was accepted.
         websocket: takes clients, where they are held in this process.
         group: the group role, if there is one.
+        others: what other nodes have told of their numbers.
     """
 
     router: IRouter
@@ -54,6 +55,7 @@ class Served:
     messages: IMessages
     websocket: IUpgrade | None = None
     group: GroupSide | None = None
+    others: Sequence[IMeasured] = ()
 
 
 def build_api(
@@ -103,12 +105,14 @@ def build_api(
         messages=served.messages,
         readiness=readiness,
         measured=measured,
+        others=served.others,
         settings=api_settings(config, reactor, open_files),
         group=served.group,
         clock=reactor,
         now_ms=now_ms,
         upgrades=None if websocket is None else {WEBSOCKET_PATH: websocket},
     )
+    measured.append(site.measure)
     services = _listening(config, "--api", config.api, site, reactor, end_waits)
     if signpost is not None:
         signpost.setServiceParent(services)

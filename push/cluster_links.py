@@ -14,7 +14,7 @@ from push.config import Config
 from push.connecting import server_endpoint
 from push.errors import PushError, Unavailable
 from push.igroup import IChat
-from push.ipush import ICache, ILeases, IMessages, IReceipts, IRouter, ISubscribe
+from push.ipush import ICache, ILeases, IMeasured, IMessages, IReceipts, IRouter, ISubscribe
 from push.model import Check, Member, Node
 from push.peering import Tls, own_name, own_peer, secrets_of
 from push.protocols.peer.answers import Answers, Parts
@@ -31,6 +31,7 @@ from push.services.chosen_chat import chosen
 from push.services.cluster_nodes import ClusterNodes
 from push.services.listening import Listener
 from push.services.members import Members
+from push.services.numbers import numbers_of
 
 # Who asks whom. A connector joins everybody who might call it; others ask themselves where they have the role.
 _ASKS: Mapping[str, Sequence[str]] = {
@@ -53,23 +54,27 @@ class Neighbours:
         config: all settings.
         leases: where nodes say that they are there.
         reactor: time, turns and the network.
+        now_ms: milliseconds since 1970.
 
     Attributes:
         parts: what others may ask of this node.
         door: builds what can be called over a link that this node makes.
         own_node: how the connector of this node is, if there is one.
+        measured: what this node has measured.
         own_cache: the cache of this node where it is held here; likewise receipts and messages.
         when_gained: called when this node counts as alive; the others likewise when it may not, when something has
             changed, and with the name of a node that is gone or was joined.
     """
 
-    def __init__(self, config: Config, *, leases: ILeases, reactor: Any) -> None:
+    def __init__(self, config: Config, *, leases: ILeases, reactor: Any, now_ms: Callable[[], int]) -> None:
         self._config = config
+        self._now_ms = now_ms
         self._reactor = reactor
         self.name = own_name(config)
         self.parts = Parts()
         self.door: Callable[[Asking], Door] = Door
         self.own_node: Callable[[], Node | None] = _no_node
+        self.measured: Sequence[IMeasured] = ()
         self.has_cache: Callable[[], bool] = bool
         self.own_cache: ICache | None = None
         self.own_receipts: IReceipts | None = None
@@ -190,7 +195,16 @@ class Neighbours:
         return role == "cache" or role not in self._config.roles or "connector" in self._config.roles
 
     def _describe(self) -> Member:
-        return Member(self.name, self._config.roles, own_peer(self._config), MAJOR, MINOR, __version__, self.own_node())
+        return Member(
+            self.name,
+            self._config.roles,
+            own_peer(self._config),
+            MAJOR,
+            MINOR,
+            __version__,
+            connector=self.own_node(),
+            numbers=numbers_of(self.measured, self._now_ms()),
+        )
 
     def _holder(self) -> RemoteNode | None:
         node = self.links.find(self.members.cache_holder)

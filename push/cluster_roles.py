@@ -39,6 +39,7 @@ from push.services.ids import RESERVE_MS, MessageIds
 from push.services.lag import Lag
 from push.services.leased_ids import LeasedIds
 from push.services.messages import Messages
+from push.services.numbers import OthersNumbers
 from push.services.ordered import OpenClose
 from push.services.readiness import Readiness
 from push.services.router import Router
@@ -91,11 +92,12 @@ class _Node:
         self.redis = _redis(config, reactor)
         self.leases = Leases(self.redis)
         self.floors = FloorStore(self.redis)
-        self.neighbours = Neighbours(config, leases=self.leases, reactor=reactor)
+        self.neighbours = Neighbours(config, leases=self.leases, reactor=reactor, now_ms=now_ms)
         self.nodes = self.neighbours.nodes
         lag = Lag(reactor, labels=())
         self.measured: list[IMeasured] = [lag, self.redis, self.neighbours.members, self.neighbours.links, self.nodes]
         self.checks: list[Callable[[], Sequence[Check]]] = [self.neighbours.checks]
+        self.neighbours.measured = self.measured
         self.services: list[IService] = [lag]
         self.has = set(config.roles).__contains__
         self.bus = BroadcastBus(self.redis) if self.has("connector") or self.has("router") else None
@@ -154,6 +156,7 @@ class _Node:
                 self.messages,
                 self.websocket,
                 group,
+                others=(OthersNumbers(self.neighbours.members.all, self.neighbours.name),),
             )
             api = build_api(
                 self.config,

@@ -601,6 +601,20 @@ class Node:
         return dict(self.places).get(protocol, "")
 
 
+class Numbers(msgspec.Struct, frozen=True):
+    """What a node of a cluster tells the others of what it has measured since it started.
+
+    Attributes:
+        taken_ms: when, milliseconds since 1970 on its clock.
+        counted: name of a sample → the sum of those that are meant.
+        timed: likewise, of histograms.
+    """
+
+    taken_ms: int
+    counted: dict[str, float]
+    timed: dict[str, "Histogram"]
+
+
 class Member(msgspec.Struct, frozen=True):
     """A node of a cluster, as it says of itself.
 
@@ -612,6 +626,7 @@ class Member(msgspec.Struct, frozen=True):
         minor: likewise; any is.
         version: of its software.
         connector: how its connector is, if it has one.
+        numbers: what it has measured; None: it does not say.
     """
 
     name: str
@@ -621,6 +636,7 @@ class Member(msgspec.Struct, frozen=True):
     minor: int = 0
     version: str = ""
     connector: Node | None = None
+    numbers: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,15 @@ class Browser:
         """Wait until an element shows something."""
         wait_until(f"{selector} shows {part!r}, not {self.text(selector)!r}", lambda: part in self.text(selector))
 
-    def screenshot(self, path: Path) -> Path:
-        """The window as a PNG."""
-        path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
+    def screenshot(self, path: Path, *, whole: bool = False) -> Path:
+        """The window as a PNG, or the whole page."""
+        if whole:
+            parameters = {"captureBeyondViewport": True, "format": "png"}
+            taken = self._call("POST", "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": parameters})
+            data = taken["data"]
+        else:
+            data = self._call("GET", "/screenshot")
+        path.write_bytes(base64.b64decode(data))
         return path
 
     def complaints(self) -> Sequence[str]:

@@ -15,6 +15,7 @@ from push.web.auth import Admission
 from push.web.channel import ApiChannel
 from push.web.exchange import ApiRequest, BodyStream
 from push.web.lines import LINE_TYPES
+from push.web.measure import RequestMeasure
 from push.web.settings import ApiSettings
 
 # What a client without a key may send before it has been told that it needs one.
@@ -33,6 +34,7 @@ class ApiSite(Site):
         admission: knows who is known.
         new_request_id: makes the ids of requests that bring none.
         refused: told of what was refused before it came to a route.
+        measure: counts its requests.
     """
 
     noisy = False
@@ -50,6 +52,7 @@ class ApiSite(Site):
         admission: Admission,
         new_request_id: Callable[[], str],
         refused: Callable[[PushError], None],
+        measure: RequestMeasure,
     ) -> None:
         super().__init__(resource, timeout=settings.request_timeout_s, reactor=clock, parsePOSTFormSubmission=False)
         self._fixed = fixed
@@ -57,6 +60,7 @@ class ApiSite(Site):
         self.settings = settings
         self.new_request_id = new_request_id
         self.refused = refused
+        self.measure = measure
         self.is_stopping = False
         self._admission = admission
         self._channels: dict[ApiChannel, str] = {}

@@ -13,13 +13,19 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from twisted.internet.interfaces import IReactorTime
 
+from push.errors import InvalidRequest
 from push.ipush import IMeasured
 from push.model import Histogram, Sample
 from push.web import schemas
 from push.web.auth import RIGHT_READ
+from push.web.errors import invalid
 from push.web.exchange import ApiRequest
-from push.web.routes import Page, Route
+from push.web.group_requests import text_of
+from push.web.routes import Page, Parameter, Route
 from push.web.settings import ApiSettings
+
+NODE, CLUSTER = "node", "cluster"
+SCOPE = Parameter("scope", "query", "cluster: also what other nodes have told, each with its name.", False, NODE)
 
 
 class _Samples(Collector):
@@ -98,9 +104,18 @@ class MetricRoutes:
         clock: tells the time.
         settings: version and start.
         measured: whose numbers are shown.
+        others: numbers that other nodes have told, for /v1/stats where they are asked for.
     """
 
-    def __init__(self, *, clock: IReactorTime, settings: ApiSettings, measured: Sequence[IMeasured]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        settings: ApiSettings,
+        measured: Sequence[IMeasured],
+        others: Sequence[IMeasured] = (),
+    ) -> None:
+        self._others = others
         self._clock = clock
         self._settings = settings
         self._measured = measured
@@ -120,6 +135,8 @@ class MetricRoutes:
                 right=RIGHT_READ,
                 tag="nodes",
                 reply=schemas.StatsReply,
+                parameters=(SCOPE,),
+                failures=(InvalidRequest,),
             ),
             Route(
                 operation="getMetrics",
@@ -135,11 +152,16 @@ class MetricRoutes:
 
     async def stats(self, request: ApiRequest) -> schemas.StatsReply:
         """Answer with all samples."""
+        scope = text_of(request, SCOPE.name) or NODE
+        if scope not in (NODE, CLUSTER):
+            raise invalid(SCOPE.name, f"must be {NODE} or {CLUSTER}")
         samples = [sample for source in self._measured for sample in source.samples()]
+        others = self._others if scope == CLUSTER else ()
+        told = [sample for source in others for sample in source.samples()]
         return schemas.StatsReply(
             version=self._settings.version,
             uptime_s=round(max(0.0, self._clock.seconds() - self._settings.started_s), 3),
-            samples=[sample_entry(sample) for sample in samples],
+            samples=[sample_entry(sample) for sample in (*samples, *told)],
             **_summary(samples),
         )
 

@@ -9,18 +9,26 @@ from typing import Any
 from push.web.exchange import ApiRequest
 from push.web.routes import Page, Route
 
-# The demo follows a redirect to another node, so it may connect to others than this one.
+# Both follow a redirect to another node, so they may connect to others than this one.
 _SECURITY_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'%s; img-src data:; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_ANYWHERE = b" ws: wss:"
 _HTML, _CSS, _JS = b"text/html; charset=utf-8", b"text/css; charset=utf-8", b"text/javascript; charset=utf-8"
 # Path → file, kind, where its script may connect to besides here, operation, what it is.
 _PAGES = (
-    ("/console", "console.html", _HTML, b"", "showConsole", "A page that shows how the server is, and manages it."),
+    (
+        "/console",
+        "console.html",
+        _HTML,
+        _ANYWHERE,
+        "showConsole",
+        "A page that shows how servers are, and manages them.",
+    ),
     ("/console/console.js", "console.js", _JS, b"", "consoleScript", "Of that page."),
     ("/console/pages.css", "pages.css", _CSS, b"", "consoleStyle", "Of that page."),
-    ("/demo", "demo.html", _HTML, b" ws: wss:", "showDemo", "A client of this server, in a page."),
+    ("/demo", "demo.html", _HTML, _ANYWHERE, "showDemo", "A client of this server, in a page."),
     ("/demo/demo.js", "demo.js", _JS, b"", "demoScript", "Of that page."),
 )
 

@@ -24,6 +24,9 @@ INTERVAL_S = 1.0
 WATCH_S = 30.0
 MAX_WATCHERS = 16
 _ORDER = msgspec.json.Decoder(schemas.WatchOrder)
+# Of more nodes, a message cannot tell.
+MAX_NODES = 50
+_NODE = "node"
 _COUNTED = frozenset(
     (
         "push_acknowledged_total",
@@ -34,6 +37,7 @@ _COUNTED = frozenset(
         "push_outbox_bytes",
         "push_requests_total",
         "push_sessions",
+        "push_taken_ms",
         "push_tokens",
     )
 )
@@ -50,6 +54,7 @@ class WatchRoutes:
         subscribe: knows who is a console.
         nodes: what /v1/nodes says.
         measured: whose numbers.
+        others: what other nodes have told of theirs.
         clock: for the intervals.
         now_ms: milliseconds since 1970.
         max_payload_bytes: of a message.
@@ -64,6 +69,7 @@ class WatchRoutes:
         subscribe: ISubscribe,
         nodes: NodeRoutes,
         measured: Sequence[IMeasured],
+        others: Sequence[IMeasured] = (),
         clock: IReactorTime,
         now_ms: Callable[[], int],
         max_payload_bytes: int,
@@ -72,6 +78,7 @@ class WatchRoutes:
         self._subscribe = subscribe
         self._nodes = nodes
         self._measured = measured
+        self._others = others
         self._clock = clock
         self._now_ms = now_ms
         self._max_payload_bytes = max_payload_bytes
@@ -130,8 +137,8 @@ class WatchRoutes:
                 time=self._now_ms(), nodes=nodes.nodes, unreachable=nodes.unreachable, samples=self._samples()
             )
             payload = msgspec.json.encode({"console": told})
-            if len(payload) > self._max_payload_bytes:  # of very many nodes, the first are shown
-                told.nodes = told.nodes[:50]
+            if len(payload) > self._max_payload_bytes:
+                _shorten(told)
                 payload = msgspec.json.encode({"console": told})
             # With no time to live it is never kept: numbers of a second ago are worth nothing.
             await self._router.push([PushRequest(ToTokens(tuple(tokens)), payload, ttl_s=0)])
@@ -139,10 +146,21 @@ class WatchRoutes:
             self._clock.callLater(INTERVAL_S, self._tell)
 
     def _samples(self) -> list[schemas.SampleEntry]:
-        return [sample_entry(sample) for source in self._measured for sample in source.samples() if _is_shown(sample)]
+        sources = (*self._measured, *self._others)
+        return [sample_entry(sample) for source in sources for sample in source.samples() if _is_shown(sample)]
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("telling consoles failed", failure)
+
+
+def _shorten(told: schemas.WatchMessage) -> None:
+    """Of very many nodes, show the first; what they sum up to is then too little, and that is said."""
+    names = sorted({sample.labels[_NODE] for sample in told.samples if _NODE in sample.labels})
+    shown = {None, *names[:MAX_NODES]}
+    told.nodes = told.nodes[:MAX_NODES]
+    told.unreachable = told.unreachable[:MAX_NODES]
+    told.samples = [sample for sample in told.samples if sample.labels.get(_NODE) in shown]
+    told.is_partial = True
 
 
 def _is_console(info: TokenInfo | None) -> bool:

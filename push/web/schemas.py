@@ -180,6 +180,7 @@ class WatchMessage(Struct, kw_only=True):
     nodes: list[NodeEntry]
     unreachable: list[str]
     samples: list[SampleEntry]
+    is_partial: bool = False
 
 
 class AliveReply(Struct, frozen=True):

@@ -43,6 +43,7 @@ def build_site(
     messages: IMessages,
     readiness: IReadiness,
     measured: Sequence[IMeasured],
+    others: Sequence[IMeasured] = (),
     settings: ApiSettings,
     group: GroupSide | None = None,
     clock: IReactorTime,
@@ -61,6 +62,7 @@ def build_site(
         messages: knows what was accepted.
         readiness: tries whether this node works.
         measured: whose numbers /metrics and /v1/stats show; those of the API itself are added.
+        others: numbers that other nodes have told.
         settings: keys and limits.
         group: the group role, if there is one.
         clock: the reactor, or what stands for it.
@@ -87,12 +89,13 @@ def build_site(
             subscribe=subscribe,
             nodes=node_routes,
             measured=(*measured, measure),
+            others=others,
             clock=clock,
             now_ms=now_ms,
             max_payload_bytes=settings.max_payload_bytes,
         ).routes(),
         *AllocationRoutes(allocation=allocation, rates=_allocation_rates(settings, clock)).routes(),
-        *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure)).routes(),
+        *MetricRoutes(clock=clock, settings=settings, measured=(*measured, measure), others=others).routes(),
         *HealthRoutes(readiness=readiness, clock=clock).routes(),
         *_group_routes(group, settings),
         *docs.routes(),
@@ -114,6 +117,7 @@ def build_site(
         admission=admission,
         new_request_id=_request_ids(random_bytes(6).hex()).__next__,
         refused=refused,
+        measure=measure,
     )
 
 
@@ -148,6 +152,7 @@ def build_health_site(
         admission=admission,
         new_request_id=_request_ids(os.urandom(6).hex()).__next__,
         refused=lambda error: None,
+        measure=measure,
     )
 
 

@@ -3,10 +3,12 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 
 import websockets.sync.server
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +18,10 @@ from push.testing import PushServer
 from tests.browser import DESK, PHONE, WHY_NOT, Browser, browsing
 from tests.integration.waiting import DEADLINE_S, wait_until
 
+# A picture that is kept is to show some time of a server at work.
+KEPT = os.environ.get("PUSH_SCREENSHOTS")
+SHOWN_S = 75 if KEPT else 0
+
 
 class PagesCase(SynchronousTestCase):
     """Needs a browser."""
@@ -23,12 +29,20 @@ class PagesCase(SynchronousTestCase):
     if WHY_NOT:
         skip = WHY_NOT
 
-    def picture(self, window: Browser, name: str) -> None:
+    def picture(self, window: Browser, name: str, *, whole: bool = False) -> None:
         """Take one; it shows something."""
-        kept = os.environ.get("PUSH_SCREENSHOTS")
-        path = Path(kept or ".") / f"{name}.png"
+        path = Path(KEPT or ".") / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.assertGreater(window.screenshot(path).stat().st_size, 10_000)
+        self.assertGreater(window.screenshot(path, whole=whole).stat().st_size, 10_000)
+
+    def work(self, server: PushServer, uid: str) -> None:
+        """Send, sometimes more and sometimes less, while a picture is to be taken."""
+        end_s = time.monotonic() + SHOWN_S
+        chance = Random(7)
+        while time.monotonic() < end_s:
+            for number in range(chance.choice((2, 3, 5, 8, 21))):
+                server.send({"uid": uid}, f"m{number}")
+            time.sleep(chance.choice((0.2, 0.5, 0.9)))
 
     def assertFits(self, window: Browser) -> None:
         """Nothing has to be scrolled sideways."""
@@ -80,7 +94,8 @@ class ConsoleTests(PagesCase):
             window.click("#nodes td button.danger")
             window.wait_text("#nodes-result", "connector")  # there is no other one to go to
             window.run("scrollTo(0, 0)")
-            self.picture(window, "console")
+            self.work(server, "alice")
+            self.picture(window, "console", whole=True)
             self.assertFits(window)
 
     def test_without_a_key_it_asks_for_one_and_with_it_shows_what_the_key_may(self) -> None:
@@ -99,6 +114,8 @@ class ConsoleTests(PagesCase):
             window.wait_text("#nodes-result", "right to manage")
             self.assertFits(window)
             window.run("scrollTo(0, 0)")
+            if KEPT:
+                time.sleep(SHOWN_S)
             self.picture(window, "console-phone")
 
     def test_where_it_cannot_have_a_session_it_asks(self) -> None:

@@ -202,6 +202,10 @@ class ForeignClient(SynchronousTestCase):
             server.api.send({"token": client.open()}, "hello")
             self.assertEqual(client.pushes(1), ["hello"])
             client.socket.close()
+            with Client(urls[1]) as asking:  # the API's process holds no clients: it says who does
+                asking.send("SUB", {})
+                answer = asking.next()["content"]
+            self.assertEqual((answer["status"], f"ws://{answer['host']}:{answer['port']}/"), (302, urls[0]))
 
 
 class Deliveries(SynchronousTestCase):

@@ -28,7 +28,7 @@ class NeighboursTests(SynchronousTestCase):
         config = Config(
             role=("router",), redis="redis://10.0.0.1", peer=f"tcp:7460:interface={NAME[:-5]}", peer_secret_file=path
         )
-        self.neighbours = Neighbours(config, leases=MemoryLeases(self.clock), reactor=self.clock)
+        self.neighbours = Neighbours(config, leases=MemoryLeases(self.clock), reactor=self.clock, now_ms=lambda: 1)
 
     def join(self, name: str) -> Links:
         """A connector joins."""

@@ -396,6 +396,7 @@ class World:
     clock: Any = field(default_factory=Clock)
     settings: dict[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    others: tuple[Sample, ...] = ()
     upgrades: dict[str, IUpgrade] = field(default_factory=dict)
     now_ms: int = 1_800_000_000_000
 
@@ -425,6 +426,7 @@ class World:
             messages=self.messages,
             readiness=self.readiness,
             measured=[measured],
+            others=[FakeMeasured(*self.others)],
             settings=ApiSettings(version="1.2.3", started_s=999_990.0, **self.settings),
             clock=self.clock,
             now_ms=lambda: self.now_ms,

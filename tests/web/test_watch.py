@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
 from push.model import Histogram, Sample, ToTokens
-from push.web.routes_watch import MAX_WATCHERS, WATCH_S
+from push.web.routes_watch import MAX_NODES, MAX_WATCHERS, WATCH_S
 from tests.web.fakes import Reply, World
 
 SAMPLES = (
@@ -49,6 +49,42 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual((values["push_sessions"], values["push_messages_total"]), (3, 7))
         self.assertEqual(values["push_delivery_seconds"]["counts"], [1, 2, 3])
         self.assertNotIn("push_store_commits_total", values, "only what a console shows")
+
+    def others(self, count: int) -> tuple[Sample, ...]:
+        """What so many other nodes have told."""
+        return tuple(
+            Sample(name, "counter", "h", number, (("node", f"10.0.{number >> 8}.{number & 255}:6789"),))
+            for number in range(count)
+            for name in ("push_taken_ms", "push_acknowledged_total", "push_outbox_bytes")
+        )
+
+    def test_it_is_told_what_other_nodes_have_measured(self) -> None:
+        self.world = World(others=self.others(2))
+        self.watch()
+        told = json.loads(self.world.router.requests[0].payload)["console"]
+        named = [(each["labels"]["node"], each["name"]) for each in told["samples"] if "node" in each["labels"]]
+        self.assertEqual(len(named), 6)
+        self.assertIn(("10.0.0.1:6789", "push_acknowledged_total"), named)
+        self.assertFalse(told["is_partial"])
+
+    def test_of_too_many_nodes_the_first_are_shown_and_that_is_said(self) -> None:
+        self.world = World(others=self.others(600))
+        self.watch()
+        payload = self.world.router.requests[0].payload
+        self.assertLess(len(payload), 65_528)
+        told = json.loads(payload)["console"]
+        nodes = {each["labels"]["node"] for each in told["samples"] if "node" in each["labels"]}
+        self.assertEqual((len(nodes), told["is_partial"]), (MAX_NODES, True))
+
+    def test_stats_are_of_the_node_unless_asked_for_all(self) -> None:
+        self.world = World(others=self.others(1))
+        own = self.world.call("GET", "/v1/stats").json
+        for stats in (own, self.world.call("GET", "/v1/stats?scope=node").json):
+            self.assertFalse([each for each in stats["samples"] if "node" in each["labels"]])
+        every = self.world.call("GET", "/v1/stats?scope=cluster").json
+        self.assertEqual(len([each for each in every["samples"] if "node" in each["labels"]]), 3)
+        self.assertEqual(every.get("outbox_bytes"), own.get("outbox_bytes"))
+        self.assertEqual(self.world.call("GET", "/v1/stats?scope=galaxy").status, 400)
 
     def test_who_does_not_ask_again_is_forgotten_and_nothing_runs_on(self) -> None:
         self.watch()

@@ -9,7 +9,8 @@ const history = [];
 let socket = null;
 let polling = null;
 let watching = null;
-let before = null;
+// Node → its last two measurements, as each of them is told at its own time; "" is the node that serves this page.
+const measured = new Map();
 
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -43,10 +44,14 @@ function state(kind, text) { byId("state").dataset.is = kind; byId("state").text
 
 // Live: a session over WebSocket, to whose token the numbers are pushed. Where that cannot be, they are asked for.
 
-function goLive() {
+function goLive(node) {
   stopLive();
   const place = new URL("/ws", location.href);
   place.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  if (node) {  // this server holds no clients, and has said who does
+    place.hostname = node.host.includes(":") ? `[${node.host}]` : node.host;
+    place.port = node.port;
+  }
   const mine = socket = new WebSocket(place);
   socket.onopen = () => mine.send(JSON.stringify({signal: "SUB", messageId: 1, content: session()}));
   socket.onmessage = ({data}) => {
@@ -56,6 +61,8 @@ function goLive() {
       localStorage.setItem("push-console-token", frame.content.token);
       watch(frame.content.token);
       watching = setInterval(() => { watch(frame.content.token); mine.send('{"signal":"PING"}'); }, WATCH_EVERY_MS);
+    } else if (frame.signal === "SUB" && frame.content.status === 302) {
+      setTimeout(() => mine === socket && goLive(frame.content.nodes[0]), 1000 * (frame.content.retry_after || 0));
     } else if (frame.signal === "SUB") {
       poll();
     } else if (frame.signal === "PUSH" && frame.content.console) {
@@ -102,7 +109,7 @@ function poll() {
   if (polling) return;
   const once = async () => {
     try {
-      const [stats, nodes] = await Promise.all([ask("GET", "/v1/stats"), ask("GET", "/v1/nodes")]);
+      const [stats, nodes] = await Promise.all([ask("GET", "/v1/stats?scope=cluster"), ask("GET", "/v1/nodes")]);
       state("trying", "asking every 2 s");
       take({time: Date.now(), samples: stats.samples, ...nodes});
     } catch (error) {
@@ -143,29 +150,70 @@ function quantile(now, earlier, share) {
   return null;
 }
 
+// What each node has measured, and what came of it in a second of its last interval.
+function measure(told) {
+  const found = new Map();
+  for (const sample of told.samples) {
+    const node = sample.labels.node || "";
+    if (!found.has(node)) found.set(node, []);
+    found.get(node).push(sample);
+  }
+  for (const node of measured.keys()) if (!found.has(node)) measured.delete(node);
+  for (const [node, samples] of found) {
+    const now = {
+      time: sum(samples, "push_taken_ms") || told.time,
+      sent: counted(samples, "push_messages_total", {outcome: "sent"}),
+      acknowledged: counted(samples, "push_acknowledged_total"),
+      sending: histogram(samples, "push_api_request_seconds", {route: "/v1/messages:send"}),
+    };
+    const last = measured.get(node);
+    if (!last || now.sent < last.now.sent || now.acknowledged < last.now.acknowledged) measured.set(node, {now, before: null});
+    else if (now.time - last.now.time > 200) measured.set(node, {now, before: last.now});
+  }
+}
+
+// Null where a node does not do what is counted.
+function counted(samples, name, labels) {
+  return samples.some((sample) => sample.name === name) ? sum(samples, name, labels) : null;
+}
+
+function rate(node, field) {
+  const known = measured.get(node);
+  if (!known || !known.before || known.now[field] === null) return null;
+  return (known.now[field] - known.before[field]) / ((known.now.time - known.before.time) / 1000);
+}
+
+function total(field) {
+  const rates = [...measured.keys()].map((node) => rate(node, field)).filter((value) => value !== null);
+  return rates.length ? rates.reduce((all, value) => all + value, 0) : null;
+}
+
+// How long requests took in the last interval of each node, all nodes together.
+function latency(share) {
+  let bounds = [], counts = [], earlier = [];
+  for (const {now, before} of measured.values()) {
+    if (!before || !now.sending.counts.length) continue;
+    bounds = now.sending.bounds;
+    counts = now.sending.counts.map((count, index) => count + (counts[index] || 0));
+    earlier = now.sending.counts.map((_, index) => (before.sending.counts[index] || 0) + (earlier[index] || 0));
+  }
+  return quantile({bounds, counts}, {counts: earlier}, share);
+}
+
 function take(told) {
   const samples = told.samples;
-  const now = {
-    time: told.time,
-    sessions: told.nodes.reduce((all, node) => all + node.sessions, 0),
-    sent: sum(samples, "push_messages_total", {outcome: "sent"}),
-    acknowledged: sum(samples, "push_acknowledged_total"),
-    sending: histogram(samples, "push_api_request_seconds", {route: "/v1/messages:send"}),
-  };
-  const seconds = before ? (now.time - before.time) / 1000 : 0;
-  if (before && seconds > 0.2 && now.sent >= before.sent) {
-    history.push({
-      time: now.time, sessions: now.sessions,
-      sent: (now.sent - before.sent) / seconds, acknowledged: Math.max(0, now.acknowledged - before.acknowledged) / seconds,
-      half: quantile(now.sending, before.sending, 0.5), most: quantile(now.sending, before.sending, 0.99),
-    });
-    while (history.length && history[0].time < now.time - 1000 * KEPT_S) history.shift();
+  const sessions = told.nodes.reduce((all, node) => all + node.sessions, 0);
+  measure(told);
+  const sent = total("sent") ?? 0;
+  if ([...measured.values()].some(({before}) => before)) {
+    history.push({time: told.time, sessions, sent, acknowledged: total("acknowledged") ?? 0, half: latency(0.5), most: latency(0.99)});
+    while (history.length && history[0].time < told.time - 1000 * KEPT_S) history.shift();
   }
-  before = now;
-  const last = history[history.length - 1] || {sent: 0};
+  // Every node that knows the tokens counts all of them.
+  const tokens = samples.filter((sample) => sample.name === "push_tokens").map((sample) => sample.value);
   tiles([
-    ["sessions", now.sessions], ["connections", told.nodes.reduce((all, node) => all + node.connections, 0)],
-    ["tokens", sum(samples, "push_tokens")], ["messages a second", last.sent], ["waiting in the cache", sum(samples, "push_cache_messages")],
+    ["sessions", sessions], ["connections", told.nodes.reduce((all, node) => all + node.connections, 0)],
+    ["tokens", tokens.length ? Math.max(...tokens) : null], ["messages a second", sent], ["waiting in the cache", sum(samples, "push_cache_messages")],
     ["bytes clients do not read", sum(samples, "push_outbox_bytes")],
   ]);
   chart("sessions-chart", [["a", "sessions"]]);
@@ -197,19 +245,20 @@ function draw(name, attributes, text) {
 function chart(id, lines) {
   const svg = byId(id), width = svg.clientWidth || 400, height = svg.clientHeight || 144;
   const left = 44, top = 8, bottom = height - 20, right = width - 6;
-  const end = history.length ? history[history.length - 1].time : Date.now(), begin = end - 1000 * KEPT_S;
+  const end = history.length ? history[history.length - 1].time : Date.now();
+  const span = Math.min(KEPT_S, Math.max(30, history.length ? (end - history[0].time) / 1000 : KEPT_S)), begin = end - 1000 * span;
   const values = lines.flatMap(([, field]) => history.map((point) => point[field])).filter((value) => value !== null);
-  const most = nice(Math.max(1, ...values));
+  const most = nice(Math.max(2, ...values));
   const x = (time) => left + (right - left) * (time - begin) / (end - begin);
   const y = (value) => bottom - (bottom - top) * value / most;
   const parts = [];
-  for (const share of [0, 0.5, 1]) {
+  for (const share of most === 5 ? [0, 0.4, 0.8] : [0, 0.5, 1]) {
     parts.push(draw("line", {class: "grid", x1: left, x2: right, y1: y(most * share), y2: y(most * share)}));
     parts.push(draw("text", {x: left - 6, y: y(most * share) + 4, "text-anchor": "end"}, number(most * share)));
   }
-  for (const minutes of [3, 2, 1, 0]) {
-    const label = minutes ? `−${minutes} min` : "now";
-    parts.push(draw("text", {x: x(end - 60000 * minutes), y: height - 4, "text-anchor": minutes === 3 ? "start" : minutes ? "middle" : "end"}, label));
+  for (const share of [1, 2 / 3, 1 / 3, 0]) {
+    const ago = span * share;
+    parts.push(draw("text", {x: x(end - 1000 * ago), y: height - 4, "text-anchor": share === 1 ? "start" : share ? "middle" : "end"}, agoText(ago)));
   }
   for (const [kind, field] of lines) {
     const points = history.filter((point) => point[field] !== null).map((point) => `${x(point.time).toFixed(1)},${y(point[field]).toFixed(1)}`);
@@ -217,6 +266,11 @@ function chart(id, lines) {
   }
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren(...parts);
+}
+
+function agoText(seconds) {
+  if (!seconds) return "now";
+  return seconds < 90 ? `−${Math.round(seconds)} s` : `−${number(seconds / 60)} min`;
 }
 
 function nice(value) {
@@ -229,18 +283,27 @@ function nice(value) {
 let asked = "";
 
 function nodes(told) {
-  const head = make("tr", {}, ...["node", "sessions", "connections", "room for", "up since", "", ""].map((text, index) =>
-    make("th", {class: index > 0 && index < 4 ? "number" : ""}, text)));
+  if (document.activeElement && byId("nodes").contains(document.activeElement) && asked) return;  // a question stands there
+  const head = make("tr", {}, ...["node", "sessions", "connections", "room for", "sent/s", "acknowledged/s", "up since", "", ""].map((text, index) =>
+    make("th", {class: index > 0 && index < 6 ? "number" : ""}, text)));
+  const listed = new Set(told.nodes.map((node) => node.name));
+  // The node that serves this page may be a connector as well: that which has not told its numbers under its name.
+  const untold = told.nodes.filter((node) => !measured.has(node.name));
+  const own = untold.length === 1 ? untold[0].name : null;
+  const rates = (name) => ["sent", "acknowledged"].map((field) => make("td", {class: "number"}, number(rate(name === own ? "" : name, field))));
   const rows = told.nodes.map((node) => make("tr", {},
     make("td", {class: "mono"}, node.name), make("td", {class: "number"}, number(node.sessions)),
-    make("td", {class: "number"}, number(node.connections)), make("td", {class: "number"}, number(node.max_connections)),
+    make("td", {class: "number"}, number(node.connections)), make("td", {class: "number"}, number(node.max_connections)), ...rates(node.name),
     make("td", {}, new Date(node.started).toLocaleString()),
     make("td", {}, make("span", {class: node.draining ? "tag warn" : "tag good"}, node.draining ? "draining" : "takes sessions")),
     make("td", {}, drainButton(node))));
+  const others = [...measured.keys()].filter((name) => !listed.has(name) && !(own && name === "")).sort().map((name) => make("tr", {},
+    make("td", {class: "mono"}, name || "this node"), make("td", {colspan: "3"}), ...rates(name), make("td", {}),
+    make("td", {colspan: "2"}, make("span", {class: "tag"}, "holds no clients"))));
   const lost = (told.unreachable || []).map((name) => make("tr", {},
-    make("td", {class: "mono"}, name), make("td", {colspan: "6"}, make("span", {class: "tag bad"}, "does not answer"))));
-  if (document.activeElement && byId("nodes").contains(document.activeElement) && asked) return;  // a question stands there
-  show("nodes", head, ...rows, ...lost);
+    make("td", {class: "mono"}, name), make("td", {colspan: "8"}, make("span", {class: "tag bad"}, "does not answer"))));
+  const partial = told.is_partial ? [make("tr", {}, make("td", {colspan: "9"}, "There are more nodes than can be shown: these numbers are of the first ones."))] : [];
+  show("nodes", head, ...rows, ...others, ...lost, ...partial);
 }
 
 function drainButton(node) {
