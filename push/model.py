@@ -126,8 +126,7 @@ class BusPlace(msgspec.Struct, frozen=True, gc=False):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class TokenInfo:
+class TokenInfo(msgspec.Struct, frozen=True, gc=False):
     """All that is known of a token.
 
     Attributes:

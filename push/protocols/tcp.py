@@ -38,6 +38,10 @@ class _Incoming(FrameDecoder):
         return not self.buffered_bytes and self.frames is None and self.error is None
 
 
+# Of all connections from which nothing has come yet.
+_NOTHING_YET = _Incoming(0, has_spoken=False)
+
+
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
 class FramedProtocol(SessionConnection):
     """One client over TCP or TLS."""
@@ -48,8 +52,8 @@ class FramedProtocol(SessionConnection):
 
     def __init__(self, host: IConnectionHost) -> None:
         SessionConnection.__init__(self, host, PLAIN_FORM)
-        # None where a session is open and nothing waits, so that an idle one pays for no decoder.
-        self._incoming: _Incoming | None = _Incoming(host.limits.max_body_before_open_bytes, has_spoken=False)
+        # None where nothing waits, so that an idle session pays for no decoder.
+        self._incoming: _Incoming | None = _NOTHING_YET
 
     # IProtocol
 
@@ -59,16 +63,17 @@ class FramedProtocol(SessionConnection):
             return
         self._session.heard(self._host.now_s())
         incoming = self._incoming
-        if incoming is None:
+        if incoming is None or incoming is _NOTHING_YET:
             message_id = lone_ack(data)
             if message_id is not None and self._acknowledged(message_id):
                 return
-            max_body_bytes = self._host.limits.max_body_bytes
+            max_body_bytes = self._max_body_bytes()
             frames, used = cut(data, max_body_bytes)
             if used == len(data) and len(frames) <= MAX_FRAMES_A_TURN:
+                self._incoming = None
                 self._act_on(frames)
                 return
-            incoming = self._incoming = _Incoming(max_body_bytes, has_spoken=True)
+            incoming = self._incoming = _Incoming(max_body_bytes, has_spoken=incoming is None)
         if incoming.frames is None:
             self._serve(incoming, incoming.feed(data))
         else:
@@ -100,9 +105,12 @@ class FramedProtocol(SessionConnection):
     def _is_open(self) -> None:
         if self._incoming is not None:
             self._incoming.max_body_bytes = self._host.limits.max_body_bytes
-            self._forget_if_empty()
 
     # Inside
+
+    def _max_body_bytes(self) -> int:
+        limits = self._host.limits
+        return limits.max_body_before_open_bytes if self.registration is None else limits.max_body_bytes
 
     def _act_on(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
@@ -125,8 +133,8 @@ class FramedProtocol(SessionConnection):
         error = incoming.error
         if error is not None:
             self._finish(Disconnect(error.code, error.reason), say_so=error.peer_speaks)
-        elif self.registration is not None:
-            self._forget_if_empty()
+        elif incoming.is_empty:
+            self._incoming = None
 
     def _serve_waiting(self) -> None:
         incoming = self._incoming
@@ -136,7 +144,3 @@ class FramedProtocol(SessionConnection):
         self._serve(incoming, frames)
         if incoming.frames is None and not self._closing:
             self.transport.resumeProducing()
-
-    def _forget_if_empty(self) -> None:
-        if self._incoming is not None and self._incoming.is_empty:
-            self._incoming = None

@@ -9,6 +9,7 @@ from push.errors import PermissionDenied, PushError, Unauthenticated, Unavailabl
 from push.ipush import IAuthenticator, ITokenStore
 from push.model import Identity, Sample, TokenInfo
 from push.protocols.wire.messages import SubRequest
+from push.services.random_blocks import RandomBlocks
 
 # 128 bits, 32 hexadecimal characters: docs/protocol.md, "Opening a session".
 TOKEN_BYTES = 16
@@ -27,7 +28,7 @@ class Admission:
         store: keeps tokens.
         authenticator: says who clients are, and whether a token belongs to its uid alone.
         now_ms: milliseconds since 1970.
-        random_bytes: makes that many unpredictable bytes.
+        random_bytes: makes that many unpredictable bytes; None: the system does.
     """
 
     def __init__(
@@ -36,12 +37,12 @@ class Admission:
         store: ITokenStore,
         authenticator: IAuthenticator,
         now_ms: Callable[[], int],
-        random_bytes: Callable[[int], bytes],
+        random_bytes: Callable[[int], bytes] | None,
     ) -> None:
         self._store = store
         self._authenticator = authenticator
         self._now_ms = now_ms
-        self._random_bytes = random_bytes
+        self._random_bytes = random_bytes or RandomBlocks()
         self._subs = dict.fromkeys(("opened", *_OUTCOMES.values()), 0)
 
     async def register(self, request: SubRequest) -> tuple[TokenInfo, int]:

@@ -3,7 +3,6 @@
 Any number of these may work at once. Must not import adapters, stores or web.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -42,7 +41,7 @@ class ClusterSubscribe:
         is_alive: whether a connector with this name is there, as far as this node knows.
         refresh: makes `is_alive` know what is so now; asked before a session counts as offline because of it.
         replaced: called with a session that has a newer one: its connector must close it.
-        random_bytes: makes that many unpredictable bytes.
+        random_bytes: makes that many unpredictable bytes; the system's, without one.
         saw: called with the user whose session this node opens or closes: is there, or was until now.
     """
 
@@ -56,7 +55,7 @@ class ClusterSubscribe:
         clock: IReactorTime,
         is_alive: Callable[[str], bool],
         replaced: Callable[[Registration], None],
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        random_bytes: Callable[[int], bytes] | None = None,
         refresh: Callable[[], Awaitable[None]] | None = None,
         saw: Callable[[str], None] = lambda uid: None,
     ) -> None:

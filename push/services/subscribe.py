@@ -4,7 +4,6 @@ The table is lost with the process, and so are the connections that it speaks of
 Must not import adapters, stores or web.
 """
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from zope.interface import implementer
@@ -33,7 +32,7 @@ class Subscribe:
         store: keeps the tokens.
         authenticator: says who clients are, and whether a token belongs to its uid alone.
         now_ms: milliseconds since 1970.
-        random_bytes: makes that many unpredictable bytes.
+        random_bytes: makes that many unpredictable bytes; the system's, without one.
         replaced: called with a session when its token has a newer one at another connector.
         watcher: told of sessions of clients that come and go.
     """
@@ -44,7 +43,7 @@ class Subscribe:
         store: ITokenStore,
         authenticator: IAuthenticator,
         now_ms: Callable[[], int],
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        random_bytes: Callable[[int], bytes] | None = None,
         replaced: Callable[[Registration], None] = lambda registration: None,
         watcher: ISessionWatcher | None = None,
     ) -> None:

@@ -14,7 +14,7 @@ from push.errors import PushError, RateLimited
 from push.igroup import IPresence, IWhereabouts
 from push.ipush import IConnector
 from push.model import Registration
-from push.model_chat import Notice, Presence, party, uid_of
+from push.model_chat import Notice, Presence, party
 from push.protocols.wire.signals import SubSignal
 from push.services.group.sightings import Sightings
 from push.services.tasks import Tasks
@@ -67,13 +67,15 @@ class Presences:
 
     def changed(self, registration: Registration, sessions: int) -> None:
         """A session has come or gone: its party has so many now. It watches nobody, or nobody yet."""
-        who = party(registration.uid, registration.token)
         self._forget(registration.token)
-        if not sessions and uid_of(who) is not None:
-            self._sightings.saw(who)
-        if who in self._watchers:
-            self._settling[who] = self._clock.seconds() + self._debounce_s
-            self._look_later()
+        is_last = not sessions and registration.uid is not None
+        if is_last or self._watchers:  # else nobody need know: no text is made of each of thousands that come at once
+            who = party(registration.uid, registration.token)
+            if is_last:
+                self._sightings.saw(who)
+            if who in self._watchers:
+                self._settling[who] = self._clock.seconds() + self._debounce_s
+                self._look_later()
 
     def watching(self) -> Sequence[Registration]:
         """The sessions that watch others."""

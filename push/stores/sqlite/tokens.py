@@ -20,6 +20,8 @@ from push.stores.sqlite.database import Database
 MAX_TOKENS = 10_000_000
 # To find the rarest of several tags it is enough to count so far.
 _COUNTED_ROWS = 10_000
+# How most rows have them.
+_NO_TAGS = "[]"
 
 _SELECT = """
     SELECT json_group_array(json_array(t.token, t.uid, t.device, t.tags, t.created_ms))
@@ -201,7 +203,7 @@ def _total(connection: sqlite3.Connection) -> int:
 
 def _stored(connection: sqlite3.Connection, tokens: Iterable[str]) -> dict[str, TokenInfo]:
     return {
-        token: TokenInfo(token, uid, device, tuple(json.loads(tags)), created_ms)
+        token: TokenInfo(token, uid, device, () if tags == _NO_TAGS else tuple(json.loads(tags)), created_ms)
         for token, uid, device, tags, created_ms in _rows(connection, _SELECT, _storable(tokens))
     }
 
@@ -224,7 +226,10 @@ def _pairs(infos: Iterable[TokenInfo]) -> str:
 
 
 def _save(connection: sqlite3.Connection, before: Mapping[str, TokenInfo], changed: Sequence[TokenInfo]) -> None:
-    rows = [(info.token, info.uid, info.device, json.dumps(info.tags), info.created_ms) for info in changed]
+    rows = [
+        (info.token, info.uid, info.device, json.dumps(info.tags) if info.tags else _NO_TAGS, info.created_ms)
+        for info in changed
+    ]
     connection.execute(_UPSERT, (json.dumps(rows),))
     untagged = [
         old for info in changed if (old := before.get(info.token)) is not None and old.tags and old.tags != info.tags
