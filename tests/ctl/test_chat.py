@@ -1,11 +1,15 @@
-"""`pushctl chat`, as processes with pipes, beside a client of the old form."""
+"""`pushctl chat`, as processes on terminals, beside a client of the old form: one connector and two, both stores."""
 
+import contextlib
+import os
+import pty
 import queue
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,72 +17,109 @@ import aio_sdk
 from push.ctl.chatting import message_line
 from tests.integration.server import HOST, Server, environment
 from tests.integration.test_chat import ChatClient
+from tests.integration.test_cluster_chat import ClusterServer
 from tests.integration.waiting import DEADLINE_S
 
 
 class Window:
-    """One terminal."""
+    """One terminal: what is typed is shown as it is typed, as terminals do."""
 
-    def __init__(self, server: Server, *arguments: str) -> None:
+    def __init__(self, port: int, *arguments: str) -> None:
         command = [sys.executable, "-c", "from push.ctl.main import main; main()", "chat"]
+        self._terminal, inside = pty.openpty()
         self.process = subprocess.Popen(
-            [*command, f"--server=push://{HOST}:{server.port}", *arguments],
-            env=environment(PYTHONUNBUFFERED="1"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [*command, f"--server=push://{HOST}:{port}", *arguments],
+            env=environment(TERM="xterm"),
+            stdin=inside,
+            stdout=inside,
             stderr=subprocess.DEVNULL,
-            text=True,
+            start_new_session=True,
         )
+        os.close(inside)
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._typed: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
 
     def type(self, line: str) -> None:
         """Type a line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        self._typed.append(line)
+        os.write(self._terminal, line.encode() + b"\n")
 
     def line(self) -> str:
-        """The next line that is shown."""
-        return self._lines.get(timeout=DEADLINE_S)
+        """The next line that is shown, but for those that were typed."""
+        while (line := self._lines.get(timeout=DEADLINE_S)) in self._typed:
+            self._typed.remove(line)
+        return line
 
     def shown(self) -> str:
         """What is said in it, without the time."""
         return self.line().partition(" ")[2]
 
     def close(self) -> int:
-        """The end of stdin; the exit code."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        """The end of what is typed (control and D); the exit code."""
+        os.write(self._terminal, b"\x04")
         return self.process.wait(DEADLINE_S)
 
     def destroy(self) -> None:
         """Whatever happens."""
         self.process.kill()
         self.process.wait()
+        self._reading.join()
+        os.close(self._terminal)
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
+        data = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while more := os.read(self._terminal, 65_536):
+                *lines, data = (data + more).split(b"\r\n")
+                for line in lines:
+                    self._lines.put(line.decode())
 
 
-class TerminalTests(SynchronousTestCase):
-    """Two windows and an older client in one group."""
+class Windows(SynchronousTestCase):
+    """A server, and windows on it."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
-        self.server = Server(self.directory)
+        self.server: Any = self.make_server()
         self.addCleanup(self.server.destroy)
         self.server.start()
 
+    def make_server(self) -> Any:
+        """Where they meet."""
+        return Server(self.directory)
+
     def window(self, *arguments: str) -> Window:
         """Open one."""
-        window = Window(self.server, *arguments)
+        window = Window(self.server.port, *arguments)
         self.addCleanup(window.destroy)
         return window
+
+    def older_client(self) -> ChatClient:
+        """One that knows SUB and CONTACT."""
+        old = ChatClient(self.server.port)
+        self.addCleanup(old.close)
+        old.open()
+        return old
+
+    def places(self, uid: str) -> set[str]:
+        """The connectors that a user is at."""
+        tokens = self.server.api.get(f"/v1/users/{uid}/tokens").json["tokens"]
+        return {self.place(each["token"]) for each in tokens} - {""}
+
+    def place(self, token: str) -> str:
+        """The connector that a token is at."""
+        return self.server.api.token(token)["connector"] or ""
+
+
+class TerminalTests(Windows):
+    """Two windows and an older client in one group: one server, one connector, SQLite."""
+
+    # How many connectors they are at.
+    connectors = 1
 
     def test_they_talk_and_one_comes_back_to_what_it_missed(self) -> None:
         alice = self.window("--uid=alice", "--group=room")
@@ -88,9 +129,9 @@ class TerminalTests(SynchronousTestCase):
         bob = self.window("--uid=bob", "--group=room", kept)
         bob.type("/who")
         self.assertEqual(bob.line(), "- alice, bob")
-        old = ChatClient(self.server.port)
-        self.addCleanup(old.close)
-        old.open()
+        old = self.older_client()
+        places = self.places("alice") | self.places("bob") | {self.place(old.token)}
+        self.assertEqual(len(places), self.connectors)
         self.server.api.get(f"/group/joinGroup?token={old.token}&group=room")
         alice.type("hello all")
         self.assertEqual(bob.shown(), "#room alice: hello all")
@@ -118,6 +159,40 @@ class TerminalTests(SynchronousTestCase):
         self.assertIn("404", alice.line())
         alice.type("/quit")
         self.assertEqual(alice.process.wait(DEADLINE_S), 0)
+
+
+class TwoConnectorsTests(TerminalTests):
+    """The same on SQLite with two connectors: the older client is at the other one."""
+
+    connectors = 2
+
+    def make_server(self) -> Any:
+        """With two workers; the system gives clients to either."""
+        server = Server(self.directory, ("--workers=2",))
+        server.transport = "lean"
+        return server
+
+    def older_client(self) -> ChatClient:
+        """At another connector than alice."""
+        while True:
+            old = super().older_client()
+            if self.place(old.token) not in self.places("alice"):
+                return old
+            old.close()
+
+
+class ClusterTests(TerminalTests):
+    """The same in a cluster on Redis: the windows are at two connectors, which are processes of their own."""
+
+    connectors = 2
+
+    def make_server(self) -> Any:
+        """Clients go to the two connectors by turns."""
+        return ClusterServer(self.directory)
+
+
+class WrongArgumentsTests(Windows):
+    """What cannot be."""
 
     def test_what_cannot_be_is_said(self) -> None:
         both = self.window("--uid=alice", "--group=room", "--to=bob")

@@ -13,7 +13,7 @@ from tests.integration.waiting import wait_until
 OPTIONS = ("--presence-debounce-s=0.3", "--chat-requests-per-s=1000")
 
 
-class _Cluster:
+class ClusterServer:
     """Such a cluster, where the tests of one server expect one: clients go to the two connectors by turns."""
 
     def __init__(self, directory: Path) -> None:
@@ -66,7 +66,7 @@ class ClusterChat(test_chat.ChatCase):
     test_a_push_reaches_all_members_of_a_group = test_chat.OverHttp.test_a_push_reaches_all_members_of_a_group
 
     def setUp(self) -> None:
-        self.server: Any = _Cluster(Path(self.mktemp()))
+        self.server: Any = ClusterServer(Path(self.mktemp()))
         self.addCleanup(self.server.destroy)
         self.server.start()
         wait_until("the API has joined the group role", lambda: self.api.get("/v1/groups/room").status == 404)
