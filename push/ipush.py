@@ -153,8 +153,11 @@ class IConnection(Interface):
     def write_notice(subsignal: int, body: bytes) -> bytes:
         """Write what others said as this client understands it: the same for all with the same form and is_chat."""
 
-    def notify(notice: bytes) -> bool:
-        """Queue what others said, as written. Whoever does not read fast enough is closed (3003): then False."""
+    def notify(notices: bytes, count: int) -> bool:
+        """Queue what others said, so many notices as written, together no more than may wait for one connection.
+
+        Whoever does not read fast enough is closed (3003): then False.
+        """
 
     def push(message_id: int, frame: bytes, is_kept: bool) -> Outcome:
         """Queue one encoded push behind all earlier ones.

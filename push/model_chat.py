@@ -5,7 +5,7 @@ as one string: "u" and the uid, or "t" and the token; "s" alone is the system. I
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -204,9 +204,38 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
         subsignal: of the PUBLISH that clients of the chat form get.
         chat: its body; b"" where they get nothing.
         contact: body of the CONTACT that clients of the old form get; b"" where they get nothing.
+        but: not this one of the tokens, as it has said it; "" for none. So what is said in a group has one list.
     """
 
     tokens: Sequence[str]
     subsignal: int
     chat: bytes = b""
     contact: bytes = b""
+    but: str = ""
+
+
+def without_but(notice: Notice) -> Notice:
+    """The same, with nobody in `tokens` who is not to be told."""
+    if not notice.but:
+        return notice
+    tokens = tuple([token for token in notice.tokens if token != notice.but])
+    return msgspec.structs.replace(notice, tokens=tokens, but="")
+
+
+def runs(notices: Iterable[Notice], max_notices: int, max_bytes: int) -> Iterator[Sequence[Notice]]:
+    """Notices in their order, those for the same tokens together: so many at most, of so many bytes or one alone."""
+    run: list[Notice] = []
+    size_bytes = 0
+    for notice in notices:
+        notice_bytes = max(len(notice.chat), len(notice.contact))
+        if run and (
+            len(run) >= max_notices
+            or size_bytes + notice_bytes > max_bytes
+            or (notice.tokens is not run[0].tokens and notice.tokens != run[0].tokens)
+        ):
+            yield run
+            run, size_bytes = [], 0
+        run.append(notice)
+        size_bytes += notice_bytes
+    if run:
+        yield run

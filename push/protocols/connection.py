@@ -191,9 +191,9 @@ class SessionConnection(QueuedWrites):
         """See IConnection."""
         return self._encode(Frame(Signal.PUBLISH if self.is_chat else Signal.CONTACT, subsignal, 0, body))
 
-    def notify(self, notice: bytes) -> bool:
+    def notify(self, notices: bytes, count: int) -> bool:
         """See IConnection."""
-        return not self._closing and self._queue(notice, 1)
+        return not self._closing and self._queue(notices, count)
 
     def push(self, message_id: int, frame: bytes, is_kept: bool) -> Outcome:
         """See IConnection."""

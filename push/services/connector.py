@@ -118,7 +118,12 @@ class Connector:
         self._delivering = Delivering(
             by_token=self.connections.by_token, broadcaster=self._broadcaster, flusher=self._flusher, slices=slices
         )
-        self._notifying = Notifying(by_token=self.connections.by_token, flusher=self._flusher, slices=slices)
+        self._notifying = Notifying(
+            by_token=self.connections.by_token,
+            flusher=self._flusher,
+            slices=slices,
+            max_bytes=limits.max_outbox_bytes,
+        )
         # See IConnectionHost.
         self.asked = Asking(chat=chat or ChatPlug(), clock=clock, tasks=self.tasks).asked
         self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())

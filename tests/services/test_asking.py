@@ -185,6 +185,28 @@ class NotifyingTests(AskingCase):
         self.notify(*(Notice([token], SubSignal.MN, b"", b"%d" % number) for number in range(9)))
         self.assertEqual([frame.body for frame in client.frames()], [b"%d" % number for number in range(9)])
 
+    def test_what_goes_to_the_same_goes_with_one_write_but_to_who_said_it(self) -> None:
+        clients = [self.client() for _ in range(3)]
+        tokens = [token for _, token in clients]
+        writes: list[bytes] = []
+        for client, _ in clients:
+            transport, write = client.protocol.transport, client.protocol.transport.write
+            self.patch(transport, "write", lambda data, write=write: (writes.append(data), write(data)))
+        notices = [
+            Notice(tokens, SubSignal.MN, b"", b"%d" % at, but) for at, but in enumerate((tokens[0], "", tokens[1]))
+        ]
+        self.assertEqual(self.notify(*notices), 7)
+        self.clock.advance(0)
+        self.assertEqual(len(writes), 3)
+        heard = [b"".join(frame.body for frame in client.frames()) for client, _ in clients]
+        self.assertEqual(heard, [b"12", b"01", b"012"])
+
+    def test_what_is_too_much_for_one_write_closes_nobody(self) -> None:
+        client, token = self.client()
+        self.notify(*(Notice([token], SubSignal.MN, b"", b"x" * 500) for _ in range(5)))
+        self.assertEqual(len(client.frames()), 5)
+        self.assertFalse(client.is_ended)
+
     def test_who_does_not_read_is_closed_and_the_others_are_told(self) -> None:
         slow, slow_token = self.client()
         other, other_token = self.client()
@@ -199,3 +221,25 @@ class NotifyingTests(AskingCase):
         for number in range(1, 9):
             self.assertEqual(self.notify(Notice([token], SubSignal.MN, b"", b"%d" % number)), 1)
             client.frames()
+
+
+class LargeGroupTests(AskingCase):
+    """Notices for many."""
+
+    limits = {"max_connections_per_address": 1_000, "max_connections": 1_000, "max_subs_per_s": 1_000}  # noqa: RUF012
+
+    def test_large_groups_are_told_in_slices_that_have_their_writes_in_them(self) -> None:
+        clients = [self.client() for _ in range(200)]
+        written: list[bytes] = []
+
+        def slowly(data: bytes) -> None:
+            written.append(data)
+            self.clock.rightNow += 0.001
+
+        for client, _ in clients:
+            self.patch(client.protocol.transport, "write", slowly)
+        notice = Notice([token for _, token in clients], SubSignal.MN, b"", b"x")
+        work = Deferred.fromCoroutine(self.connector.notify([notice]))
+        self.assertEqual(len(written), 64)
+        self.clock.advance(0)
+        self.assertEqual((self.successResultOf(work), len(written)), (200, 200))

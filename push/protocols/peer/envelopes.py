@@ -27,6 +27,8 @@ MINOR = 3
 MINOR_PLACES = 2
 # From this on, a node with the group role answers what applications ask of it.
 MINOR_GROUPS = 3
+# And a connector knows who among those to be told of something is not to be.
+MINOR_BUT = 3
 
 CONNECTOR = "connector"
 

@@ -18,9 +18,10 @@ from zope.interface import implementer
 from push.errors import PushError, Unavailable
 from push.ipush import ILinkedConnector, IProbe
 from push.model import Delivery, DeliveryReport, Node, Outcome, Place, Registration, Sample
-from push.model_chat import Notice
+from push.model_chat import Notice, runs, without_but
 from push.protocols.peer.envelopes import (
     MINOR,
+    MINOR_BUT,
     MINOR_PLACES,
     Drain,
     Kick,
@@ -60,6 +61,7 @@ MAX_BROADCASTS = 10_000
 _JOINED_BYTES = 65_536
 # A token has 128 characters at most, so that these and two bodies are within what Perspective Broker takes.
 _NOTIFIED_TOKENS = 1_500
+_NOTIFIED_TOGETHER = 64
 
 _PASSED: Reader[tuple[Passed, ...]] = Reader(tuple[Passed, ...])
 _YES_NO: Reader[bool] = Reader(bool)
@@ -106,6 +108,7 @@ class RemoteConnector:
         self._link = link
         self._max_waiting_bytes = max_waiting_bytes
         self._knows_places = minor >= MINOR_PLACES
+        self._knows_but = minor >= MINOR_BUT
         self._pieces = Pieces(self._send, answered=self._answered, broken=link.broken)
         self._batches: deque[_Batch] = deque()
         self._broadcasts: dict[int, Deferred[int]] = {}
@@ -165,6 +168,8 @@ class RemoteConnector:
     async def notify(self, notices: Sequence[Notice]) -> int:
         """See IConnector."""
         sent = 0
+        if not self._knows_but:
+            notices = [without_but(notice) for notice in notices]
         for some in notices_in_calls(notices):
             sent += _COUNT.read(await self._link.call("notify", encode(Notify(some)), limit_s=DELIVER_LIMIT_S))
         return sent
@@ -272,15 +277,17 @@ def notices_in_calls(notices: Sequence[Notice]) -> Iterator[tuple[Notice, ...]]:
     """Notices in groups that each go into one call, those for very many tokens in parts."""
     waiting: list[Notice] = []
     size_bytes = 0
-    for notice in notices:
-        for start in range(0, len(notice.tokens), _NOTIFIED_TOKENS):
-            part = msgspec.structs.replace(notice, tokens=tuple(notice.tokens[start : start + _NOTIFIED_TOKENS]))
-            part_bytes = len(part.chat) + len(part.contact) + sum(map(len, part.tokens)) + 2 * len(part.tokens)
-            if waiting and size_bytes + part_bytes > PIECE_BYTES:
-                yield tuple(waiting)
-                waiting, size_bytes = [], 0
-            waiting.append(part)
-            size_bytes += part_bytes
+    for run in runs(notices, _NOTIFIED_TOGETHER, PIECE_BYTES):
+        for start in range(0, len(run[0].tokens), _NOTIFIED_TOKENS):
+            tokens = tuple(run[0].tokens[start : start + _NOTIFIED_TOKENS])
+            tokens_bytes = sum(map(len, tokens)) + 2 * len(tokens)
+            for notice in run:
+                part_bytes = len(notice.chat) + len(notice.contact) + tokens_bytes
+                if waiting and size_bytes + part_bytes > PIECE_BYTES:
+                    yield tuple(waiting)
+                    waiting, size_bytes = [], 0
+                waiting.append(msgspec.structs.replace(notice, tokens=tokens))
+                size_bytes += part_bytes
     if waiting:
         yield tuple(waiting)
 

@@ -140,8 +140,6 @@ class Fanout:
 
 def _place(telling: Told, places: Places, batches: dict[str, list[Notice]]) -> None:
     for connector, tokens in places.items():
-        if telling.but and telling.but in tokens:
-            tokens = [token for token in tokens if token != telling.but]
-        if tokens:
-            notice = Notice(tokens, telling.subsignal, telling.chat, telling.contact)
+        if tokens != [telling.but]:
+            notice = Notice(tokens, telling.subsignal, telling.chat, telling.contact, telling.but)
             batches.setdefault(connector, []).append(notice)

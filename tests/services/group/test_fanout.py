@@ -9,7 +9,7 @@ from zope.interface import implementer
 from push.errors import Unavailable
 from push.igroup import IWhereabouts
 from push.model import Registration
-from push.model_chat import Notice
+from push.model_chat import Notice, without_but
 from push.services.group import fanout as module
 from push.services.group.fanout import Fanout
 from push.services.tasks import Tasks
@@ -85,7 +85,9 @@ class FanoutTests(SynchronousTestCase):
 
     def test_the_sender_s_device_is_left_out_and_nobody_is_no_call(self) -> None:
         self.tell(1, but="a")
-        self.assertEqual(list(self.connector.calls[0][0][0].tokens), ["b"])
+        notice = self.connector.calls[0][0][0]
+        self.assertEqual((list(notice.tokens), notice.but), (["a", "b"], "a"))
+        self.assertEqual(list(without_but(notice).tokens), ["b"])
         self.tell(2, "g.b", but="a", audience=("ta",))
         self.assertEqual(len(self.connector.calls), 1)
 
