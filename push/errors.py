@@ -164,6 +164,13 @@ class Unreachable(Unavailable):
     """The node that is needed cannot be reached from here now: nothing was done there."""
 
 
+class Unanswered(Unavailable):
+    """A node was lost before it answered: what was asked for may have been accepted, or may be yet."""
+
+    status = 504
+    reason = "UNANSWERED"
+
+
 class Superseded(Unavailable):
     """Another node does this by now, or what this one knew is gone; nothing was accepted."""
 

@@ -161,11 +161,11 @@ class Sender:
             self._hang_up()
             return None
         except RefusedError as error:
-            if is_repeated and error.status >= 500:
+            if error.status >= 500 and (is_repeated or (self._load.retry and not _is_refusal(error.status))):
                 return None
             pause_s = self._refused(request, error)
         else:
-            if is_repeated and _is_partly_refused(reply):
+            if self._load.retry and _is_open(reply, is_repeated=is_repeated):
                 return None
             pause_s = self._answered(request, reply)
         if self._connection.sock is None:  # the server said that it was the last answer
@@ -218,11 +218,12 @@ class Sender:
             self._connection = None
 
 
-def _is_partly_refused(reply: dict[str, Any]) -> bool:
-    """Whether some entry of a batch could not be looked at now."""
+def _is_open(reply: dict[str, Any], *, is_repeated: bool) -> bool:
+    """Whether it is not known of some entry what became of it; of one that is repeated, a refusal does not say it."""
     results = reply.get("results")
     errors = [result.get("error") for result in results] if isinstance(results, list) else []
-    return any(error is not None and int(error["code"]) >= 500 for error in errors)
+    codes = [int(error["code"]) for error in errors if error is not None]
+    return any(code >= 500 and (is_repeated or not _is_refusal(code)) for code in codes)
 
 
 def _is_refusal(status: int) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from push.errors import CacheFull, Conflict, PushError, TooLarge, Unavailable, Unregistered
+from push.errors import CacheFull, Conflict, PushError, TooLarge, Unanswered, Unavailable, Unregistered
 from push.ipush import IRouter
 from push.model import PushRequest
 from push.web import errors, outcomes
@@ -19,6 +19,7 @@ from push.web.routes import Lines, Parameter, Route
 from push.web.settings import ApiSettings
 from push.web.stream import MessageStream, StreamLimits
 
+_FAILURES = (TooLarge, errors.UnsupportedMediaType, Unavailable, Unanswered)
 _JSON_TYPES = ("application/json", "text/json")
 KEY = Parameter(
     HEADER,
@@ -81,7 +82,7 @@ class MessageRoutes:
                 tag="messages",
                 body=schemas.SendRequest,
                 reply=schemas.SendReply,
-                failures=(Unregistered, Conflict, TooLarge, errors.UnsupportedMediaType, CacheFull, Unavailable),
+                failures=(Unregistered, Conflict, *_FAILURES, CacheFull),
                 parameters=(KEY,),
                 example=_EXAMPLE,
             ),
@@ -95,7 +96,7 @@ class MessageRoutes:
                 tag="messages",
                 body=schemas.BatchSendRequest,
                 reply=schemas.BatchSendReply,
-                failures=(TooLarge, errors.UnsupportedMediaType, Unavailable),
+                failures=_FAILURES,
                 parameters=(KEY,),
                 example=_BATCH_EXAMPLE,
                 lines=Lines(self.stream, line=schemas.SendRequest, reply=schemas.SendReply),

@@ -13,7 +13,17 @@ from push.protocols.wire.frames import ID, Frame, FrameDecoder, encode
 from push.protocols.wire.messages import Disconnect, parse_object, write_disconnect, write_json
 from push.protocols.wire.signals import Signal, SubSignal
 
-FAULTS = ("forget", "forget names", "swap", "double", "refuse but keep", "another token", "shrink ids", "repeat")
+FAULTS = (
+    "forget",
+    "forget names",
+    "unanswered",
+    "swap",
+    "double",
+    "refuse but keep",
+    "another token",
+    "shrink ids",
+    "repeat",
+)
 
 
 class Device:
@@ -160,7 +170,11 @@ class SmallServer:
         reply = {"results": replies} if "requests" in body else replies[0]
         if name:
             self._answered[name] = 200, reply
-        return (0, None) if self.requests % 13 == 0 else (200, reply)
+        if self.requests % 13:
+            return 200, reply
+        if self.fault == "unanswered":
+            return 504, {"error": {"code": 504, "reason": "UNANSWERED", "message": "perhaps", "retry": "backoff"}}
+        return 0, None
 
     def _receipt(self, line: str) -> tuple[int, Any]:
         """Of every seventh message another thing is known; the last of these says that it has not expired."""

@@ -84,6 +84,11 @@ class JudgementTests(TestCase):
         code, found = self.judged("", "--retry", *BUSY)
         self.assertEqual((code, found["unknown"], found["faults"]), (0, 0, {}), found)
         self.assertEqual(found["refused_delivered"], 0)
+        code, found = self.judged("unanswered", "--retry", *BUSY)
+        self.assertEqual((code, found["unknown"], found["faults"]), (0, 0, {}), found)
+        code, found = self.judged("unanswered", *BUSY)
+        self.assertEqual((code, found["faults"]), (0, {}), found)
+        self.assertGreater(found["delivered_unknown"], 0)
         code, found = self.judged("forget names", "--retry", *BUSY)
         self.assertEqual((code, list(found["faults"])), (1, ["doubled"]), found)
 

@@ -168,7 +168,7 @@ class ClusterFaultCase(SynchronousTestCase):
 
     def judge(self, verdict: dict[str, Any], report: Path) -> None:
         """Nothing may be lost, nothing out of order; and nobody left outside."""
-        numbers = {name: value for name, value in verdict.items() if name not in ("plan", "faults", "troubles")}
+        numbers = {name: value for name, value in verdict.items() if name not in ("plan", "faults")}
         if FAULTS:
             print(json.dumps(numbers), file=sys.stderr)
         self.assertTrue(verdict["ok"], explain(verdict, report))

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from push.errors import InvalidRequest, NotFound, PushError, Unavailable
+from push.errors import InvalidRequest, NotFound, PushError, Unanswered, Unavailable
 from push.ipush import ICache, IMessages, IReceipts, IRouter
 from push.model import (
     PLAIN,
@@ -45,7 +45,7 @@ from push.protocols.peer.asks import Ask
 from push.protocols.peer.avatar import Answerer
 from push.protocols.peer.connector_door import Door
 from push.protocols.peer.envelopes import Open, Reader, encode
-from push.protocols.peer.errors import CallMalformed, LinkLost
+from push.protocols.peer.errors import CallMalformed, NoLink
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
 from push.protocols.peer.remote_keeper import RemoteKeeper
@@ -287,12 +287,24 @@ class TwinTests(Twins):
         self.assertIs(type(error), PushError)
         self.assertIn("not what was asked for", str(error))
 
-    def test_a_link_that_breaks_ends_every_wait(self) -> None:
-        waiting = self.begin(self.keeper.committed(1))
+    def test_a_link_that_breaks_ends_every_wait_and_says_what_may_have_been_accepted(self) -> None:
+        router = RemoteRouter(self.asking)
+        self.house.told_cache.answers.update(keep=Deferred(), schedule=Deferred())
+        self.house.router.answers.update(push=Deferred())
+        due = StoredDue(3, 9, PushRequest(ToTokens(("t",)), b"x"))
+        committed = self.begin(self.keeper.committed(1))
+        calls = [
+            lambda: self.begin(self.keeper.keep([Keep(2, b"x", ("t",), 1)])),
+            lambda: self.begin(self.keeper.schedule(due)),
+            lambda: self.begin(router.push([due.request])),
+        ]
+        waiting = [call() for call in calls]
         self.link.lose("cut by the test")
         self.settle()
-        self.assertIsInstance(self.successResultOf(waiting), LinkLost)
-        self.assertIsInstance(self.failure(self.keeper.keep([Keep(2, b"x", ("t",), 1)])), LinkLost)
+        self.assertIsInstance(self.successResultOf(committed), Unanswered)
+        for asked, call in zip(waiting, calls, strict=True):
+            self.assertIsInstance(self.failureResultOf(asked).value, Unanswered)
+            self.assertIsInstance(self.failureResultOf(call()).value, NoLink)
         self.keeper.answered(StoredReply(Once("k", b"f"), PushResult(1, 1, 1), 9))  # and raises nothing
 
     # The router

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from push.errors import PushError, Unavailable
 from push.protocols.peer.asks import Ask, Told, Wish
 from push.protocols.peer.envelopes import MAX_ENVELOPE_BYTES, Reader, encode
-from push.protocols.peer.errors import CallMalformed, LinkLost, error_of, trouble_of
+from push.protocols.peer.errors import CallMalformed, LinkLost, NoLink, error_of, trouble_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import PIECE_BYTES, Pieces
 from push.protocols.wire.frames import FrameDecoder
@@ -77,11 +77,12 @@ class Asking:
         The wait ends with the answer or with the link, which has a pulse; how long the work may take is its doer's.
 
         Raises:
-            LinkLost: there is no link, or it was lost: what was wished for may have been done.
+            NoLink: there is no link: nothing was asked.
+            LinkLost: it was lost: what was wished for may have been done.
             PushError: what the doer raised; or its answer cannot be read.
         """
         if self._link is None or self._link.is_lost or self._pieces is None:
-            raise LinkLost("there is no link to the node that keeps tokens", retry_after_s=1.0)
+            raise NoLink("there is no link to the node that keeps tokens", retry_after_s=1.0)
         if self._pieces.waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable("too much waits for the node that keeps tokens", retry_after_s=1.0)
         self._number += 1

@@ -7,7 +7,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.spread import pb
 
 from push import errors
-from push.errors import PushError, Unavailable
+from push.errors import PushError, Unanswered, Unavailable
 
 _MAX_MESSAGE_CHARS = 500
 
@@ -50,6 +50,20 @@ class NotAdmitted(pb.Error, UnauthorizedLogin):
 
 class LinkLost(Unavailable):
     """The peer is gone, or does not answer: what was asked of it may have been done."""
+
+
+class NoLink(LinkLost):
+    """There is no link, so nothing was asked."""
+
+
+def undecided(error: LinkLost) -> Unavailable:
+    """What a lost link means to whoever has sent a message: it may have been accepted, unless nothing was asked."""
+    if isinstance(error, NoLink):
+        return error
+    return Unanswered(
+        "a node was lost before it answered: this may have been accepted; with an Idempotency-Key it can be repeated",
+        retry_after_s=error.retry_after_s,
+    )
 
 
 _OF_THE_LINK = frozenset(each.__name__ for each in (CallMalformed, Incompatible, NotWelcome, NotAdmitted))

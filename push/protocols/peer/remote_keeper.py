@@ -12,7 +12,7 @@ from push.ipush import ICache
 from push.model import Keep, Keeping, Place, StoredDue, StoredMessage, StoredReply
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Reader
-from push.protocols.peer.errors import LinkLost, Trouble, error_of
+from push.protocols.peer.errors import LinkLost, Trouble, error_of, undecided
 from push.protocols.peer.remote_cache import RemoteCache
 from push.protocols.peer.wishes_cache import (
     MAX_KEEPS,
@@ -49,7 +49,7 @@ _NOTHING: Reader[None] = Reader(None)
 
 @implementer(ICache)
 class RemoteKeeper(RemoteCache):
-    """The cache, kept elsewhere: what fails with LinkLost may have been done there.
+    """The cache, kept elsewhere: what fails with LinkLost or Unanswered may have been done there.
 
     What is to be sent later is sent by the node that has the cache, so nothing is `scheduled` here.
 
@@ -92,7 +92,9 @@ class RemoteKeeper(RemoteCache):
         for each in (*self._before.pop(ticket, ()), ticket):
             try:
                 trouble = await self._asking.ask(Committed(each), _TROUBLE)
-            except PushError as failure:  # it may be on disk, and it may not
+            except LinkLost as failure:  # it may be on disk, and it may not
+                error = error or undecided(failure)
+            except PushError as failure:
                 error = error or failure
             else:
                 error = error or (None if trouble is None else error_of(trouble))
@@ -125,7 +127,10 @@ class RemoteKeeper(RemoteCache):
 
     async def schedule(self, due: StoredDue) -> None:
         """See ICache."""
-        await self._asking.ask(Schedule(due.message_id, due.due_ms, Request.of(due.request)), _NOTHING)
+        try:
+            await self._asking.ask(Schedule(due.message_id, due.due_ms, Request.of(due.request)), _NOTHING)
+        except LinkLost as error:
+            raise undecided(error) from None
 
     def scheduled(self) -> Sequence[StoredDue]:
         """See ICache. None here."""
@@ -136,7 +141,13 @@ class RemoteKeeper(RemoteCache):
         return await self._asking.ask(Unschedule(message_id), _YES_NO)
 
     def _keep(self, part: Sequence[Keep]) -> "Deferred[KeepingTold]":
-        return Deferred.fromCoroutine(self._asking.ask(KeepMany(tuple(map(KeepOne.of, part))), _KEEPING))
+        return Deferred.fromCoroutine(self._given(KeepMany(tuple(map(KeepOne.of, part)))))
+
+    async def _given(self, wish: KeepMany) -> KeepingTold:
+        try:
+            return await self._asking.ask(wish, _KEEPING)
+        except LinkLost as error:
+            raise undecided(error) from None
 
     async def _tell_answer(self, wish: Answered) -> None:
         try:

@@ -10,6 +10,7 @@ from push.ipush import IMessages, IRouter
 from push.model import PushRequest, PushResult, Receipt, ToTokens, ToUids
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Reader
+from push.protocols.peer.errors import LinkLost, undecided
 from push.protocols.peer.wishes_router import (
     MAX_REQUESTS,
     Explain,
@@ -44,7 +45,7 @@ class RemoteRouter:
         self._asking = asking
 
     async def push(self, requests: Sequence[PushRequest]) -> Sequence[PushResult | PushError]:
-        """See IRouter. With LinkLost the requests may have been accepted: only those with a key can be repeated safely.
+        """See IRouter. With Unanswered requests may have been accepted: only those with a key can be repeated safely.
 
         What is too long for one wish goes in several, in order.
         """
@@ -57,6 +58,8 @@ class RemoteRouter:
         for each in asked:
             try:
                 results += [told.result for told in await each]
+            except LinkLost as error:
+                failure = failure or undecided(error)
             except PushError as error:
                 failure = failure or error
         if failure is not None:
