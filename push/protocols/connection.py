@@ -204,9 +204,15 @@ class SessionConnection(QueuedWrites):
             self.fall_behind()
             return Outcome.BEHIND
         if self._backlog is None:
-            session = self._session
-            if session.unacknowledged is None or session.may_push(message_id, self._host.limits.ack_window):
-                return _SENT if self._queue(frame, 1) else Outcome.OVERFLOW
+            pending = self._session.unacknowledged
+            if pending is None or len(pending) < self._host.limits.ack_window:
+                if pending is not None:
+                    pending.add(message_id)
+                if self._queued is None and not self._paused:  # as in _queue, without the call
+                    self._queued = frame
+                    self._host.mark_dirty(self)
+                    return _SENT
+                return _SENT if self._queue_more(frame, 1) else Outcome.OVERFLOW
         if is_kept:
             self.fall_behind()
             return Outcome.BEHIND

@@ -124,29 +124,45 @@ class Delivering:
         missed: dict[int, list[tuple[str, Outcome]]] = {}
         end_s = self._slices.start()
         steps = 0
+        by_token, latest = self._by_token, self._broadcaster.latest
         for position, delivery in enumerate(batch):
             tokens = delivery.tokens
             if len(tokens) == 1:
-                outcome = self._deliver_lone(delivery, tokens[0])
+                connection = by_token.get(tokens[0])
+                payload = delivery.payload
+                if (  # as nearly always
+                    connection is not None
+                    and payload is not None
+                    and connection.broadcast_number == latest
+                    and delivery.place is None
+                    and delivery.owner is None
+                    and not (delivery.is_logged or delivery.is_keepable)
+                ):
+                    message_id = delivery.message_id
+                    frame = connection.form.encode_push(message_id, payload)
+                    outcome = connection.push(message_id, frame, delivery.is_kept)
+                else:
+                    outcome = self._deliver_lone(delivery, tokens[0])
                 sent.append(0 if outcome else 1)
                 if outcome:
                     missed[position] = [(tokens[0], outcome)]
-                steps += 1
             elif not tokens:
                 self._pass_by(delivery)
                 sent.append(0)
             else:
                 not_sent = await self._deliver_many(delivery)
-                steps += len(tokens)
                 sent.append(len(tokens) - len(not_sent))
                 if not_sent:
                     missed[position] = not_sent
+                latest = self._broadcaster.latest
+            steps += len(tokens)
             if steps >= _STRIDE:
                 steps = 0
                 if self._slices.is_over(end_s):
                     self._flusher.flush()
                     await self._slices.turn()
                     end_s = self._slices.start()
+                    latest = self._broadcaster.latest
         return DeliveryReport(sent, missed)
 
     def _deliver_lone(self, delivery: Delivery, token: str) -> Outcome:

@@ -68,6 +68,9 @@ class Reports:
 
     def take(self, report: DeliveryReport, deliveries: Sequence[Delivery], owners: Sequence[Owner]) -> None:
         """A call was answered."""
+        if not report.missed and 0 not in report.sent and {*map(type, owners)} == {int}:
+            self._sent(deliveries, owners)  # type: ignore[arg-type]
+            return
         results, receipts = self._results, self._receipts
         plain: list[tuple[int, str]] = []
         kept: list[tuple[int, str, int | None]] = []
@@ -94,6 +97,21 @@ class Reports:
         self._measures.became(ToTokens, Outcome.SENT, len(plain) + len(kept))
         for position, each in missed.items():
             self._take_missed(owners[position], deliveries[position], each)
+
+    def _sent(self, deliveries: Sequence[Delivery], owners: Sequence[int]) -> None:
+        """As nearly always: all were sent, each to one token, without options."""
+        self._results.put_sent(owners, deliveries)
+        expires_ms = self._expires_ms
+        kept = [
+            (each.message_id, each.tokens[0], expires_ms[owner])
+            for each, owner in zip(deliveries, owners, strict=True)
+            if each.is_kept
+        ]
+        if kept:
+            self._receipts.lone_each(Event.SENT, kept)
+        if len(kept) < len(deliveries):
+            self._receipts.sent_each([(each.message_id, each.tokens[0]) for each in deliveries if not each.is_kept])
+        self._measures.became(ToTokens, Outcome.SENT, len(deliveries))
 
     def _take_many(
         self, progress: Progress, delivery: Delivery, sent: int, missed: Sequence[tuple[str, Outcome]]

@@ -18,6 +18,7 @@ from push.model import (
     Event,
     Everybody,
     Keep,
+    Located,
     Outcome,
     Place,
     PushRequest,
@@ -30,7 +31,8 @@ from push.model import (
 from push.services.bringing import Bringing
 from push.services.delivery_reports import Reports
 from push.services.keeps import Keeps, Refused
-from push.services.progress import Progress, lone_expires_ms
+from push.services.lones import Batches, Lones
+from push.services.progress import Progress
 from push.services.results import Owner, Results
 from push.services.routing_measures import RoutingMeasures
 
@@ -66,24 +68,34 @@ class Dispatch:
         self._receipts = receipts
         self._measures = measures
         self._broadcasting = broadcasting
-        self._now_ms = now_ms
         self._results = Results(requests, now_ms)
         self._keeps = Keeps(cache=cache, receipts=receipts, results=self._results)
         # For each connector what it is to deliver, and whose that is.
-        self._batches: dict[str, tuple[list[Delivery], list[Owner]]] = {}
+        self._batches: Batches = {}
         self._is_shared = cache.is_shared
         self._bringing = Bringing(cache=cache, subscribe=subscribe, connectors=connectors)
         self._made: list[Deferred[None]] = []
         self._waits_for_disk = False
-        self._lone_cached = 0
         # Until when plain messages for one token are kept, by their requests' positions.
-        self._expires_ms: dict[int, int] = {}
+        expires_ms: dict[int, int] = {}
         self._reports = Reports(
             results=self._results,
             receipts=receipts,
             measures=measures,
             bringing=self._bringing,
-            expires_ms=self._expires_ms,
+            expires_ms=expires_ms,
+            is_shared=self._is_shared,
+        )
+        self._lones = Lones(
+            requests,
+            now_ms=now_ms,
+            batches=self._batches,
+            keeps=self._keeps,
+            results=self._results,
+            reports=self._reports,
+            bringing=self._bringing,
+            expires_ms=expires_ms,
+            measures=measures,
             is_shared=self._is_shared,
         )
 
@@ -91,34 +103,9 @@ class Dispatch:
         """Start one request of any kind."""
         return self._results.begin(position, message_id, from_ms)
 
-    def lone(self, position: int, message_id: int, token: str, session: Registration | None) -> None:
-        """Collect a plain message for one token that is registered."""
-        request = self._requests[position]
-        if session is None or session.acks:
-            expires = lone_expires_ms(request, message_id, self._now_ms)
-            if expires is not None:
-                # The session's own text of the token, where there is one: that in the request need not be kept then.
-                tokens = (token,) if session is None else (session.token,)
-                self._expires_ms[position] = expires
-                self._keeps.add(position, Keep(message_id, request.payload, tokens, expires))
-                if session is None:
-                    self._results.put(position, PushResult(message_id, 1, 0, 1))
-                    self._lone_cached += 1
-                    self._bringing.stray(tokens)
-                else:
-                    if self._is_shared:
-                        self._bringing.located(tokens, {token: session})
-                    self._add(session.connector, Delivery(message_id, request.payload, tokens, True), position)
-                return
-            if session is None:
-                self._results.put(position, PushResult(message_id, 1, 0))
-                self._measures.became(ToTokens, Outcome.OFFLINE, 1)
-                self._reports.tell_missed(message_id, (token,))
-                return
-        delivery = Delivery(message_id, request.payload, (session.token,))
-        if self._is_shared and lone_expires_ms(request, message_id, self._now_ms) is not None:
-            delivery = msgspec.structs.replace(delivery, is_keepable=True)
-        self._add(session.connector, delivery, position)
+    def lones(self, start: int, ids: Sequence[int], located: Located) -> int:
+        """Collect plain messages for one registered token each, from this position on; returns the end of these."""
+        return self._lones.collect(start, ids, located)
 
     def add(self, progress: Progress, tokens: Sequence[str], online: Mapping[str, Registration]) -> None:
         """Collect a message for tokens that are registered, online or not; only count it, for validate_only."""
@@ -222,7 +209,7 @@ class Dispatch:
     async def results(self) -> list[PushResult | PushError]:
         """What became of each request, in order, when all calls are done."""
         await self.done()
-        self._measures.cached(ToTokens, self._lone_cached)
+        self._measures.cached(ToTokens, self._lones.cached)
         return self._results.all()
 
     # Inside
@@ -283,7 +270,7 @@ class Dispatch:
             if error is not None:  # what comes behind what failed is not to overtake it
                 for _, owners in self._batches.values():
                     self._results.fail(owners, error)
-                self._batches = {}
+                self._batches.clear()
         if refused:
             self._withdraw(refused)
         if self._is_shared:
@@ -306,7 +293,8 @@ class Dispatch:
             self._keeps.fail(error)
 
     def _call_all(self) -> None:
-        batches, self._batches = self._batches, {}
+        batches = dict(self._batches)
+        self._batches.clear()
         for address, (deliveries, owners) in batches.items():
             self._made.append(Deferred.fromCoroutine(self._deliver(address, deliveries, owners)))
 

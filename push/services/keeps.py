@@ -37,6 +37,11 @@ class Keeps:
         self._keeps.append(keep)
         self._owners.append(owner)
 
+    def add_each(self, owners: Sequence[Owner], keeps: Sequence[Keep]) -> None:
+        """Collect many, one for each owner."""
+        self._owners += owners
+        self._keeps += keeps
+
     def add_for(self, progress: Progress, tokens: Sequence[str], expires_ms: int) -> None:
         """Collect a message for these tokens, by the users that it is meant for."""
         request = progress.request
@@ -74,9 +79,10 @@ class Keeps:
             self._results.fail(owners, error)
             return {(keep.message_id, token) for keep in keeps for token in keep.tokens}
         self._tickets.append((keeping.ticket, owners))
-        for keep, place in zip(keeps, keeping.places, strict=bool(keeping.places)):
-            for token, before in zip(keep.tokens, place.before, strict=True):
-                self._places[keep.message_id, token] = (place.position, before, place.logged)
+        if keeping.places:
+            for keep, place in zip(keeps, keeping.places, strict=True):
+                for token, before in zip(keep.tokens, place.before, strict=True):
+                    self._places[keep.message_id, token] = (place.position, before, place.logged)
         self._tell(keeps, owners, keeping.refused)
         if not keeping.refused:
             return set()
@@ -140,6 +146,8 @@ class Keeps:
 
     def _tell(self, keeps: Sequence[Keep], owners: Sequence[Owner], refused: Mapping[int, Sequence[str]]) -> None:
         """Of messages for one token that are delivered besides, is told with what becomes of them."""
+        if not self._results.are_any:
+            return
         is_known = self._results.is_known
         lone = [
             (keep.message_id, keep.tokens[0], keep.expires_ms)

@@ -102,17 +102,6 @@ def expires_ms(request: PushRequest, from_ms: int) -> int | None:
     return from_ms + ttl_s * 1000
 
 
-def lone_expires_ms(request: PushRequest, message_id: int, now_ms: int) -> int | None:
-    """`expires_ms` for a message for one token, without options and sent at once: see `begins_ms`."""
-    from_ms = accepted_ms(message_id)
-    if from_ms > now_ms:
-        from_ms = now_ms
-    ttl_s = request.ttl_s
-    if ttl_s is None:
-        return from_ms + DEFAULT_TTL_S * 1000
-    return from_ms + ttl_s * 1000 if ttl_s else None
-
-
 def begins_ms(message_id: int, now_ms: int) -> int:
     """When the time to live of a message begins that is sent at once.
 

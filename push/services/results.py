@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from push.errors import PushError
-from push.model import PushRequest, PushResult
+from push.model import Delivery, PushRequest, PushResult
 from push.services.progress import Progress, begins_ms, cache_is_full
 
 # Whose something is: a request's progress, or for a plain message to one token, the request's position.
@@ -16,15 +16,22 @@ class Results:
     Args:
         requests: all of the push.
         now_ms: when it was accepted, milliseconds since 1970.
+
+    Attributes:
+        are_any: whether anything is known of any plain message to one token.
     """
 
     def __init__(self, requests: Sequence[PushRequest], now_ms: int) -> None:
         self._requests = requests
         self._now_ms = now_ms
         self._results: list[PushResult | PushError | Progress | None] = [None] * len(requests)
+        self.are_any = False
+        # Whether there are other requests than such.
+        self._are_others = False
 
     def begin(self, position: int, message_id: int, from_ms: int) -> Progress:
         """Start a request of any kind."""
+        self._are_others = True
         progress = self._results[position] = Progress(self._requests[position], message_id, from_ms)
         return progress
 
@@ -38,10 +45,19 @@ class Results:
 
     def put(self, position: int, result: PushResult) -> None:
         """What became of a plain message to one token."""
+        self.are_any = True
         self._results[position] = result
+
+    def put_sent(self, positions: Iterable[int], deliveries: Iterable[Delivery]) -> None:
+        """These plain messages to one token each were sent."""
+        self.are_any = True
+        results = self._results
+        for position, delivery in zip(positions, deliveries, strict=True):
+            results[position] = PushResult(delivery.message_id, 1, 1)
 
     def put_first(self, position: int, result: PushResult) -> None:
         """What became of it, should nothing have been said before."""
+        self.are_any = True
         if self._results[position] is None:
             self._results[position] = result
 
@@ -54,6 +70,7 @@ class Results:
         for owner in owners:
             if isinstance(owner, int):
                 self._results[owner] = error
+                self.are_any = True
             else:
                 owner.error = error
 
@@ -72,6 +89,8 @@ class Results:
 
     def all(self) -> list[PushResult | PushError]:
         """All of them, in order."""
+        if not self._are_others and all(self._results):  # as nearly always; results and errors are true
+            return self._results  # type: ignore[return-value]
         results: list[PushResult | PushError] = []
         for each in self._results:
             if each is None:

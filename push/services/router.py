@@ -12,7 +12,6 @@ from zope.interface import implementer
 from push.errors import NotFound, NotImplementedHere, PushError, Unavailable, Unregistered
 from push.ipush import IBroadcasting, ICache, IConnector, IMeasured, INodes, IReceipts, IRouter, ISubscribe
 from push.model import (
-    PLAIN,
     Everybody,
     Located,
     PushRequest,
@@ -122,25 +121,17 @@ class Router:
     ) -> Sequence[PushResult | PushError]:
         now_ms = self._ids.now_ms()
         dispatch = self._dispatch(requests, now_ms)
-        lone = 0
-        for position, request in enumerate(requests):
-            target = request.target
-            # One registered token is what nearly all messages are for: no more than two look-ups for it.
-            if (
-                type(target) is ToTokens
-                and len(target.tokens) == 1
-                and request.options is PLAIN
-                and from_ms is None
-                and not request.validate_only
-            ):
-                token = target.tokens[0]
-                session = located.online.get(token)
-                if session is not None or token not in located.unknown:
-                    lone += 1
-                    dispatch.lone(position, ids[position], token, session)
-                    continue
+        lone = position = 0
+        while position < len(requests):
+            if from_ms is None:
+                end = dispatch.lones(position, ids, located)
+                lone += end - position
+                position = end
+                if position == len(requests):
+                    break
             begins = begins_ms(ids[position], now_ms) if from_ms is None else from_ms
             progress = dispatch.begin(position, ids[position], begins)
+            position += 1
             progress.is_due = from_ms is not None
             awaited: Awaitable[None] | None = None
             try:
@@ -152,13 +143,13 @@ class Router:
             if awaited is not None:
                 # Tokens may have come or gone meanwhile: what is only kept for one that is online stays in the cache.
                 try:
-                    located = await self._located_again(requests[position + 1 :], of_uids)
+                    located = await self._located_again(requests[position:], of_uids)
                 except PushError as error:
-                    for later in range(position + 1, len(requests)):
+                    for later in range(position, len(requests)):
                         dispatch.begin(later, ids[later], begins).error = error
                     break
                 # Others may have been accepted meanwhile: what comes now is later than they are.
-                ids[position + 1 :] = self._ids.take(len(requests) - position - 1)
+                ids[position:] = self._ids.take(len(requests) - position)
                 now_ms = self._ids.now_ms()
         if lone:
             self._measures.requested(ToTokens, lone)

@@ -20,6 +20,9 @@ from push.services.admission import Admission
 _EPOCHS_PER_MS = 1_000
 
 
+_NO_TOKENS: frozenset[str] = frozenset()
+
+
 @implementer(ISubscribe, IMeasured)
 class Subscribe:
     """The tokens of one server.
@@ -96,17 +99,13 @@ class Subscribe:
     async def locate(self, tokens: Sequence[str], owners: Mapping[str, str]) -> Located:
         """See ISubscribe. Where all are online, this is one look-up each and does not suspend."""
         online = self._online
-        found: dict[str, Registration] = {}
-        offline: list[str] = []
-        for token in tokens:
-            registration = online.get(token)
-            if registration is None:
-                offline.append(token)
-            else:
-                found[token] = registration
-        if not offline:
-            self._leave_out_strangers(found, owners)
-            return Located(found, frozenset())
+        sessions = list(map(online.get, tokens))
+        if all(sessions):
+            found: dict[str, Registration] = dict(zip(tokens, sessions, strict=True))  # type: ignore[arg-type]
+            if owners:
+                self._leave_out_strangers(found, owners)
+            return Located(found, _NO_TOKENS)
+        offline = [token for token, session in zip(tokens, sessions, strict=True) if session is None]
         known = await self._store.known(offline)
         # While the store was asked, some may have come, gone, or moved to another connector.
         found = {token: online[token] for token in tokens if token in online}
