@@ -157,13 +157,17 @@ class Delivering:
                 latest = self._broadcaster.latest
             steps += len(tokens)
             if steps >= _STRIDE:
-                steps = 0
-                if self._slices.is_over(end_s):
-                    self._flusher.flush()
-                    await self._slices.turn()
-                    end_s = self._slices.start()
-                    latest = self._broadcaster.latest
+                steps, end_s = 0, await self._go_on(end_s)
+                latest = self._broadcaster.latest
         return DeliveryReport(sent, missed)
+
+    async def _go_on(self, end_s: float) -> float:
+        """In the next turn, if the slice that ends then is over. Returns when the one that goes on, or begins, ends."""
+        if not self._slices.is_over(end_s):
+            return end_s
+        self._flusher.flush()
+        await self._slices.turn()
+        return self._slices.start()
 
     def _deliver_lone(self, delivery: Delivery, token: str) -> Outcome:
         connection = self._by_token.get(token)
@@ -202,10 +206,8 @@ class Delivering:
             outcome = self._deliver_one_of_many(connection, delivery, steps - 1, frames)
             if outcome:
                 not_sent.append((token, outcome))
-            if not steps % _STRIDE and self._slices.is_over(end_s):
-                self._flusher.flush()
-                await self._slices.turn()
-                end_s = self._slices.start()
+            if not steps % _STRIDE:
+                end_s = await self._go_on(end_s)
         return not_sent
 
     def _deliver_one_of_many(

@@ -72,6 +72,11 @@ def is_over(bits: int, *, is_kept: bool) -> bool:
     return _IS_FINAL >> last & 1 == 1
 
 
+def is_final(bits: int) -> bool:
+    """Whether the last event is an end that nothing can follow but that it was sent."""
+    return _IS_FINAL >> (bits & LAST) & 1 == 1
+
+
 def is_older_last(older: int, newer: int) -> bool:
     """Whether the last event of two states, written one after the other, is that of the older one."""
     first, second = older & LAST, newer & LAST

@@ -95,8 +95,13 @@ class Receipts(Service):
         fresh, known = self._fresh, self._known
         bits = NOTHING if event is None else FOLLOWING[NOTHING << 4 | event]
         is_observed = event is not None and self._observed >> event & 1
+        memory = self._memory
+        if event is Event.SENT and not is_observed and messages and memory.await_each(messages):
+            if memory.is_full:
+                self._fold()
+            return
         for message_id, token, expires_ms in messages:
-            if message_id not in known:
+            if message_id not in known and memory.recall(message_id) is None:
                 known[message_id] = LoneLife(token, bits, 0, expires_ms)
                 fresh[message_id] = None
                 if is_observed:
@@ -105,7 +110,7 @@ class Receipts(Service):
                 self._accept(message_id, 1, (token,), expires_ms)
                 if event is not None:
                     self.happened(event, message_id, (token,))
-        if self._memory.is_full:
+        if memory.is_full:
             self._fold()
 
     def sent_each(self, messages: Sequence[tuple[int, str]]) -> None:
@@ -141,7 +146,7 @@ class Receipts(Service):
 
     def happened(self, event: Event, message_id: int, tokens: Sequence[str]) -> None:
         """See IReceipts."""
-        known = self._known.get(message_id)
+        known = self._known.get(message_id) or self._memory.recall(message_id)
         if type(known) is not LoneLife or len(tokens) != 1 or tokens[0] != known.token:
             self._happened(event, event, message_id, tokens)
             return
@@ -161,9 +166,11 @@ class Receipts(Service):
             for message_id, token in messages:
                 self.happened(event, message_id, (token,))
             return
-        known, fresh, now_ms = self._known, self._fresh, self._now_ms()
+        known, fresh, now_ms, recall = self._known, self._fresh, self._now_ms(), self._memory.recall
+        if event is Event.DELIVERED:
+            messages = self._memory.end_each(messages, now_ms)
         for message_id, token in messages:
-            life = known.get(message_id)
+            life = known.get(message_id) or recall(message_id)
             if type(life) is not LoneLife or life.token != token:
                 self._happened(event, event, message_id, (token,))
                 continue
@@ -219,7 +226,7 @@ class Receipts(Service):
 
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
-        remembered = self._memory.weight + len(self._fresh) + len(self._memory.sent)
+        remembered = self._memory.weight + self._memory.unwritten
         yield Sample("push_receipts", "gauge", "Receipts in memory, one for each message and token.", remembered)
         yield Sample("push_receipt_waiters", "gauge", "Requests that wait until a message is delivered.", self._waiting)
         yield Sample("push_receipts_lost_total", "counter", "Receipts that the store did not take.", self._disk.lost)
@@ -227,7 +234,7 @@ class Receipts(Service):
     # What is told
 
     def _accept(self, message_id: int, targets: int, tokens: Sequence[str] | None, expires_ms: int | None) -> None:
-        known = self._known.get(message_id)
+        known = self._known.get(message_id) or self._memory.recall(message_id)
         if tokens is not None and len(tokens) == 1:
             if known is None:
                 known = self._known[message_id] = LoneLife(tokens[0], NOTHING)
@@ -253,7 +260,7 @@ class Receipts(Service):
     def _happened(self, code: int, event: Event, message_id: int, tokens: Sequence[str]) -> None:
         now_ms = self._now_ms()
         memory = self._memory
-        if len(tokens) == 1 and message_id not in self._known and memory.sent_to(message_id) is None:
+        if len(tokens) == 1 and message_id not in self._known and not memory.has_aside(message_id):
             # Forgotten, or of an earlier run: added to that.
             bits = FOLLOWING[NOTHING << 4 | code]
             self._known[message_id] = LoneLife(tokens[0], bits, now_ms, None, memory.birth(now_ms))
@@ -324,11 +331,11 @@ class Receipts(Service):
 
     # What is written
 
-    def _fold(self) -> None:
-        chunk = self._memory.fold(self._now_ms(), self._waiters)
+    def _fold(self, *, is_due: bool = False) -> None:
+        chunk = self._memory.fold(self._now_ms(), self._waiters, is_due=is_due)
         if chunk is not None:
             self._disk.append(chunk)
 
     def _write(self) -> None:
-        self._fold()
+        self._fold(is_due=True)
         self._disk.push_on()

@@ -1,5 +1,6 @@
 """Receipts: what was told is found, in memory and on disk, and waiters hear of it."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from zope.interface.verify import verifyObject
 from push.errors import Unavailable
 from push.ipush import IMeasured, IReceiptObserver, IReceipts
 from push.model import Event, TokenReceipt
-from push.services import receipt_log, receipts
-from push.services.ids import EPOCH_MS
+from push.services import receipt_log, receipt_memory, receipts
+from push.services.ids import EPOCH_MS, accepted_ms
+from push.services.lives import Life
 from push.services.receipt_memory import CHUNK
 from push.services.receipts import WRITE_INTERVAL_S, Receipts
 from push.stores.sqlite.receipts import ReceiptStore
@@ -21,6 +23,7 @@ from tests.fakes_store import MemoryReceiptStore
 from tests.stores.test_tokens import make_database
 
 START_S = 1_000.0
+WALKS = 60
 FIRST = int(START_S * 1000) << 22
 
 
@@ -395,7 +398,7 @@ class Kept(Case):
     def test_what_waits_for_a_store_that_fails_is_bounded_and_what_is_lost_is_counted(self) -> None:
         self.patch(receipt_log, "MAX_WAITING_WEIGHT", 3 * CHUNK)
         self.store.failure = Unavailable("the disk is full")
-        self.fill(10 * CHUNK)
+        self.fill(11 * CHUNK)  # the last of them may still be acknowledged before they are written
         lost = {sample.name: sample.value for sample in self.receipts.samples()}["push_receipts_lost_total"]
         self.assertEqual(lost, 7 * CHUNK)
         self.store.failure = None
@@ -443,6 +446,102 @@ class Kept(Case):
         self.restart()
         self.assertEqual(self.became(FIRST), {"a": None, "b": Event.DELIVERED})
         self.assertEqual(self.became(FIRST + 2**30 + 1), {"other": Event.SENT})
+
+
+class Walk(Case):
+    """At random: what is told in batches, aside and in columns is found as if each life were kept by itself."""
+
+    def walk(self, seed: int) -> None:
+        """One walk, all of which is remembered."""
+        self.setUp()
+        self.receipts.startService()
+        choose = random.Random(seed)
+        model: dict[int, Life] = {}
+        kept: dict[int, str] = {}
+        steps = (self.send_kept, self.send_plain, self.keep, self.tell_each, self.tell_each, self.tell_one, self.again)
+        for _ in range(60):
+            choose.choice(steps)(choose, model, kept)
+            if choose.random() < 0.1:
+                self.clock.advance(choose.choice((0.001, 0.5, WRITE_INTERVAL_S)))
+            for message_id in choose.sample(sorted(model), min(3, len(model))):
+                self.assertEqual(self.find(message_id), model[message_id].receipt(message_id), seed)
+        for message_id, life in model.items():
+            self.assertEqual(self.find(message_id), life.receipt(message_id), seed)
+        self.restart()
+        for message_id, life in model.items():
+            self.assertEqual(self.find(message_id), life.receipt(message_id), seed)
+
+    def new(self, choose, model, count: int) -> list[int]:
+        """Further messages, of this moment."""
+        last = max(model, default=0)
+        first = max(last + 1, int(self.clock.seconds() * 1000) << 22)
+        ids = list(range(first, first + count))
+        model.update({message_id: Life(tokens={}) for message_id in ids})
+        return ids
+
+    def send_kept(self, choose, model, kept) -> None:
+        """Some are kept, and sent at once; the cache may tell of one of them before."""
+        ids = self.new(choose, model, choose.randint(1, 6))
+        choose.shuffle(ids)
+        if choose.random() < 0.2:
+            self.tell(choose.choice((Event.DELIVERED, Event.CACHED)), [(ids[0], f"t{ids[0] % 5}")], model)
+        self.lone(Event.SENT, [(each, f"t{each % 5}", 99) for each in ids], model, kept)
+
+    def keep(self, choose, model, kept) -> None:
+        """Some are kept for who is away."""
+        self.lone(None, [(each, f"t{each % 5}", 99) for each in self.new(choose, model, 2)], model, kept)
+
+    def again(self, choose, model, kept) -> None:
+        """Some are told once more."""
+        for message_id in choose.sample(sorted(kept), min(2, len(kept))):
+            self.lone(choose.choice((None, Event.SENT)), [(message_id, kept[message_id], 99)], model, kept)
+
+    def send_plain(self, choose, model, kept) -> None:
+        """Some are sent, and not kept."""
+        ids = self.new(choose, model, choose.randint(1, 6))
+        self.receipts.sent_each([(each, f"t{each % 5}") for each in ids])
+        for each in ids:
+            model[each].address(1, [f"t{each % 5}"])
+            model[each].happened(Event.SENT, [f"t{each % 5}"], accepted_ms(each))
+
+    def tell_each(self, choose, model, kept) -> None:
+        """Something happens to several, most of which were kept."""
+        ids = choose.sample(sorted(kept), min(5, len(kept)))
+        event = choose.choice((Event.DELIVERED, Event.DELIVERED, Event.CACHED, Event.EXPIRED))
+        had = [(each, kept[each]) for each in ids]
+        self.receipts.happened_each(event, had)
+        self.tell(event, had, model, is_told=True)
+
+    def tell_one(self, choose, model, kept) -> None:
+        """Something happens to one, perhaps for another token than was known."""
+        if model:
+            message_id = choose.choice(sorted(model))
+            token = choose.choice((f"t{message_id % 5}", f"t{message_id % 5}", "stranger"))
+            self.tell(choose.choice((Event.DELIVERED, Event.CANCELLED, Event.SENT)), [(message_id, token)], model)
+
+    def lone(self, event, messages, model, kept) -> None:
+        """Tell of messages for one token, and the model."""
+        self.receipts.lone_each(event, messages)
+        for message_id, token, expires_ms in messages:
+            kept[message_id] = token
+            life = model[message_id]
+            is_new = not life.targets and not life.tokens
+            life.address(1, [token])
+            life.expires_ms = expires_ms
+            if event is not None:
+                life.happened(event, [token], accepted_ms(message_id) if is_new else self.now_ms())
+
+    def tell(self, event, messages, model, *, is_told: bool = False) -> None:
+        """Tell of each, and the model."""
+        for message_id, token in messages:
+            if not is_told:
+                self.receipts.happened(event, message_id, (token,))
+            model[message_id].happened(event, [token], self.now_ms())
+
+    def test_found_as_it_was_told(self) -> None:
+        self.patch(receipt_memory, "CHUNK", 16)
+        for seed in range(WALKS):
+            self.walk(seed)
 
 
 class Waiting(Case):

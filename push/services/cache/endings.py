@@ -46,12 +46,13 @@ class Endings:
         take, end, logged, rows = self._index.take, self._end, self._log.by_id, self._staging.rows
         # As nearly all: for one token, without options, and not even on their way to disk.
         early: list[Record] = []
+        told: list[tuple[int, str]] = []
         for token, message_ids in batch:
             for message_id in message_ids:
                 record = take(token, message_id)
-                if record is not None and record.more is None and record.position in rows:
-                    del rows[record.position]
+                if record is not None and record.more is None and rows.pop(record.position, None) is not None:
                     early.append(record)
+                    told.append((message_id, record.token))
                 elif record is not None:
                     end(record, token, event)
                     if record.more is not None and record.more.collapse_key:
@@ -61,7 +62,7 @@ class Endings:
         self._staging.spared += len(early)
         self._shelf.leave_early(early)
         self._staging.settled(early)
-        self._tell([(record.message_id, record.token) for record in early], event)
+        self._tell(told, event)
 
     def cancel(self, message_id: int) -> Iterator[int]:
         """Forget a message, in steps. Yields of each for how many tokens it was kept."""

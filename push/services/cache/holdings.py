@@ -4,7 +4,7 @@ No I/O and no waiting: a step is done when the call returns, in memory; what of 
 Staging. Must not import adapters, stores or web.
 
 To keep a message for one token and to see it acknowledged before it was written costs 2 to 3 µs together, in calls with
-ten messages or more; in calls with one, 3 to 4 µs (2026-11-23, CPython 3.11). So that way is short: `lone`,
+ten messages or more; in calls with one, 3 to 4 µs (2026-11-23, CPython 3.11). So that way is short: `keep`,
 `Index.add`, and in Endings what is not even on its way to disk.
 """
 
@@ -30,7 +30,7 @@ from push.services.cache.dues import Dues
 from push.services.cache.endings import Endings
 from push.services.cache.index import Added, Index
 from push.services.cache.log import BroadcastLog
-from push.services.cache.records import Record, kept, loaded, lone, row_of
+from push.services.cache.records import Record, kept, loaded, row_of
 from push.services.cache.replies import Replies
 from push.services.cache.shelf import Shelf
 from push.services.cache.staging import LOG, Staging
@@ -110,7 +110,8 @@ class Holdings:
                 shelf.note(message_id, last)
             tokens = keep.tokens
             if keep.options is PLAIN and len(tokens) == 1 and not keep.is_ahead and keep.audience is None:
-                record = lone(keep, last, ticket, tokens[0])
+                payload = keep.payload
+                record = Record(last, message_id, keep.expires_ms, len(payload), tokens[0], ticket, payload, keep.owner)
                 if add(record, tokens[0]) is _PLACED:
                     rows[last] = record
                     shelf.size_bytes += record.size_bytes

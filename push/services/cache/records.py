@@ -63,18 +63,22 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return (self.token,) if self.token else self.more.tokens if self.more is not None else ()
 
 
-def lone(keep: Keep, position: int, ticket: int, token: str) -> Record:
-    """The record of a message for one token that has no options."""
-    payload = keep.payload
-    return Record(position, keep.message_id, keep.expires_ms, len(payload), token, ticket, payload, keep.owner)
-
-
 def kept(keep: Keep, position: int, ticket: int) -> Record:
     """The record of any message."""
     options = keep.options
     tokens = () if keep.audience is not None else tuple(dict.fromkeys(keep.tokens))
     is_lone = len(tokens) == 1
-    record = lone(keep, position, ticket, tokens[0] if is_lone else "")
+    payload = keep.payload
+    record = Record(
+        position,
+        keep.message_id,
+        keep.expires_ms,
+        len(payload),
+        tokens[0] if is_lone else "",
+        ticket,
+        payload,
+        keep.owner,
+    )
     if options.is_high or keep.is_ahead or options.collapse_key or not is_lone:
         record.more = More(
             options.is_high,

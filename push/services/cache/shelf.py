@@ -54,12 +54,13 @@ class Shelf:
         self.stored[record.position] = record
         self.buckets.add(record.position, record.expires_ms)
 
-    def leave_early(self, records: Iterable[Record]) -> None:
+    def leave_early(self, records: Sequence[Record]) -> None:
         """Messages that were never on disk are gone."""
-        for record in records:
-            self.size_bytes -= record.size_bytes
-            if record.position != record.message_id:
-                self.leave(record.message_id, record.position)
+        self.size_bytes -= sum([record.size_bytes for record in records])
+        if self._elsewhere:
+            for record in records:
+                if record.position != record.message_id:
+                    self.leave(record.message_id, record.position)
 
     def forget(self, record: Record) -> None:
         """A message is gone; its `ticket` says whether it was on disk."""
