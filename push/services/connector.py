@@ -107,7 +107,6 @@ class Connector:
         self._flusher = Flusher(clock)
         # See IConnectionHost. Called once for each message: the call in between would be felt.
         self.mark_dirty = self._flusher.mark
-        self.now_s = clock.seconds
         slices = self._slices = Slices(clock)
         self._broadcaster = Broadcaster(
             connections=self.connections.with_session,
