@@ -20,6 +20,8 @@ from push.demo.session import HELP, Session
 
 _LOOK_S = 0.5
 _MAX_LOG_LINES = 1_000
+# As much as a server takes, whatever the characters: docs/chat.md, "Limits".
+_MAX_CHARS = 4_000
 
 
 class DemoApp(App[None]):
@@ -70,7 +72,7 @@ class DemoApp(App[None]):
             with Vertical(id="right"):
                 yield Tabs(id="tabs")
                 yield RichLog(id="talk", wrap=True, min_width=0)
-                yield Input(id="say", placeholder=f"say something, or {HELP}")
+                yield Input(id="say", max_length=_MAX_CHARS, placeholder=f"say something, or {HELP}")
         yield Footer()
 
     def on_mount(self) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from textual.pilot import Pilot
 from textual.widgets import Input, RichLog, Tab
@@ -17,6 +16,7 @@ from push.demo.door import Door
 from push.protocols.wire.answers import NodeAddress
 from push.testing import PushServer
 from push.testing.server import HOST
+from tests.integration.server import ROOT
 from tests.integration.waiting import DEADLINE_S
 
 
@@ -179,7 +179,7 @@ class TerminalTests(SynchronousTestCase):
         self.assertIn("nice", drawn)
         kept = os.environ.get("PUSH_SCREENSHOTS")
         if kept:
-            Path(kept, f"{name}.svg").write_text(drawn)
+            (ROOT / kept / f"{name}.svg").write_text(drawn)
 
 
 class SizeTests(SynchronousTestCase):
