@@ -51,6 +51,8 @@ class Clients(MultiService):
         self._connector = connector
         self._listeners = listeners
         self._places = places
+        # Those with a port are known before anybody listens, and so to who asks before that.
+        connector.places = tuple((protocol, place) for protocol, place in places if place and place[-2:] != ":0")
         self._clock = clock
         self._stop_timeout_s = stop_timeout_s
         self._stop_spread_s = stop_spread_s

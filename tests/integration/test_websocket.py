@@ -205,6 +205,7 @@ class ForeignClient(SynchronousTestCase):
             with Client(urls[1]) as asking:  # the API's process holds no clients: it says who does
                 asking.send("SUB", {})
                 answer = asking.next()["content"]
+            self.assertEqual(answer["status"], 302, answer)
             self.assertEqual((answer["status"], f"ws://{answer['host']}:{answer['port']}/"), (302, urls[0]))
 
 
