@@ -130,7 +130,8 @@ class Writer:
     async def _replicated(self, *, is_late: bool) -> None:
         """Wait until replicas have the write that was answered in this moment.
 
-        WAIT counts for what its connection has written: where that was another one, something is written once more.
+        WAIT is for what its own connection has written (https://redis.io/docs/latest/commands/wait/; 7.0 takes all that
+        was written before): where that was another one, something is written once more.
 
         Raises:
             AnswerLost: it is not known that they do.
