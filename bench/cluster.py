@@ -4,7 +4,8 @@
 
 The router, with its look-ups in Redis, in this process; three connectors in processes of their own, linked by
 Perspective Broker; a real redis-server. Messages carry 128 bytes and are for clients that do not acknowledge, so
-nothing is kept. CPU time is that of this process, and says more than the time on a machine with few cores.
+nothing is kept; receipts are told as to another node. CPU time is that of this process, and says more than the time on
+a machine with few cores.
 """
 
 import argparse
@@ -23,10 +24,16 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from push.model import CacheLimits, PushRequest, PushResult, Registration, ToAll, ToTokens
+from push.protocols.peer.asking import Asking
+from push.protocols.peer.asks import Ask
 from push.protocols.peer.avatar import Arrival, NodeAvatar
+from push.protocols.peer.envelopes import encode
 from push.protocols.peer.login import OneTimeSecrets, PeerServerFactory, Realm
 from push.protocols.peer.place import MeetingPlace
+from push.protocols.peer.remote_receipts import RemoteReceipts
 from push.protocols.peer.sessions import Sessions
+from push.protocols.wire.frames import encode as frame
+from push.protocols.wire.signals import Signal
 from push.services.broadcasting import EachByItself, OverBus
 from push.services.cache.cache import Cache
 from push.services.client_auth import OpenDoor
@@ -38,6 +45,7 @@ from push.stores.redis.bus import BroadcastBus
 from push.stores.redis.client import Redis
 from push.stores.redis.sessions import SessionDirectory
 from push.stores.redis.tokens import TokenStore
+from push.tap import tune_collector
 from tests.fakes_cache import MemoryReceipts
 from tests.fakes_store import MemoryCacheStore
 from tests.redis_server import RedisServer
@@ -61,6 +69,18 @@ class Nodes:
     def connectors(self) -> dict[str, Any]:
         """See INodes."""
         return self.up
+
+
+class Elsewhere(Asking):
+    """The questions to a node with the cache: they are written as they would be, and the network is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_bytes = 0
+
+    async def ask(self, wish: Any, answer: Any) -> Any:
+        """See Asking."""
+        self.asked_bytes += len(frame(Signal.SUB, encode(Ask(1, wish))))
 
 
 class Bench:
@@ -90,6 +110,7 @@ class Bench:
             clock=reactor,
             now_ms=now_ms,
             limits=CacheLimits(),
+            is_shared=True,
         )
         self.cache.startService()
         self.secrets = OneTimeSecrets()
@@ -142,7 +163,7 @@ class Bench:
             subscribe=self.subscribe,
             nodes=self.nodes,
             cache=self.cache,
-            receipts=MemoryReceipts(),
+            receipts=RemoteReceipts(Elsewhere(), clock=reactor),
             ids=ids,
             broadcasting=broadcasting,
         )
@@ -208,6 +229,7 @@ async def measure(bench: Bench, seconds: float) -> dict[str, Any]:
     """All of it."""
     for number in range(CONNECTORS):
         bench.start(number)
+    tune_collector()  # as every node does
     while len(bench.ready) < CONNECTORS or not all(each.hears for each in bench.nodes.up.values()):
         await pause(0.05)
     tokens = [f"t{number % CONNECTORS}-{number // CONNECTORS}" for number in range(bench.sessions)]

@@ -296,13 +296,15 @@ def _frames(batch: Sequence[Delivery]) -> list[bytes]:
     frames: list[bytes] = []
     try:
         for each in batch:
-            flags = (KEPT if each.is_kept else 0) | (LOGGED if each.is_logged else 0)
-            flags |= KEEPABLE if each.is_keepable else 0
-            payload = each.payload
+            flags = KEPT if each.is_kept else 0
+            if each.is_logged:
+                flags |= LOGGED
+            if each.is_keepable:
+                flags |= KEEPABLE
+            payload, at = each.payload, each.place
             if payload is None:
                 payload, flags = b"", flags | PULLED
-            at = each.place
-            if len(each.tokens) == 1 and at is None and each.owner is None:
+            if at is None and each.owner is None and len(each.tokens) == 1:
                 frames.append(write_lone(each.message_id, each.tokens[0], payload, flags))
             elif not each.tokens and at is not None and each.is_logged:
                 frames.append(write_passed_by(each.message_id, (at.position, at.logged)))

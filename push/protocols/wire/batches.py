@@ -46,6 +46,7 @@ _ALL_HEAD = struct.Struct(">QB")
 # A frame's header, head and the length of its first token in one: nearly all messages are for one token.
 _LONE = struct.Struct(">BBBIBHQHBB")
 _LONE_BYTES = _HEAD.size + 1  # of it, those that are of the body
+_PUSH = int(Signal.PUSH)  # to look up and pack a member of an enumeration would be felt
 _TO_TOKENS = struct.Struct(">BBBIBHQHB")
 _TO_ALL = struct.Struct(">BBBIBHQB")
 _REPORT = struct.Struct(">BI")
@@ -95,10 +96,11 @@ def write_lone(message_id: int, token: str, payload: bytes, flags: int = 0) -> b
         ValueError: the token is not ASCII, or too long.
     """
     name = token.encode("ascii")
-    if len(name) > MAX_TOKEN_BYTES:
+    length = len(name)
+    if length > MAX_TOKEN_BYTES:
         raise ValueError(_LONG)
-    size = _HEAD.size + 1 + len(name) + len(payload)
-    return _LONE.pack(MAGIC, VERSION, Signal.PUSH, size, 0, 0, message_id, 1, flags, len(name)) + name + payload
+    size = _LONE_BYTES + length + len(payload)
+    return _LONE.pack(MAGIC, VERSION, _PUSH, size, 0, 0, message_id, 1, flags, length) + name + payload
 
 
 def write_many(
