@@ -128,6 +128,7 @@ def _keeping(
             max_cached_bytes_per_token=config.max_cached_bytes_per_token,
             max_logged_broadcasts=config.max_logged_broadcasts,
             idempotency_s=config.idempotency_s,
+            max_scheduled=config.max_scheduled,
         ),
         give_up=give_up,
         is_shared=is_shared,

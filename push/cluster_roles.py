@@ -30,6 +30,7 @@ from push.services.canary import Canary
 from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
 from push.services.chosen_cache import ChosenCache, ChosenReceipts
 from push.services.chosen_chat import ChosenChat
+from push.services.clock_check import ClockCheck
 from push.services.cluster_subscribe import ClusterSubscribe
 from push.services.departures import Departures
 from push.services.evictions import Evictions
@@ -119,6 +120,10 @@ class _Node:
     def build(self) -> list[IService]:
         """All of it, in order."""
         self._add("redis", OpenClose(self.redis.start, self.redis.stop))
+        clock_check = ClockCheck(store_ms=self.redis.time_ms, now_ms=now_ms, clock=self.reactor)
+        self.measured.append(clock_check)
+        self.checks.append(clock_check.checks)
+        self._add("clock", clock_check)
         self._add("members", self.neighbours.members)
         if self.has("subscribe"):
             self._subscribe()
@@ -317,6 +322,7 @@ class _Node:
                 cache=holder.cache,
                 receipts=holder.receipts,
                 ids=MessageIds(node=0, now_ms=self.clock.now_ms),
+                refresh=self.neighbours.members.refresh,
             )
         schedule = Schedule(
             cache=holder.cache,

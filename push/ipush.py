@@ -603,7 +603,12 @@ class ICache(IPulling):
         """The final answer to a request whose Keep had its key: remember it instead, soon on disk."""
 
     def schedule(due: StoredDue) -> Awaitable[None]:
-        """Keep a request until it is due. On disk when this returns, and so is the answer if it has a key."""
+        """Keep a request until it is due. On disk when this returns, and so is the answer if it has a key.
+
+        Raises:
+            RateLimited: there are as many as there may be.
+            Unavailable: it is not on disk.
+        """
 
     def scheduled() -> Sequence[StoredDue]:
         """What is to be sent later, in the order of time."""

@@ -668,6 +668,7 @@ class CacheLimits:
     max_cached_bytes_per_token: int = 16_777_216
     max_logged_broadcasts: int = 10_000
     idempotency_s: int = 86_400
+    max_scheduled: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)

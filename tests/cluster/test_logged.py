@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.model import PushRequest, PushResult, TagQuery, Target, ToAll, ToTags, ToTokens
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
-from tests.cluster.nodes import Cluster
+from tests.cluster.nodes import LEASE_S, LOOK_S, Cluster
 from tests.services.clients import Client
 from tests.services.holders import begun
 
@@ -129,3 +129,29 @@ class LoggedTests(SynchronousTestCase):
         self.push(b"later", ToAll(), "router1")
         self.assertEqual(self.got(), {key: [b"untold", b"next", b"later"] for key in TOKENS})
         self.assertEqual(self.pulls, len(TOKENS))
+
+
+class EmptiedTests(SynchronousTestCase):
+    """Redis loses everything while all nodes run."""
+
+    def test_who_is_online_is_known_again_within_a_renewal_of_a_lease_and_a_moment(self) -> None:
+        cluster = Cluster(2)
+        world = cluster.world
+        world.is_calm = True
+        world.pass_time(3)
+        clients = {}
+        for number, token in enumerate(TOKENS):
+            node = list(cluster.connectors.values())[number % 3]
+            client = clients[token] = Client(node.connector, world.clock)
+            client.send(Signal.SUB, b'{"token":"%s"}' % token.encode())
+        world.pass_time(4)
+        cluster.stores.empty()
+        world.pass_time(LEASE_S / 4 + LOOK_S + 0.2)  # leases are renewed four times in their time; others look then
+        for name, router in cluster.routers.items():
+            requests = [PushRequest(ToTokens((token,), True), name.encode(), 0) for token in TOKENS]
+            answer = begun(router.router.push(requests))
+            world.pass_time(0.3)
+            results = self.successResultOf(answer)
+            self.assertEqual([getattr(each, "sent", each) for each in results], [1] * len(TOKENS))
+        for client in clients.values():
+            self.assertEqual(client.pushes(), [b"router0", b"router1"])

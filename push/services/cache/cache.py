@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.errors import PushError, StartError, Unavailable
+from push.errors import PushError, RateLimited, StartError, Unavailable
 from push.ipush import ICache, ICacheStore, IMeasured, IReceipts, ISubscribe
 from push.model import (
     CacheChanges,
@@ -208,6 +208,8 @@ class Cache(Service):
     async def schedule(self, due: StoredDue) -> None:
         """See ICache. Raises Unavailable where there is no room or the disk does not take it."""
         self._check_ready()
+        if self._dues.count >= self._limits.max_scheduled:  # whoever took it: routers elsewhere do not know how many
+            raise RateLimited(f"the limit of {self._limits.max_scheduled} scheduled messages is reached")
         self._held.check_room_for(len(due.request.payload))
         once = due.request.options.once
         ticket = self._held.tickets.begin(1)

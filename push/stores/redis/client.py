@@ -103,6 +103,11 @@ class Redis:
 
         return self._connection("subscription", greet_and_subscribe, lambda lost: SubscribedProtocol(lost, received))
 
+    def time_ms(self) -> "Deferred[int]":
+        """The time of Redis, milliseconds since 1970."""
+        asked = self.reads.call("TIME")
+        return asked.addCallback(lambda answer: int(answer[0]) * 1000 + int(answer[1]) // 1000)
+
     def samples(self) -> Iterable[Sample]:
         """How its connections do."""
         for connection in self._connections:

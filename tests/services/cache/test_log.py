@@ -1,8 +1,10 @@
 """Tests of push.services.cache: the log of broadcasts, answers to requests with keys, scheduled requests."""
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 
-from push.errors import Unavailable
+from push.errors import RateLimited, Unavailable
 from push.model import (
     CacheLimits,
     Cursor,
@@ -465,6 +467,20 @@ class DueTests(CacheCase):
         self.turn()
         self.successResultOf(scheduled)
         return due
+
+    def test_no_more_are_taken_than_may_be_whoever_asks_those_on_their_way_included(self) -> None:
+        self.cache._limits = replace(self.limits, max_scheduled=2)
+        first = self.begin(self.cache.schedule(self.due(1, 10)))
+        second = self.begin(self.cache.schedule(self.due(2, 10)))
+        self.failureResultOf(self.begin(self.cache.schedule(self.due(3, 10))), RateLimited)
+        self.turn()
+        for each in (first, second):
+            self.successResultOf(each)
+        self.failureResultOf(self.begin(self.cache.schedule(self.due(4, 10))), RateLimited)
+        gone = self.begin(self.cache.unschedule(1))
+        self.turn()
+        self.assertTrue(self.successResultOf(gone))
+        self.schedule(5, 10)
 
     def test_scheduled_ones_are_in_the_order_of_time_and_survive_a_crash(self) -> None:
         late, soon = self.schedule(1, 20), self.schedule(2, 10)
