@@ -134,6 +134,29 @@ class Saying(World):
         self.assertEqual(bob.heard(), ["x"])
         self.assertEqual(len(alice.ask(MP, group="room")["messages"]), 0)
 
+    def test_nobody_speaks_as_somebody_else(self) -> None:
+        alice, bob, carol = self.users("alice", "bob", "carol")
+        self.room(alice, "bob", "carol")
+        carol.frames()
+        for forged in ({"from": "bob"}, {"from": "ubob", "sender": "bob"}, {"from_token": bob.token, "uid": "bob"}):
+            alice.ask(MS, group="room", text="I am bob", **forged)
+            ((_, heard),) = carol.told()
+            self.assertEqual((heard["from"], heard.get("from_token")), ("alice", None))
+
+    def test_the_same_client_id_at_once_on_two_devices_is_one_message(self) -> None:
+        alice, desk, bob = self.users("alice", "alice", "bob")
+        self.room(alice, "bob")
+        for each in (alice, desk, bob):
+            each.frames()
+        body = json.dumps({"group": "room", "text": "once", "client_id": "c-1"}).encode()
+        for each in (alice, desk):
+            each._number += 1
+            each.send(Signal.PUBLISH, body, subsignal=MS, message_id=each._number)
+        self.assertEqual(alice.answer(MS), desk.answer(MS))
+        self.assertEqual(bob.heard(), ["once"])
+        other = bob.ask(MS, group="room", text="mine", client_id="c-1")  # a name is its sender's own
+        self.assertEqual(other["seq"], 2)
+
     def test_bad_bodies_are_refused_and_the_session_stays(self) -> None:
         alice, _ = self.users("alice", "bob")
         self.room(alice, "bob")

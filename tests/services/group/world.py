@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.config import Config
-from push.group_roles import ChatStores, GroupSeams, build_group
+from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.client_auth import OpenDoor
@@ -119,6 +119,8 @@ class World(SynchronousTestCase):
     asks = False
     # Where groups and conversations are: each test in one subclass with another answer.
     in_redis = False
+    # Whether each connector asks a group role of its own; only with the two above.
+    has_two_nodes = False
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -140,12 +142,12 @@ class World(SynchronousTestCase):
         store = TokenStore(self.database)
         self.database.open()
         self.addCleanup(self.database.close)
-        seams = GroupSeams()
+        seams = [GroupSeams(), GroupSeams()]
         self.subscribe = Subscribe(
             store=store,
             authenticator=OpenDoor(),
             now_ms=self.now_ms,
-            watcher=None if self.asks else seams.sessions,
+            watcher=None if self.asks else seams[0].sessions,
         )
         self.connectors = [
             Connector(
@@ -156,25 +158,31 @@ class World(SynchronousTestCase):
                 clock=self.clock,
                 now_ms=self.now_ms,
                 version="test",
-                chat=seams.chat,
+                chat=seams[number if self.has_two_nodes else 0].chat,
             )
-            for port in (6789, 6790)
+            for number, port in enumerate((6789, 6790))
         ]
-        self.ids = MessageIds(node=0, now_ms=self.now_ms)
-        self.ids.is_ready = True
-        self.group = build_group(
+        self.group = self.make_group(0, config, seams[0])
+        self.other_group = self.make_group(1, config, seams[1]) if self.has_two_nodes else self.group
+
+    def make_group(self, number: int, config: Config, seams: GroupSeams) -> GroupRole:
+        """A group role, running."""
+        ids = MessageIds(node=number, now_ms=self.now_ms)
+        ids.is_ready = True
+        group = build_group(
             config,
             seams=seams,
             stores=self.stores(),
             subscribe=self.subscribe,
             nodes=Nodes(*self.connectors),
-            ids=self.ids,
+            ids=ids,
             reactor=self.clock,
             clock=SteadyClock(wall_ms=self.now_ms, monotonic_s=self.clock.seconds),
             whereabouts=AskedSessions(self.subscribe) if self.asks else None,
         )
-        self.group.service.startService()
-        self.addCleanup(self.group.service.stopService)
+        group.service.startService()
+        self.addCleanup(group.service.stopService)
+        return group
 
     def stores(self) -> ChatStores:
         """Where groups and conversations are; each time as another process has it."""
