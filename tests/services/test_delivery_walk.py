@@ -18,6 +18,7 @@ from push.errors import Unavailable
 from push.model import CacheLimits, Options, PushRequest, PushResult, Store, TagQuery, ToAll, ToTags, ToTokens
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
+from push.services.cache import in_turn, placing
 from push.services.cache.cache import Cache
 from push.services.client_auth import OpenDoor
 from push.services.connector import Connector
@@ -423,4 +424,11 @@ class DeliveryWalks(SynchronousTestCase):
 
     def test_nothing_accepted_is_lost_overtaken_or_repeated(self) -> None:
         for seed in range(WALKS):
+            self.walk(seed)
+
+    def test_nor_where_what_is_for_several_tokens_is_kept_over_several_turns(self) -> None:
+        for module in (in_turn, placing):
+            self.patch(module, "PART", 1)
+        self.patch(in_turn, "SLICE_S", 0.0)
+        for seed in range(WALKS, WALKS + WALKS // 3):
             self.walk(seed)

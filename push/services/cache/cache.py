@@ -33,6 +33,7 @@ from push.services.cache import measures
 from push.services.cache.commits import Commits
 from push.services.cache.dues import Dues
 from push.services.cache.holdings import Holdings
+from push.services.cache.in_turn import InTurn
 from push.services.cache.loading import Loading
 from push.services.cache.places import Places
 from push.services.cache.pulling import Pulling
@@ -110,6 +111,7 @@ class Cache(Service):
             slices=Slices(clock, SLICE_S),
             now_ms=now_ms,
         )
+        self._in_turn = InTurn(held, clock=clock, is_due=self._dues.__contains__)
         self._is_ready = False
         self._is_loading = False
         self._trouble = "not loaded yet"
@@ -119,15 +121,9 @@ class Cache(Service):
         """See ICache."""
         if not self._is_ready:
             self._check_ready()
-        held = self._held
-        if self._dues.are_any:
-            held.place_due(batch)
-        after, newest = held.last_position, held.log.newest
-        keeping = held.keep(batch)
-        self._commits.kept(keeping.ticket, len(batch), at_once=True in [keep.is_ahead for keep in batch])
-        if self.is_shared or (batch and batch[0].audience is not None):
-            return Keeping(keeping.ticket, keeping.refused, held.places(batch, after, newest))
-        return keeping
+        if self._in_turn.is_needed(batch):
+            return await self._in_turn.keep(batch, self._keep, self._kept)
+        return self._keep(batch)
 
     def committed(self, ticket: int) -> "Deferred[PushError | None]":
         """See ICache. No coroutine: that would cost as much as all the rest of a lone message (2026-11-23)."""
@@ -268,6 +264,20 @@ class Cache(Service):
         return Deferred.fromCoroutine(self._stop())
 
     # Inside
+
+    def _keep(self, batch: Sequence[Keep]) -> Keeping:
+        held = self._held
+        if self._dues.are_any:
+            held.place_due(batch)
+        after, newest = held.last_position, held.log.newest
+        return self._kept(batch, held.keep(batch), after, newest)
+
+    def _kept(self, batch: Sequence[Keep], keeping: Keeping, after: int, newest: int) -> Keeping:
+        """These have been kept: the last positions before them, of all and in the log, were these."""
+        self._commits.kept(keeping.ticket, len(batch), at_once=True in [keep.is_ahead for keep in batch])
+        if self.is_shared or (batch and batch[0].audience is not None):
+            return Keeping(keeping.ticket, keeping.refused, self._held.places(batch, after, newest))
+        return keeping
 
     async def _stop(self) -> None:
         try:

@@ -8,7 +8,7 @@ ten messages or more; in calls with one, 3 to 4 µs (2026-11-23, CPython 3.11). 
 `Index.add`, and in Endings what is not even on its way to disk.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -30,7 +30,8 @@ from push.services.cache.dues import Dues
 from push.services.cache.endings import Endings
 from push.services.cache.index import Added, Index
 from push.services.cache.log import BroadcastLog
-from push.services.cache.records import Record, kept, loaded, row_of
+from push.services.cache.placing import Placing
+from push.services.cache.records import LATER, Record, loaded, row_of
 from push.services.cache.replies import Replies
 from push.services.cache.shelf import Shelf
 from push.services.cache.staging import LOG, Staging
@@ -166,42 +167,64 @@ class Holdings:
         """Give out no position up to this one."""
         self._shelf.last_position = max(self._shelf.last_position, position)
 
+    def keep_in_steps(self, batch: Sequence[Keep]) -> Generator[None, None, Keeping]:
+        """`keep` for messages with many tokens, in steps: nothing else may be kept until it is done.
+
+        Until then nobody is given any of it: it is as if it were all kept in the last step.
+        """
+        self._check_room(batch)
+        if self.ceiling != NO_CEILING:
+            self._now_position = min(first_id_at(self._now_ms()), self.ceiling)
+        last = self._shelf.last_position
+        placings = []
+        for keep in batch:
+            last = keep.message_id if last < keep.message_id <= self.ceiling else self._after(last, keep.message_id)
+            placing = Placing(keep, last, LATER)
+            placings.append(placing)
+            placing.hold()
+            for tokens in placing.parts():
+                placing.place(self.index, tokens)
+                yield
+        ticket = self.tickets.last + 1
+        waits = 0
+        refused: dict[int, list[str]] = {}
+        for number, placing in enumerate(placings):
+            if placing.position != placing.keep.message_id:
+                self._shelf.note(placing.keep.message_id, placing.position)
+            placing.record.ticket = ticket
+            waits += self._placed(placing)
+            if placing.refused:
+                refused[number] = placing.refused
+        self.begin_above(last)
+        return Keeping(self.tickets.begin(waits), refused or _NOBODY)
+
     def _keep(self, keep: Keep, position: int, ticket: int) -> tuple[int, list[str]]:
         """Keep one that is not as simple as most. Returns how much of it waits for the disk, and who has no room."""
-        record = kept(keep, position, ticket)
-        waits = 0
-        refused: list[str] = []
-        tokens = record.tokens()
-        others = self.index.add_to_each(record, tokens)
-        rest = frozenset(others)
-        placed = [token for token in tokens if token not in rest]
-        for token in others:
-            added = self.index.add(record, token, drops_oldest=keep.options.on_full is OnFull.DROP_OLDEST)
-            if added is Added.REFUSED:
-                refused.append(token)
-            elif added is Added.ALREADY:
-                same = self.index.get(token, keep.message_id)
-                if same is not None and same.ticket:
-                    self.staging.join(same, token, ticket)
-                    waits += 1
-            else:
-                placed.append(token)
-                if added is Added.DISPLACING:
-                    self.staging.displace(token, ticket)
+        placing = Placing(keep, position, ticket)
+        placing.place(self.index, placing.record.tokens())
+        return self._placed(placing), placing.refused
+
+    def _placed(self, placing: Placing) -> int:
+        """A message is in the index for all of its tokens that have room. Returns how much of it waits for the disk."""
+        keep, record, position = placing.keep, placing.record, placing.position
+        ticket = record.ticket
+        waits = len(placing.joined)
+        for same, token in placing.joined:
+            self.staging.join(same, token, ticket)
+        for token in placing.displacing:
+            self.staging.displace(token, ticket)
         if keep.audience is not None:
             self._log(record)
-        if placed or keep.audience is not None:
-            if not record.token and record.more is not None:
-                record.more.tokens, record.more.left = tuple(placed), len(placed)
+        if placing.settle() or keep.audience is not None:
             self.staging.rows[position] = record
             self._shelf.size_bytes += record.size_bytes
             waits += 1
         elif position != keep.message_id:
             self._shelf.leave(keep.message_id, position)
         if keep.options.once is not None and keep.message_id not in self._dues:
-            self._answer(keep, ticket, len(placed), len(refused))
+            self._answer(keep, ticket, placing.count, len(placing.refused))
             waits += 1
-        return waits, refused
+        return waits
 
     def _check_room(self, batch: Sequence[Keep]) -> None:
         limits = self._limits

@@ -10,6 +10,9 @@ import msgspec
 
 from push.model import Everybody, Keep, StoredMessage, TagQuery
 
+# The ticket of what has none yet: no transaction goes so far.
+LATER = 1 << 63
+
 
 class More(msgspec.Struct, gc=False, eq=False):
     """What few messages have.
@@ -66,7 +69,9 @@ class Record(msgspec.Struct, gc=False, eq=False):
 def kept(keep: Keep, position: int, ticket: int) -> Record:
     """The record of any message."""
     options = keep.options
-    tokens = () if keep.audience is not None else tuple(dict.fromkeys(keep.tokens))
+    tokens = () if keep.audience is not None else tuple(keep.tokens)
+    if len(tokens) > 1 and len(set(tokens)) < len(tokens):
+        tokens = tuple(dict.fromkeys(tokens))
     is_lone = len(tokens) == 1
     payload = keep.payload
     record = Record(

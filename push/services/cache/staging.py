@@ -14,7 +14,7 @@ from push.errors import PushError
 from push.model import CacheChanges, Event, StoredMessage
 from push.services.cache.index import Index
 from push.services.cache.log import BroadcastLog
-from push.services.cache.records import Record, row_of
+from push.services.cache.records import LATER, Record, row_of
 from push.services.cache.tickets import Tickets
 
 # Where more waits, it goes in several transactions: one of this size keeps the reactor for some 5 ms while it is put
@@ -145,7 +145,8 @@ class Staging:
         position = record.position
         if self._twins:
             self._settle_twins(position, token)
-        if position in self.rows or (self.flight is not None and position in self.flight.left_out):
+        is_left_out = self.flight is not None and position in self.flight.left_out
+        if position in self.rows or is_left_out or record.ticket == LATER:
             return  # there is no row yet: it will not name this token
         self.removals += 1
         self._done.append((position, token))
