@@ -109,6 +109,7 @@ def build_own_connector(
     neighbours.when_lost.append(keeper.lost)
     neighbours.when_gained.append(keeper.back)
     neighbours.when_cache_moved.append(keeper.cache_moved)
+    neighbours.when_cache_joined.append(keeper.cache_joined)
     services = OrderedServices()
     for each in (keeper, own_places, reception, clients):
         each.setServiceParent(services)

@@ -82,6 +82,7 @@ class Neighbours:
         self.when_gained: list[Callable[[], None]] = []
         self.when_lost: list[Callable[[], None]] = []
         self.when_cache_moved: list[Callable[[], None]] = []
+        self.when_cache_joined: list[Callable[[], None]] = []
         self.when_gone: list[Callable[[str], None]] = []
         self.when_joined: list[Callable[[RemoteNode], None]] = []
         self.nodes = ClusterNodes()
@@ -229,7 +230,7 @@ class Neighbours:
     def _joined(self, node: RemoteNode) -> None:
         _call(self.when_joined, node)
         if node.name == self.members.cache_holder:
-            _call(self.when_cache_moved)
+            _call(self.when_cache_joined)
 
     def _avatar(self, name: str, mind: pb.RemoteReference) -> NodeAvatar:
         return NodeAvatar(

@@ -80,7 +80,7 @@ class SessionKeeper(Service):
         self._doubt: IDelayedCall | None = None
         self._busy: set[str] = set()
         self._looks = Periodic("looking at sessions", self._look, interval_s=look_s, clock=clock)
-        self._asks = Periodic("asking for what is left", self._ask, interval_s=ask_s, clock=clock)
+        self._asks = Periodic("asking for what is left", self.cache_joined, interval_s=ask_s, clock=clock)
         connector.unsure = self.unsure
 
     def startService(self) -> None:
@@ -118,7 +118,7 @@ class SessionKeeper(Service):
         self._alone("making sessions known again", self._reopen)
         if self._seen is not None and self._seen.active():
             self._seen.cancel()
-        self._seen = self._clock.callLater(SETTLE_S, self._ask)
+        self._seen = self._clock.callLater(SETTLE_S, self.cache_joined)
 
     def _hold(self, connections: Iterable[IConnection]) -> None:
         for connection in connections:
@@ -136,11 +136,12 @@ class SessionKeeper(Service):
         self._doubt_in(DOUBT_S)
 
     def cache_moved(self) -> None:
-        """The cache is elsewhere by now, or was out of reach: who has something there, and was not told, pulls it."""
+        """Another node has the cache: it is told again what it may not know; who has something there pulls it."""
         self._connector.reports.repeat()
-        self._ask()
+        self.cache_joined()
 
-    def _ask(self) -> None:
+    def cache_joined(self) -> None:
+        """The cache was out of reach: who has something there, and was not told, pulls it."""
         self._times_moved += 1
         self._alone("asking the cache who has something there", self._ask_cache)
 
