@@ -1,5 +1,8 @@
 """The demo for a phone: `python main.py` on a desktop with Kivy, or in an APK by buildozer. docs/demo.md."""
 
+import os
+from pathlib import Path
+
 from kivy.utils import platform
 
 # Android rings about every nine minutes in Doze: a heartbeat that is to be kept then has to be slower than that.
@@ -28,7 +31,10 @@ def main() -> None:
     from phone.notices import DesktopNotices
     from phone.screen import DemoApp
 
-    DemoApp(notices=DesktopNotices(), make_alarm=TimerAlarm, interval_s=_SHOWN_INTERVAL_S).run()
+    # Kivy's own place for it is not made where ~/.config is not there.
+    directory = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "push-demo"
+    directory.mkdir(parents=True, exist_ok=True)
+    DemoApp(notices=DesktopNotices(), make_alarm=TimerAlarm, interval_s=_SHOWN_INTERVAL_S, directory=directory).run()
 
 
 if __name__ == "__main__":

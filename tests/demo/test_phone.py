@@ -9,6 +9,7 @@ import queue
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from phone.notices import DesktopNotices  # noqa: E402
 from phone.pacemaker import Pacemaker  # noqa: E402
 from phone.talker import Event, Happened, Joined, Said, Talker, load_settings, save_settings, token_file  # noqa: E402
 
+XVFB = ["xvfb-run", "-a", "-s", "-screen 0 820x1640x24"]
 IN_APP = """
 import sys
 
@@ -326,23 +328,8 @@ class ScreenTests(PhoneCase):
         self, home: Path, picture: Path, said: "queue.Queue[str]", bob: nio_sdk.PushClient
     ) -> list[dict[str, Any]]:
         """Run it, and be the one whom it talks to; what it has printed."""
-        command = [
-            "xvfb-run",
-            "-a",
-            "-s",
-            "-screen 0 820x1640x24",
-            sys.executable,
-            str(ROOT / "tests/demo/phone_run.py"),
-        ]
-        environment = os.environ | {
-            "HOME": str(home),
-            "KIVY_HOME": str(home),
-            "KIVY_NO_ARGS": "1",
-            "KIVY_NO_FILELOG": "1",
-            "KIVY_METRICS_DENSITY": "2",
-            "LIBGL_ALWAYS_SOFTWARE": "1",
-            "PYTHONPATH": os.pathsep.join([str(HOME), *sys.path]),
-        }
+        command = [*XVFB, sys.executable, str(ROOT / "tests" / "demo" / "phone_run.py")]
+        environment = self.environment(home) | {"KIVY_METRICS_DENSITY": "2"}
         log = (home / "log").open("wb")
         self.addCleanup(log.close)
         app = subprocess.Popen(
@@ -361,6 +348,38 @@ class ScreenTests(PhoneCase):
         answering.join()
         self.assertEqual(app.wait(DEADLINE_S), 0, (home / "log").read_text(errors="replace")[-3000:])
         return shown
+
+    def test_it_starts_for_somebody_who_has_nothing_yet(self) -> None:
+        home = Path(tempfile.mkdtemp(prefix="push-phone-")).resolve()
+        self.addCleanup(shutil.rmtree, home, True)
+        log = home / "log"
+        with log.open("wb") as output:
+            app = subprocess.Popen(
+                [*XVFB, sys.executable, str(HOME / "main.py")],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment(home),
+                start_new_session=True,
+            )
+        try:
+            wait_until("it is on the screen", lambda: b"Start application main loop" in log.read_bytes())
+        except AssertionError:
+            self.fail(log.read_text(errors="replace")[-3000:])
+        finally:
+            os.killpg(app.pid, signal.SIGTERM)
+            app.wait()
+        self.assertTrue((home / ".local" / "share" / "push-demo").is_dir())
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Where an app finds nothing of this machine's user."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+        return mine | {
+            "HOME": str(home),
+            "KIVY_NO_ARGS": "1",
+            "KIVY_NO_FILELOG": "1",
+            "LIBGL_ALWAYS_SOFTWARE": "1",
+            "PYTHONPATH": os.pathsep.join([str(HOME), *sys.path]),
+        }
 
     def reply(self, bob: nio_sdk.PushClient, text: str) -> None:
         """Say something in the group."""
