@@ -102,6 +102,6 @@ class MakeTests(SynchronousTestCase):
     def test_help_lists_the_targets_and_makes_nothing(self) -> None:
         ended = self.run_make(variables={})
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        for target in ("run", "test", "lint", "bench", "clean"):
+        for target in ("run", "demo", "test", "lint", "bench", "clean"):
             self.assertIn(f"make {target}\t", ended.stdout)
         self.assertEqual(sorted(os.listdir(self.tree)), self.before)
