@@ -7,8 +7,7 @@ import dataclasses
 import functools
 import os
 import ssl
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from nio_sdk.life import Life
 from nio_sdk.loop_calls import LoopCalls
 from nio_sdk.plan import Plan
 from nio_sdk.settings import Auth, Surroundings
+from nio_sdk.taking import Taking
 from nio_sdk.thread import ClientThread
 from nio_sdk.watch import Watch
 from push_client.backlog import Backlog
@@ -33,7 +33,7 @@ from push_client.token_store import TokenStore
 from push_client.tuning import Tuning
 
 
-class PushClient(LoopCalls):
+class PushClient(LoopCalls, Taking):
     """A client of one server, or of the cluster behind it.
 
     Use it once: as `with PushClient(url) as client` or with `start` and `close`, in a thread; or without either in a
@@ -102,11 +102,11 @@ class PushClient(LoopCalls):
             token_store=token_store, allocation=allocation, ack=ack, tuning=tuning, has_context=ssl_context is not None,
         )  # fmt: skip
         surroundings = surroundings or Surroundings()
-        self._plan = Plan(
-            profile, auth, auto_ack, ssl_context, on_message, on_status, on_chat, on_notice, surroundings
-        )  # fmt: skip
+        super().__init__(
+            Plan(profile, auth, auto_ack, ssl_context, on_message, on_status, on_chat, on_notice, surroundings),
+            Handover(Backlog(profile.tuning.max_queued_messages, profile.tuning.max_queued_bytes)),
+        )
         self._standing = Standing(profile)
-        self._handover = Handover(Backlog(profile.tuning.max_queued_messages, profile.tuning.max_queued_bytes))
         self._life: Life | None = None
         # One of them, once it has begun.
         self._thread: ClientThread | None = None
@@ -115,8 +115,6 @@ class PushClient(LoopCalls):
         self._was_used = False
         self._chat = Chat(self._plan, post=self._post, is_loop=lambda: self._is_loop)
         self._takes_part = on_chat is not None or on_notice is not None
-        # For each thread, the message that it is busy with.
-        self._busy = threading.local()
 
     @property
     def token(self) -> str | None:
@@ -208,40 +206,6 @@ class PushClient(LoopCalls):
         if life is None or life.is_over:
             self._handover.ended(None)
 
-    def poll(self) -> Message | None:
-        """The next message if there is one, without waiting; it acknowledges the one before as `get` does.
-
-        Raises:
-            ClientError: the client has given up, and its messages are all taken.
-        """
-        try:
-            return self._take(0.0)
-        except TimeoutError:
-            return None
-
-    def get(self, timeout_s: float | None = None) -> Message | None:
-        """Wait for the next message; several threads may. The one that this thread got before counts as handled.
-
-        Args:
-            timeout_s: how long to wait; None: as long as it takes.
-
-        Returns:
-            The message; None once the client is closed.
-
-        Raises:
-            TimeoutError: there was none in time.
-            ClientError: the client has given up, and its messages are all taken.
-            RuntimeError: messages go to `on_message`, nothing was started, or this is the loop's own thread, which
-                would wait for itself.
-        """
-        self._must_wait_elsewhere(timeout_s)
-        return self._take(timeout_s)
-
-    def __iter__(self) -> Iterator[Message]:
-        """Iterate over messages until the client is closed; as `get` does it."""
-        while (message := self.get()) is not None:
-            yield message
-
     def wait_open(self, timeout_s: float | None = None) -> str:
         """Wait until a session is open.
 
@@ -313,19 +277,6 @@ class PushClient(LoopCalls):
         if self._life is not None and not self._life.is_over:
             self._life.post(functools.partial(self._life.handled, message_id))
 
-    def _take(self, timeout_s: float | None) -> Message | None:
-        if self._plan.on_message is not None:
-            raise RuntimeError("messages go to on_message")
-        before: Message | None = getattr(self._busy, "message", None)
-        self._busy.message = None
-        if before is not None and self._plan.auto_ack:
-            before.ack()
-        message, made_room = self._handover.take(timeout_s)
-        self._busy.message = message
-        if made_room and self._life is not None:
-            self._life.post(_nothing)
-        return message
-
     def _must_wait_elsewhere(self, timeout_s: float | None) -> None:
         if not self._was_used:
             raise RuntimeError("start the client first")
@@ -350,7 +301,3 @@ class PushClient(LoopCalls):
     def _wait_ended(self) -> None:
         # A second beyond what it may take, for a loop that is busy with something else.
         self._handover.wait_ended(3 * self._plan.profile.tuning.close_timeout_s + 1.0)
-
-
-def _nothing() -> None:
-    """An order to have a turn: there is room again."""
