@@ -67,7 +67,8 @@ class FramedProtocol(SessionConnection):
             message_id = lone_ack(data)
             if message_id is not None and self._acknowledged(message_id):
                 return
-            max_body_bytes = self._max_body_bytes()
+            limits = self._host.limits
+            max_body_bytes = limits.max_body_before_open_bytes if self.registration is None else limits.max_body_bytes
             frames, used = cut(data, max_body_bytes)
             if used == len(data) and len(frames) <= MAX_FRAMES_A_TURN:
                 self._incoming = None
@@ -107,10 +108,6 @@ class FramedProtocol(SessionConnection):
             self._incoming.max_body_bytes = self._host.limits.max_body_bytes
 
     # Inside
-
-    def _max_body_bytes(self) -> int:
-        limits = self._host.limits
-        return limits.max_body_before_open_bytes if self.registration is None else limits.max_body_bytes
 
     def _act_on(self, frames: Sequence[Frame]) -> None:
         for frame in frames:

@@ -84,7 +84,7 @@ class Connections:
         limits = self._limits
         address = connection.peer_host
         here = self._by_address.get(address, 0)
-        if self.sessions + len(self._without) >= limits.max_connections:
+        if len(self.by_token) - len(self._apart) + len(self._without) >= limits.max_connections:
             refusal = FULL
         elif here >= limits.max_connections_per_address:
             refusal = _CROWD

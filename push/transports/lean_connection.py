@@ -205,7 +205,7 @@ class LeanConnection:
         """
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
-        if self._descriptor < 0:
+        if self._state & _CLOSED:
             producer.stopProducing()
             return
         self._producer = producer
@@ -348,7 +348,7 @@ class LeanConnection:
                 self._pending = None
             if self._producer is not None:
                 self._producer.resumeProducing()
-                if self._pending or self._descriptor < 0:
+                if self._pending or self._state & _CLOSED:
                     return
         self._watch(self._state & ~WRITE)
         if pending is not None and self._producer is not None:
@@ -367,7 +367,7 @@ class LeanConnection:
 
     def _close_if_done(self) -> None:
         """Close, or end our side, if that has been asked for and nothing has to be waited for."""
-        if self._pending is not None or self._descriptor < 0:
+        if self._pending is not None or self._state & _CLOSED:
             return
         if self._state & _DISCONNECTING:
             self.give_up(ConnectionDone())
@@ -387,8 +387,8 @@ class LeanConnection:
 
     def _watch(self, state: int) -> None:
         changed, self._state = self._state ^ state, state
-        if changed & _POLLED and self._descriptor >= 0:
-            self._port.watch(self._descriptor, state & _POLLED or _SILENT)
+        if changed & _POLLED and not state & _CLOSED:
+            self._port.watch(state >> _DESCRIPTOR_SHIFT, state & _POLLED or _SILENT)
 
     def _option(self, level: int, name: int) -> bool:
         return self._descriptor >= 0 and bare.option(self._port.family, self._descriptor, level, name)

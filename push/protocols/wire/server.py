@@ -117,8 +117,8 @@ class _Asking:
 
     __slots__ = ("held", "opening", "refusals")
 
-    def __init__(self) -> None:
-        self.opening: tuple[Frame, SubRequest] | None = None
+    def __init__(self, opening: tuple[Frame, SubRequest]) -> None:
+        self.opening: tuple[Frame, SubRequest] | None = opening
         self.held: list[Frame] = []
         self.refusals = 0
 
@@ -368,21 +368,20 @@ class ServerSession:
 
     def _on_open(self, frame: Frame) -> Sequence[Event]:
         self.state = State.OPENING
+        wrong: BodyError | None = None
         try:
             request = parse_sub(frame.body) if frame.signal == Signal.SUB else parse_connect(frame.body)
         except BodyError as error:
-            self._ask(frame, SubRequest())
-            return self.refuse(400, str(error))
-        self._ask(frame, request)
+            request, wrong = SubRequest(), error
+        if self._asking is None:
+            self._asking = _Asking((frame, request))
+        else:
+            self._asking.opening = (frame, request)
+        if wrong is not None:
+            return self.refuse(400, str(wrong))
         if self.token is not None and request.token not in (None, self.token):
             return self.refuse(400, "this connection is open with another token: open a new connection")
         return (OpenRequested(request),)
-
-    def _ask(self, frame: Frame, request: SubRequest) -> None:
-        asking = self._asking
-        if asking is None:
-            asking = self._asking = _Asking()
-        asking.opening = (frame, request)
 
     def _on_ping(self, frame: Frame) -> Sequence[Event]:
         if frame.body:
