@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import nio_sdk
 from aio_sdk.waiting import first
+from tests.sdk.chat_faces import Face
 from tests.sdk.hand_clock import HandClock
 
 
@@ -57,6 +58,11 @@ class LoopedClient:
             self._task = None
         self.client.close()
         self._turned.set()
+
+    @property
+    def chat(self) -> Face:
+        """Its chat."""
+        return Face(self.client.chat)
 
     def network_changed(self, name: str | None = None) -> None:
         """Pass it on."""

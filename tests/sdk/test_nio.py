@@ -17,7 +17,7 @@ from nio_sdk.dial import Dial
 from nio_sdk.handover import Handover
 from nio_sdk.waker import Waker
 from nio_sdk.watch import Watch
-from push.protocols.wire.signals import Signal
+from push.protocols.wire.signals import Signal, SubSignal
 from push_client.backlog import Backlog
 from tests.sdk.hand_clock import GUARD_S
 from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
@@ -472,6 +472,87 @@ class CallersLoopTests(ThreadCase):
         await away(run)
         await until(lambda: len(last) == 2)
         self.assertEqual(last, [1, 0])
+
+
+class ChatAnswerTests(ThreadCase):
+    """Answers of the chat: waited for in any thread but one, told without a lock."""
+
+    async def test_the_loops_own_thread_does_not_wait_for_itself(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"go")
+            await peer.eof()
+
+        def on_message(message: nio_sdk.Message) -> None:
+            answer = client.chat.join("a")
+            for wait in (answer.result, answer.exception, client.chat.get):
+                try:
+                    wait()
+                except RuntimeError as error:
+                    refused.append(str(error))
+            try:
+                answer.result(0)
+            except TimeoutError:
+                refused.append("late")
+            done.set()
+
+        refused: list[str] = []
+        done = threading.Event()
+        server = await self.serve(script)
+        client = self.make(server, on_message=on_message)
+        client.start()
+        await away(done.wait, GUARD_S)
+        await away(client.close)
+        self.assertEqual([text.split(",")[0] for text in refused], 3 * ["this is the loop's own thread"] + ["late"])
+
+    async def test_callbacks_are_called_in_the_loops_thread_and_may_ask_more(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            for _ in range(3):
+                frame = await peer.take(Signal.PUBLISH)
+                body = b'\0{"conversations":[],"after":""}' if frame.subsignal == SubSignal.MP else b'\0{"changed":1}'
+                peer.send(Signal.PUB_ACK, body, subsignal=frame.subsignal, message_id=frame.message_id)
+            await peer.eof()
+
+        def joined(answer: nio_sdk.Answer[bool]) -> None:
+            names.append(threading.current_thread().name)
+            client.chat.join("b").add_done_callback(lambda _: done.set())
+
+        names: list[str] = []
+        done = threading.Event()
+        server = await self.serve(script)
+        client = self.make(server)
+        with self.assertRaisesRegex(RuntimeError, "start"):
+            client.chat.join("a")
+        client.start()
+        client.chat.join("a").add_done_callback(joined)
+        self.assertTrue(await away(done.wait, GUARD_S))
+        await away(client.close)
+        self.assertEqual(names, ["nio_sdk.ClientThread"])
+
+    async def test_the_end_of_the_client_comes_to_all_answers_and_to_who_waits_for_messages(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.make(server).start()
+        answers = [client.chat.join(str(number)) for number in range(3)]
+        getting = asyncio.ensure_future(away(client.chat.get))
+        await away(client.wait_open)
+        await away(client.close)
+        self.assertIsNone(await getting)
+        answers.append(client.chat.join("late"))
+        for answer in answers:
+            self.assertIsInstance(answer.exception(0), RuntimeError)
+        self.assertIsNone(client.chat.poll())
+
+    async def test_why_the_client_was_refused_comes_to_all_answers(self) -> None:
+        server = await self.serve(refusing(403))
+        client = self.make(server)
+        client.start()
+        answer = client.chat.join("a")
+        with self.assertRaises(nio_sdk.Refused):
+            await away(answer.result, GUARD_S)
+        with self.assertRaises(nio_sdk.Refused):
+            client.chat.poll()
+        await away(client.close)
 
 
 class WakerTests(TestCase):
