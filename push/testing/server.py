@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -96,6 +97,8 @@ class PushServer:
         """
         if self._process is not None:
             raise RuntimeError("the server runs already")
+        if find_spec("twisted") is None:
+            raise ServerFailed('only the clients are installed here: the server comes with the extra "server"')
         if self._directory is None:
             within = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
             self._directory = Path(tempfile.mkdtemp(prefix="push-testing-", dir=within))

@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import nio_sdk
+import push.testing.server
 from push.testing import PushServer
 from push.testing.server import HOST, ServerFailed
 from tests.integration.server import ROOT, environment
@@ -126,6 +127,15 @@ class InLoopTests(SynchronousTestCase):
                 return first[0]
 
         self.assertEqual(asyncio.run(use()), 0xF8)
+
+
+class BareTests(SynchronousTestCase):
+    """Where only the clients are installed."""
+
+    def test_it_says_what_is_missing(self) -> None:
+        self.patch(push.testing.server, "find_spec", lambda name: None)
+        with self.assertRaisesRegex(ServerFailed, 'extra "server"'):
+            PushServer().start()
 
 
 class PageTests(SynchronousTestCase):

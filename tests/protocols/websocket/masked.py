@@ -23,7 +23,9 @@ def header(opcode: int, size: int, *, fin: bool = True, rsv: int = 0) -> bytes:
 
 def xored(payload: bytes, mask: bytes = MASK) -> bytes:
     """Masked, or unmasked."""
-    return bytes(byte ^ mask[position % 4] for position, byte in enumerate(payload))
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
 def close(code: int | None = 1000, reason: bytes = b"") -> bytes:
