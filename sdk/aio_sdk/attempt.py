@@ -153,7 +153,7 @@ class Attempt:
                     if link.has_output:
                         self._wanted.set()
                 else:
-                    link.lost("the server closed the connection")
+                    link.lost("the server closed the connection", self._clock.time())
 
     async def _keep_time(self, link: Link) -> None:
         while link.ending is None:

@@ -119,7 +119,7 @@ class Traffic:
             if data is None:
                 return
             if not data:
-                self.link.lost("the server closed the connection")
+                self.link.lost("the server closed the connection", self._clock())
                 return
             self.link.receive(data, self._clock())
         self.is_hasty = True

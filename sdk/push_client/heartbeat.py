@@ -84,10 +84,14 @@ class Heartbeat:
         """Whether the line has been silent for too long after a PING."""
         return self._dead_s(now_s) <= now_s
 
-    def lost(self) -> None:
-        """The line is gone: a lesson, if it was a heartbeat that found it so."""
-        if self._asked_s is not None and not self._probing:
+    def lost(self, cut_s: float | None = None) -> None:
+        """The line is gone: a lesson, if a heartbeat found it so; perhaps one, if it was closed at `cut_s`."""
+        if self._probing:
+            return
+        if self._asked_s is not None:
             self._intervals.lost()
+        elif cut_s is not None:
+            self._intervals.cut(cut_s - self._stirred_s)
 
     def _ping(self, now_s: float) -> Frame | None:
         self._silent_s = now_s - self._stirred_s

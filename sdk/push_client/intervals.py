@@ -19,6 +19,8 @@ _BELOW_FAILURE = 0.8
 _FORGIVING_SUCCESSES = 50
 # A silence that was shorter than this share of the interval (messages came) proves nothing about the interval.
 _PROVING_SHARE = 0.9
+# By how much two silences may differ that the same timer has ended.
+_SAME_SHARE = 0.1
 MAX_NETWORKS = 16
 MAX_NAME_CHARS = 64
 
@@ -28,6 +30,7 @@ class _Learned:
     interval_s: float
     failed_s: float = math.inf
     successes: int = 0
+    cut_s: float = 0.0
 
 
 class Intervals:
@@ -78,6 +81,20 @@ class Intervals:
         learned.failed_s = learned.interval_s
         learned.successes = 0
         learned.interval_s = max(_LEAST_S, learned.interval_s / 2)
+
+    def cut(self, silent_s: float) -> None:
+        """The line was closed without a word after a silence of so long.
+
+        A proxy does that with lines that are idle for too long, and always after the same time; a server that dies does
+        not: so the second time after the same silence it is a lesson.
+        """
+        learned = self._learned[self._network]
+        before_s, learned.cut_s = learned.cut_s, silent_s
+        if silent_s >= _LEAST_S and abs(silent_s - before_s) <= _SAME_SHARE * silent_s:
+            learned.cut_s = 0.0
+            learned.failed_s = min(learned.failed_s, silent_s)
+            learned.successes = 0
+            learned.interval_s = max(_LEAST_S, min(learned.interval_s, silent_s) / 2)
 
     def known(self) -> dict[str, list[float]]:
         """What has been learned, as JSON has it: by network, the interval and, if any, the length that failed."""

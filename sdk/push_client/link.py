@@ -187,11 +187,16 @@ class Link:
             if ping is not None:
                 self._send(ping)
 
-    def lost(self, reason: str) -> None:
-        """The line is down, or to be given up, for a reason that is a sentence."""
+    def lost(self, reason: str, cut_s: float | None = None) -> None:
+        """The line is down, or to be given up, for a reason that is a sentence.
+
+        Args:
+            reason: the sentence.
+            cut_s: when the other side closed it without a word, if that is what happened.
+        """
         if self.ending is None:
             if self._heartbeat is not None:
-                self._heartbeat.lost()
+                self._heartbeat.lost(cut_s)
             self.ending = Ending(Lost(self._address, reason), nodes=self._nodes())
 
     def leave(self, reason: str) -> None:

@@ -1,5 +1,6 @@
 """The heartbeat that learns: by itself, and as a server sees it."""
 
+import asyncio
 import json
 import math
 from unittest import TestCase
@@ -48,6 +49,18 @@ class IntervalsTests(TestCase):
         for _ in range(60):
             intervals.succeeded(intervals.interval_s)
         self.assertEqual(intervals.interval_s, 300.0)
+
+    def test_a_line_closed_twice_after_the_same_silence_is_one_that_a_proxy_ends(self) -> None:
+        intervals = Intervals(60.0, 300.0)
+        for silent_s in (59.0, 20.0, 59.0, 5.0, 5.1, 40.0):  # servers that die, at any time, and at once
+            intervals.cut(silent_s)
+            self.assertEqual(intervals.interval_s, 60.0)
+        intervals.cut(58.0)
+        intervals.cut(60.0)
+        self.assertEqual(intervals.interval_s, 30.0)
+        for _ in range(10):
+            intervals.succeeded(intervals.interval_s)
+        self.assertEqual(intervals.interval_s, 48.0)
 
     def test_each_network_has_its_own(self) -> None:
         intervals = Intervals(60.0, 300.0)
@@ -165,6 +178,25 @@ class LearningTests(SdkCase):
             await self.clock.pass_over(0.25)
             await client.wait_open()
         self.assertEqual(promised, [60_000, 60_000])
+
+    async def test_a_proxy_that_closes_idle_lines_is_learned_of(self) -> None:
+        promised = []
+
+        async def script(peer: Peer) -> None:
+            promised.append((await peer.open()).interval_ms)
+            await (peer.eof() if len(promised) == 3 else cuts.get())
+
+        cuts: asyncio.Queue[None] = asyncio.Queue()
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            for _ in range(2):
+                await client.wait_open()
+                await self.clock.somebody_sleeps(60.0)
+                self.clock.advance(50.0)
+                cuts.put_nowait(None)
+                await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual(promised, [60_000, 60_000, 25_000])
 
     async def test_being_closed_as_idle_is_a_loss(self) -> None:
         promised = []
