@@ -103,8 +103,8 @@ class Ledger:
         self.attempted = self.accepted = self.refused = self.arrived = self.repeated = self.duplicated = 0
         self.missing = 0
         self._foreign = 0
-        # (account, id) of what came too late in its session.
-        self._late_frames: set[tuple[int, int]] = set()
+        # (account, id) of what came late in its session → what had come there by then with a greater id.
+        self._late_frames: dict[tuple[int, int], set[int]] = {}
         self._doubled: dict[tuple[int, int], Item] = {}
         self._again: list[Item] = []
         self._misdelivered: list[Item] = []
@@ -169,7 +169,8 @@ class Ledger:
         if message_id in account.session_ids:
             self._again.append(self._item(*read, message_id))
         elif message_id < before:
-            self._late_frames.add((read[0], message_id))
+            newer = {each for each in account.session_ids if each > message_id and _node(each) == _node(message_id)}
+            self._late_frames.setdefault((read[0], message_id), set()).update(newer)
         account.session_ids.add(message_id)
 
     def deliver(self, receiver: int, message_id: int, payload: bytes) -> None:
@@ -243,18 +244,22 @@ class Ledger:
     def _late(self) -> Iterator[Item]:
         """What came after something that was accepted later, each once.
 
-        Of messages without an answer only their ids say when they were accepted.
+        Of messages without an answer only their ids say when they were accepted. What was refused has no place among
+        the others, if it came all the same: it left at once, while what came before it may have waited.
         """
         for index, account in enumerate(self._accounts):
             latest_number = -1
+            refused = {entry.arrived_id for entry in account.entries if entry.answer is Answer.REFUSED}
             newest: dict[int, int] = {}
             for number in account.arrivals:
                 entry = account.entries[number]
+                if entry.answer is Answer.REFUSED:
+                    continue
                 is_accepted = entry.answer is Answer.ACCEPTED
                 is_late = entry.arrived_id < _newest_before(entry.arrived_id, newest) or (
                     is_accepted and number < latest_number
                 )
-                if is_late or (index, entry.arrived_id) in self._late_frames:
+                if is_late or self._late_frames.get((index, entry.arrived_id), refused) - refused:
                     yield self._item(index, number, entry.arrived_id)
                 if is_accepted:
                     latest_number = max(latest_number, number)
@@ -292,7 +297,11 @@ class Ledger:
 
 def _newest_before(message_id: int, newest: dict[int, int]) -> int:
     """The greatest id before this one of the same node; this one is noted among them."""
-    node = message_id >> _NODE_SHIFT & _NODE_MASK
+    node = _node(message_id)
     before = newest.get(node, -1)
     newest[node] = max(before, message_id)
     return before
+
+
+def _node(message_id: int) -> int:
+    return message_id >> _NODE_SHIFT & _NODE_MASK

@@ -206,6 +206,21 @@ class OrderTests(LedgerCase):
         self.arrive(1, 0, 2)
         self.assertEqual(self.faults(), {"out_of_order": [(0, 0, 100)]})
 
+    def test_what_was_refused_and_came_has_no_place_among_the_others(self) -> None:
+        self.accept(1)
+        for number in (1, 2):
+            self.ledger.attempt(0)
+            self.ledger.came(0, 100 + number, self.text(number))  # left at once; only then it turned out that
+            self.ledger.deliver(0, 100 + number, self.text(number))
+        self.ledger.refuse(0, 1, "UNAVAILABLE")
+        self.ledger.refuse(0, 2, "UNAVAILABLE")
+        self.arrive(0)
+        self.assertNotIn("out_of_order", self.faults())
+        self.accept(1)
+        self.ledger.opened(0)
+        self.arrive(3, 0)
+        self.assertEqual(self.faults()["out_of_order"], [(0, 0, 100)])
+
     def test_ids_order_what_has_no_answer(self) -> None:
         self.accept(1)
         self.ledger.attempt(0)
