@@ -21,8 +21,8 @@ _Batch = list[tuple[str, Sequence[int]]]
 RETRY_S = 1.0
 # While the cache is away. What is forgotten of it comes again, to the next sessions.
 MAX_WAITING = 100_000
-# Longer than a holder takes to write, or its successor to take over; and some 10 MB. What is forgotten of it comes
-# again if the holder dies.
+# What was told so long before the latest that was: longer than a holder takes to write; and some 10 MB. What is
+# forgotten of it comes again if the holder dies.
 RECENT_S = 15.0
 MAX_RECENT = 50_000
 
@@ -44,28 +44,31 @@ class _Kind:
         waiting: what is to be told.
         recent: what was told of late.
         recent_count: how much of it.
+        heard_s: when the cache last said that it was told.
     """
 
-    __slots__ = ("recent", "recent_count", "tell", "waiting")
+    __slots__ = ("heard_s", "recent", "recent_count", "tell", "waiting")
 
     def __init__(self, tell: Callable[[_Batch], Awaitable[None]]) -> None:
         self.tell = tell
         self.waiting: _Batch = []
         self.recent: deque[_Told] = deque()
         self.recent_count = 0
+        self.heard_s = 0.0
 
     def remember(self, told: _Told) -> None:
         """This is being told."""
         self.recent.append(told)
         self.recent_count += len(told.batch)
-        recent, since_s = self.recent, told.told_s - RECENT_S
+        recent, since_s = self.recent, self.heard_s - RECENT_S
         while recent[0].told_s < since_s or self.recent_count > MAX_RECENT:
             self.recent_count -= len(recent.popleft().batch)
             if not recent:
                 return
 
-    def repeat(self, since_s: float) -> None:
-        """Have all told again that was told since then."""
+    def repeat(self) -> None:
+        """Have all told again that was told of late."""
+        since_s = self.heard_s - RECENT_S
         recent = [told for told in self.recent if told.told_s >= since_s and not told.is_repeated]
         for told in recent:
             told.is_repeated = True
@@ -113,7 +116,7 @@ class Reports:
     def repeat(self) -> None:
         """Another node has the cache: what the one before it was told of late is told again."""
         for kind in (self._acknowledged, self._handed):
-            kind.repeat(self._clock.seconds() - RECENT_S)
+            kind.repeat()
         if not self._is_due:
             self._wait()
 
@@ -124,6 +127,7 @@ class Reports:
             kind.remember(told)
         try:
             await kind.tell(told.batch)
+            kind.heard_s = self._clock.seconds()
         except PushError:  # told again before anything is pulled, and after a while
             if not told.is_repeated:
                 told.is_repeated = True

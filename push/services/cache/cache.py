@@ -151,6 +151,7 @@ class Cache(Service):
 
     async def acknowledged(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See ICache."""
+        self._check_ready()  # what is not loaded yet would stay: whoever tells it, tells it again
         self._end(batch, Event.DELIVERED)
         if batch and batch[-1][1]:
             age_ms = self._now_ms() - accepted_ms(batch[-1][1][-1])
@@ -158,6 +159,7 @@ class Cache(Service):
 
     async def handed(self, batch: Sequence[tuple[str, Sequence[int]]]) -> None:
         """See ICache."""
+        self._check_ready()
         self._end(batch, Event.SENT)
 
     async def moved(self, positions: Sequence[tuple[str, int]]) -> None:

@@ -658,6 +658,8 @@ class LifeTests(CacheCase):
             self.cache.pull(self.session(), Cursor(), 1, 1),
             self.cache.cancel(message_id),
             self.cache.forget("t"),
+            self.cache.acknowledged([("t", [message_id])]),
+            self.cache.handed([("t", [message_id])]),
             self.cache.replies(["k"]),
         ):
             self.assertIn("starting", str(self.failureResultOf(self.begin(refused), Unavailable).value))
