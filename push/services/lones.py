@@ -5,9 +5,7 @@ Must not import adapters, stores or web.
 
 from collections.abc import Sequence
 
-import msgspec
-
-from push.model import PLAIN, Delivery, Keep, Located, Outcome, PushRequest, PushResult, Registration, ToTokens
+from push.model import PLAIN, Delivery, Keep, Located, Outcome, PushRequest, PushResult, ToTokens
 from push.services.bringing import Bringing
 from push.services.delivery_reports import Reports
 from push.services.ids import accepted_ms, first_id_at
@@ -109,9 +107,12 @@ class Lones:
             if session is None:
                 self._away(position, message_id, tokens, is_kept=is_kept)
                 continue
-            delivery = Delivery(message_id, request.payload, tokens, is_kept)
-            if self._is_shared and ttl_s != 0:
-                delivery = self._shared(delivery, session)
+            if self._is_shared and ttl_s != 0:  # others may keep something for the same token at the same time
+                if is_kept:
+                    self._bringing.located(tokens, {session.token: session})
+                delivery = Delivery(message_id, request.payload, tokens, is_kept, is_keepable=not is_kept)
+            else:
+                delivery = Delivery(message_id, request.payload, tokens, is_kept)
             batch = batches.get(session.connector)
             if batch is None:
                 batch = batches[session.connector] = ([], [])
@@ -135,10 +136,3 @@ class Lones:
         else:
             self._measures.became(ToTokens, Outcome.OFFLINE, 1)
             self._reports.tell_missed(message_id, tokens)
-
-    def _shared(self, delivery: Delivery, session: Registration) -> Delivery:
-        """Others may keep something for the same token at the same time."""
-        if delivery.is_kept:
-            self._bringing.located(delivery.tokens, {session.token: session})
-            return delivery
-        return msgspec.structs.replace(delivery, is_keepable=True)
