@@ -147,6 +147,9 @@ class IConnection(Interface):
             retry_after_s: the least time to wait before that, in seconds.
         """
 
+    def missed() -> None:
+        """Messages for it may have been lost for good: say so, where the client wants to know."""
+
     def answered(frame: Frame, body: bytes) -> None:
         """The CONTACT or PUBLISH that `asked` told of is done, or refused: this is the body of its PUB_ACK."""
 

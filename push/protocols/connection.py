@@ -181,6 +181,11 @@ class SessionConnection(QueuedWrites):
         self._act(self._session.redirect(nodes, retry_after_s))
         self._end_if_answered()
 
+    def missed(self) -> None:
+        """See IConnection."""
+        if not self._closing:
+            self._act(self._session.missed())
+
     def answered(self, frame: Frame, body: bytes) -> None:
         """See IConnection."""
         if not self._closing:

@@ -355,7 +355,7 @@ class Connector:
         return self.heard
 
     def resynchronise(self) -> None:
-        """Something may have been missed: have all sessions pull what is kept for them."""
+        """Something may have been missed: have all sessions pull what is kept for them, and tell who wants to know."""
         self.tasks.spawn("bringing sessions up to date", self._resynchronise())
 
     def has_elsewhere(self) -> bool:
@@ -389,6 +389,7 @@ class Connector:
         for position, connection in enumerate(self.connections.with_session()):
             if connection.registration is not None:
                 connection.fall_behind()
+                connection.missed()
             if position % _STRIDE == _STRIDE - 1:
                 await self._slices.turn()
 

@@ -13,7 +13,7 @@ from aio_sdk.inbox import Inbox
 from aio_sdk.line import Line
 from aio_sdk.settings import Surroundings
 from aio_sdk.waiting import expire, first
-from push.protocols.wire.client import Opened
+from push.protocols.wire.client import Missed, Opened
 from push_client.address import Address
 from push_client.ending import Ending
 from push_client.link import Link
@@ -32,6 +32,7 @@ class Attempt:
         inbox: where messages go.
         handled: what a message's `ack` calls.
         opened: called and awaited when the session is open, before the first message.
+        missed: called when messages were lost.
         chat: takes part in the chat; None: nobody does.
         tls: for an address with TLS.
     """
@@ -44,6 +45,7 @@ class Attempt:
         inbox: Inbox,
         handled: Callable[[int], None],
         opened: Callable[[Opened], Awaitable[None]],
+        missed: Callable[[Missed], None],
         chat: Chat | None,
         tls: ssl.SSLContext | None,
         tuning: Tuning,
@@ -54,6 +56,7 @@ class Attempt:
         self._inbox = inbox
         self._handled = handled
         self._opened = opened
+        self._missed = missed
         self._chat = chat
         self._tls = tls
         self._tuning = tuning
@@ -143,6 +146,8 @@ class Attempt:
                 self._retimed.set()
                 await self._opened(event)
                 self._wanted.set()  # what was handled while there was no connection
+            elif isinstance(event, Missed):
+                self._missed(event)
             elif event is not None:
                 self._inbox.put(Message(event.payload, event.message_id, self._handled))
             elif link.ending is None:

@@ -27,7 +27,7 @@ from push_client.message import Message
 from push_client.profile import make_profile
 from push_client.pulse import Pulse
 from push_client.standing import Standing, with_credential
-from push_client.status import Connecting, Ended, Lost, Status, Unallocated, Waiting
+from push_client.status import Connecting, Ended, Lost, Missed, Status, Unallocated, Waiting
 from push_client.token_store import TokenStore
 
 _CLOSED = "the client was closed"
@@ -92,6 +92,7 @@ class PushClient:
         self._profile = make_profile(
             url, uid=uid, auth=auth, tags=tags, device=device, token=token, token_file=token_file,
             token_store=token_store, allocation=allocation, ack=ack, tuning=tuning, has_context=ssl_context is not None,
+            wants_missed=on_status is not None,
         )  # fmt: skip
         self._tuning = self._profile.tuning
         self._surroundings = surroundings or Surroundings()
@@ -268,6 +269,7 @@ class PushClient:
             inbox=self._inbox,
             handled=self._handled,
             opened=self._opened,
+            missed=lambda event: self._tell(Missed(address, event.reason)),
             chat=self._chat if self._takes_part else None,
             tls=self._ssl_context if address.tls else None,
             tuning=self._tuning,

@@ -17,7 +17,7 @@ from push_client.chat import ChatError, ChatMessage, ChatNotice
 from push_client.errors import ClientError, Disconnected, Refused, TokenFileError
 from push_client.message import Message
 from push_client.pulse import Pulse
-from push_client.status import Connecting, Ended, Lost, Open, Redirected, Rejected, Status, Unallocated, Waiting
+from push_client.status import Connecting, Ended, Lost, Missed, Open, Redirected, Rejected, Status, Unallocated, Waiting
 from push_client.token_store import TokenCallbacks
 from push_client.tuning import Tuning
 
@@ -35,6 +35,7 @@ __all__ = [
     "Ended",
     "Lost",
     "Message",
+    "Missed",
     "Open",
     "Pulse",
     "PushClient",

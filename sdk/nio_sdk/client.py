@@ -100,6 +100,7 @@ class PushClient(LoopCalls, Taking):
         profile = make_profile(
             url, uid=uid, auth=auth, tags=tags, device=device, token=token, token_file=token_file,
             token_store=token_store, allocation=allocation, ack=ack, tuning=tuning, has_context=ssl_context is not None,
+            wants_missed=on_status is not None,
         )  # fmt: skip
         surroundings = surroundings or Surroundings()
         super().__init__(

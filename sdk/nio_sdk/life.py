@@ -16,7 +16,8 @@ from nio_sdk.plan import Plan
 from nio_sdk.saving import Saving
 from nio_sdk.traffic import Traffic
 from nio_sdk.watch import Watch
-from push.protocols.wire.client import Opened, Received
+from push.protocols.wire.client import Missed, Opened, Received
+from push_client import status
 from push_client.ending import Ending
 from push_client.errors import TokenFileError
 from push_client.message import Message
@@ -300,7 +301,10 @@ class Life:
     def _accepts(self) -> bool:
         return not (self._is_stopping or self._saving.is_keeping or self._handover.is_full)
 
-    def _take(self, event: Opened | Received) -> None:
+    def _take(self, event: Opened | Received | Missed) -> None:
+        if isinstance(event, Missed):
+            self._plan.tell(status.Missed(self._standing.route.current, event.reason))
+            return
         if isinstance(event, Opened):
             self._opened = self._standing.opened(event, self._clock())
             self._saving.keep_token()

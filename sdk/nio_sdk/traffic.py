@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from nio_sdk.line import Line
 from nio_sdk.watch import Watch
-from push.protocols.wire.client import Opened, Received
+from push.protocols.wire.client import Missed, Opened, Received
 from push_client.link import Link
 
 # After so many reads the other clients of the thread have their turn.
@@ -34,7 +34,7 @@ class Traffic:
         *,
         watch: Watch,
         accepts: Callable[[], bool],
-        take: Callable[[Opened | Received], None],
+        take: Callable[[Opened | Received | Missed], None],
         clock: Callable[[], float],
     ) -> None:
         self.link = link

@@ -100,8 +100,8 @@ class Link:
         if self._heartbeat is not None:
             self._heartbeat.heard(now_s)
 
-    def next_event(self, now_s: float) -> wire.Opened | wire.Received | None:
-        """What has come: once that the session is open, then messages that were not here before.
+    def next_event(self, now_s: float) -> wire.Opened | wire.Received | wire.Missed | None:
+        """What has come: once that the session is open, then messages that were not here before, or that some are lost.
 
         Returns:
             None where there is nothing more until `receive`, or the link has ended. What is returned counts as
@@ -110,7 +110,7 @@ class Link:
         while self.ending is None and self._frames:
             for event in self._session.receive(self._frames.popleft()):  # never more than one
                 if self._is_news(event, now_s):
-                    assert isinstance(event, wire.Opened | wire.Received)
+                    assert isinstance(event, wire.Opened | wire.Received | wire.Missed)
                     return event
         if self.ending is None and self._carrier.error is not None:
             self._end_for_bytes(self._carrier.error)
@@ -235,6 +235,8 @@ class Link:
     def _is_news(self, event: wire.Event, now_s: float) -> bool:
         if isinstance(event, wire.Received):
             return event.message_id is None or self._receipts.received(event.message_id)
+        if isinstance(event, wire.Missed):
+            return True
         if isinstance(event, wire.Opened):
             self._heartbeat = Heartbeat(
                 self._session,

@@ -46,6 +46,7 @@ def make_profile(
     ack: bool,
     tuning: Tuning | None,
     has_context: bool,
+    wants_missed: bool = False,
 ) -> Profile:
     """Check what an SDK's client was made with; what its arguments mean is said there.
 
@@ -71,6 +72,7 @@ def make_profile(
         ack=ack,
         device=None if device is None else _device(device),
         tags=None if tags is None else tuple(tags),
+        missed=wants_missed or None,
     )
     store = TokenFile(Path(token_file)) if token_file is not None else token_store
     return Profile(home, checked(request), tuning or Tuning(), store, asked)

@@ -77,6 +77,17 @@ class Unallocated:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """Messages to all that are not kept were lost on their way here, for good; the session goes on."""
+
+    address: Address
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Nothing happens for so long, in seconds."""
 
@@ -96,4 +107,4 @@ class Ended:
         return f"ended: {self.reason}"
 
 
-Status = Connecting | Open | Rejected | Lost | Redirected | Unallocated | Waiting | Ended
+Status = Connecting | Open | Rejected | Lost | Redirected | Unallocated | Missed | Waiting | Ended

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import aio_sdk
-from aio_sdk import Tuning
+from aio_sdk import Missed, Tuning
 from push.protocols.wire.messages import write_json
 from push.protocols.wire.signals import Signal
 from tests.sdk.surroundings import TOKEN, Peer, Script, SdkCase, on_every_sdk
@@ -228,6 +228,19 @@ class RedirectTests(SdkCase):
             while there.accepted == 0:
                 await asyncio.sleep(0)
             await client.wait_open()
+
+    async def test_that_messages_were_lost_is_told_and_messages_go_on(self) -> None:
+        async def lose(peer: Peer) -> None:
+            await peer.open()
+            peer.send(Signal.SUB, write_json({"status": 205, "reason": "some were missed"}))
+            peer.push(1, b"after")
+            await peer.eof()
+
+        told: list[object] = []
+        async with self.client(await self.serve(lose), on_status=told.append) as client:
+            self.assertEqual((await anext(aiter(client))).text, "after")
+            (missed,) = [each for each in told if isinstance(each, Missed)]
+            self.assertEqual(missed.reason, "some were missed")
 
     async def test_a_draining_node_that_closes_early_still_says_where_to_go(self) -> None:
         async def drain(peer: Peer) -> None:

@@ -60,6 +60,17 @@ class Sessions(ConnectorCase):
         verifyObject(IMeasured, self.connector)
         verifyObject(IConnection, self.client().protocol)
 
+    def test_who_wants_to_know_is_told_when_something_was_missed(self) -> None:
+        told, _ = self.online(missed=True)
+        told_later, _ = self.online(missed=True, ack=True)
+        other, _ = self.online()
+        self.connector.resynchronise()
+        for _ in range(5):
+            self.clock.advance(0)
+        for client, expected in ((told, [205]), (told_later, [205]), (other, [])):
+            frames = [frame for frame in client.frames() if frame.signal == Signal.SUB]
+            self.assertEqual([json.loads(frame.body)["status"] for frame in frames], expected)
+
     def test_a_new_client_gets_a_token_of_128_bits(self) -> None:
         _, token = self.online()
         self.assertRegex(token, r"\A[0-9a-f]{32}\Z")

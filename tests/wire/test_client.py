@@ -16,6 +16,7 @@ from push.protocols.wire.client import (
     ClientSession,
     Closed,
     Event,
+    Missed,
     Notified,
     Opened,
     PongReceived,
@@ -195,6 +196,18 @@ class RedirectTests(SessionCase):
         sub = session.sub(SubRequest())
         session.receive(Frame(Signal.SUB, 0, 0, write_json({"status": 302, "host": "b", "port": 2})))
         self.assertEqual(session.receive(accepted(sub)), (Opened(TOKEN, 60_000, 1),))
+
+    def test_that_messages_were_lost_comes_unasked_and_leaves_the_session_open(self) -> None:
+        session = opened()
+        body = write_json({"status": 205, "reason": "lost"})
+        self.assertEqual(session.receive(Frame(Signal.SUB, 0, 0, body)), (Missed("lost"),))
+        self.assertIs(session.state, State.OPEN)
+
+    def test_that_messages_were_lost_answers_no_sub(self) -> None:
+        session = ClientSession()
+        sub = session.sub(SubRequest(missed=True))
+        self.assertEqual(json.loads(sub.body), {"missed": True})
+        self.assertEnds(session, answer(sub, status=205), "205 answers nothing")
 
     def test_any_other_unasked_sub_ends_it(self) -> None:
         session = opened()

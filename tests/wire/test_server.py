@@ -58,6 +58,38 @@ class SessionCase(SynchronousTestCase):
         return closed.disconnect
 
 
+class MissedTests(SessionCase):
+    """Messages were lost on their way to a client."""
+
+    def test_who_asked_to_be_told_is_told_unasked_and_again(self) -> None:
+        session = opened(b'{"missed":true}')
+        for _ in range(2):
+            self.assertEqual(self.assertReplies(session.missed(), Signal.SUB)["status"], 205)
+
+    def test_nobody_else_ever_sees_it(self) -> None:
+        for body in (b"", b'{"ack":true}', b'{"missed":false}'):
+            self.assertEqual(opened(body).missed(), ())
+
+    def test_it_can_be_changed_with_a_later_sub_and_stays_where_that_says_nothing(self) -> None:
+        session = opened(b'{"missed":true}')
+        for body, count in ((b"", 1), (b'{"missed":false}', 0), (b'{"missed":true}', 1)):
+            session.receive(SUB._replace(body=body))
+            session.accept(token=TOKEN, interval_ms=None, server_time_ms=1)
+            self.assertEqual(len(session.missed()), count)
+
+    def test_before_the_session_and_after_it_nothing_is_said(self) -> None:
+        session = ServerSession(0.0)
+        session.receive(SUB._replace(body=b'{"missed":true}'))
+        self.assertEqual(session.missed(), ())
+        session = opened(b'{"missed":true}')
+        session.close()
+        self.assertEqual(session.missed(), ())
+
+    def test_what_is_neither_true_nor_false_is_refused(self) -> None:
+        events = ServerSession(0.0).receive(SUB._replace(body=b'{"missed":1}'))
+        self.assertEqual(self.assertReplies(events, Signal.SUB)["status"], 400)
+
+
 class Opening(SessionCase):
     """SUB and CONNECT."""
 

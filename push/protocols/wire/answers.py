@@ -15,6 +15,8 @@ from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import BodyError, check_text, is_token, parse_interval, parse_object, write_json
 
 MAX_REASON_CHARS = 200
+# Of a SUB that comes unasked: messages were lost.
+MISSED = 205
 # Names in DNS have at most 253 characters (RFC 1035, section 2.3.4, without the root's dot).
 MAX_HOST_CHARS = 253
 # As many nodes as a client may sensibly try before asking again.
@@ -34,7 +36,7 @@ class SubAnswer:
     """What a server said to a SUB; which fields mean something depends on `status`.
 
     Attributes:
-        status: 200, 302, or 400-599.
+        status: 200, 205, 302, or 400-599.
         token: with 200, the client's token, well-formed.
         interval_ms: with 200, the heartbeat in force, between 10 s and 30 min.
         server_time_ms: with 200, milliseconds since 1970.
@@ -61,6 +63,11 @@ def write_redirect(nodes: Sequence[NodeAddress], retry_after_s: float) -> bytes:
     """
     listed = [{"host": node.host, "port": node.port} for node in nodes[:MAX_NODES]]
     return write_json({"status": 302, **listed[0], "nodes": listed, "retry_after": retry_after_s})
+
+
+def write_missed() -> bytes:
+    """The body of a SUB that says that messages were lost."""
+    return write_json({"status": MISSED, "reason": "messages to all that are not kept may have been missed"})
 
 
 def parse_sub_answer(body: bytes) -> SubAnswer:
@@ -91,8 +98,8 @@ def parse_sub_answer(body: bytes) -> SubAnswer:
         return SubAnswer(200, token, held_interval_ms(interval_ms), _whole(fields, "server_time"))
     if status == 302:
         return SubAnswer(302, nodes=parse_nodes(fields), reason=reason, retry_after_s=retry_after_s)
-    if not 400 <= status <= 599:
-        raise BodyError("status must be 200, 302 or 400 to 599")
+    if status != MISSED and not 400 <= status <= 599:
+        raise BodyError("status must be 200, 205, 302 or 400 to 599")
     return SubAnswer(status, reason=reason, retry_after_s=retry_after_s)
 
 

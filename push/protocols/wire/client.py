@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from push.protocols.wire.answers import NodeAddress, SubAnswer, parse_sub_answer
+from push.protocols.wire.answers import MISSED, NodeAddress, SubAnswer, parse_sub_answer
 from push.protocols.wire.frames import ID, ID_BYTES, MAX_BODY_BEFORE_OPEN_BYTES, MAX_MESSAGE_ID, Frame
 from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import (
@@ -61,6 +61,12 @@ class Redirected(NamedTuple):
     retry_after_s: float | None
 
 
+class Missed(NamedTuple):
+    """Messages were lost on the way to this client, for good: what it knows from them may be out of date."""
+
+    reason: str
+
+
 class Refused(NamedTuple):
     """The session was refused; `retry` is "no" where the same SUB would be refused again."""
 
@@ -102,7 +108,7 @@ class Closed(NamedTuple):
     by_peer: bool
 
 
-Event = Opened | Redirected | Refused | Received | PongReceived | Answered | Notified | Closed
+Event = Opened | Redirected | Missed | Refused | Received | PongReceived | Answered | Notified | Closed
 
 # Request → the signal that answers it.
 _ANSWERS = {Signal.AUTH: Signal.AUTH, Signal.CONTACT: Signal.PUB_ACK, Signal.PUBLISH: Signal.PUB_ACK}
@@ -269,9 +275,13 @@ class ClientSession:
             return self._on_sub_answer(answer)
         if answer.status == 302 and frame.message_id == 0:  # a node that drains says so unasked
             return (Redirected(answer.nodes, answer.retry_after_s),)
+        if answer.status == MISSED and frame.message_id == 0:
+            return (Missed(answer.reason),)
         raise BodyError(f"message id {frame.message_id} answers nothing that was asked")
 
     def _on_sub_answer(self, answer: SubAnswer) -> Sequence[Event]:
+        if answer.status == MISSED:
+            raise BodyError("status 205 answers nothing")
         if answer.status == 200:
             if self.token not in (None, answer.token):
                 raise BodyError("the token is not the one that was asked for")

@@ -43,6 +43,7 @@ class SubRequest(NamedTuple):
         interval_ms: the heartbeat that it promises, as sent.
         device: its free-form description as compact JSON text, at most 1 KiB.
         tags: at most 32 strings of 1-64 characters, without repetition.
+        missed: whether it is to be told when messages were lost on the way to it; None: it did not say.
     """
 
     token: str | None = None
@@ -52,6 +53,7 @@ class SubRequest(NamedTuple):
     interval_ms: int | None = None
     device: str | None = None
     tags: tuple[str, ...] | None = None
+    missed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,9 @@ def parse_sub(body: bytes) -> SubRequest:
     ack = fields.get("ack")
     if ack is not None and not isinstance(ack, bool):
         raise BodyError("ack must be true or false")
+    missed = fields.get("missed")
+    if missed is not None and not isinstance(missed, bool):
+        raise BodyError("missed must be true or false")
     # Most clients say one or two of these, and to ask is a third of the cost of a call.
     return SubRequest(
         _token(fields, "token") if "token" in fields else None,
@@ -228,6 +233,7 @@ def parse_sub(body: bytes) -> SubRequest:
         parse_interval(fields) if "interval" in fields else None,
         _device(fields) if "device" in fields else None,
         _tags(fields) if "tags" in fields else None,
+        missed,
     )
 
 
@@ -266,6 +272,8 @@ def write_sub(request: SubRequest) -> bytes:
         fields["device"] = json.loads(request.device)
     if request.tags is not None:
         fields["tags"] = list(request.tags)
+    if request.missed is not None:
+        fields["missed"] = request.missed
     return write_json(fields) if fields else b""
 
 

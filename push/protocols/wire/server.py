@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from push.protocols.wire.answers import NodeAddress, write_redirect
+from push.protocols.wire.answers import NodeAddress, write_missed, write_redirect
 from push.protocols.wire.chat import write_refusal
 from push.protocols.wire.frames import ID, ID_BYTES, Frame
 from push.protocols.wire.liveness import DEFAULT_INTERVAL_MS, GRACE_S, held_interval_ms, idle_deadline_s
@@ -37,6 +37,9 @@ MAX_ASKED = 64
 
 # Nearly all clients promise one of a few intervals: what is made for it once is shared.
 _MAX_SHARED = 64
+# What a client has said of itself.
+_IS_CHAT = 1
+_WANTS_MISSED = 2
 _PING_REPLY_INTERVALS: dict[int, bytes] = {}
 _INTERVALS: dict[int, int] = {}
 
@@ -137,10 +140,10 @@ class ServerSession:
 
     __slots__ = (
         "_asking",
+        "_says",
         "asked",
         "heard_s",
         "interval_ms",
-        "is_chat",
         "state",
         "token",
         "unacknowledged",
@@ -153,9 +156,14 @@ class ServerSession:
         self.heard_s = now_s
         self.unacknowledged: set[int] | None = None
         self.asked = 0
-        self.is_chat = False
+        self._says = 0
         # None nearly always: most sessions are open, and cost 16 bytes less for it.
         self._asking: _Asking | None = None
+
+    @property
+    def is_chat(self) -> bool:
+        """See Attributes."""
+        return bool(self._says & _IS_CHAT)
 
     def deadline_s(self, handshake_timeout_s: float, grace_s: float = GRACE_S) -> float:
         """When this connection is to be closed if nothing more is heard.
@@ -229,7 +237,10 @@ class ServerSession:
         elif request.ack and self.unacknowledged is None:
             self.unacknowledged = set()
         self.token = token
-        self.is_chat |= frame.signal == Signal.CONNECT
+        if frame.signal == Signal.CONNECT:
+            self._says |= _IS_CHAT
+        if request.missed is not None:
+            self._says = self._says & ~_WANTS_MISSED | (_WANTS_MISSED if request.missed else 0)
         if interval_ms is not None:
             self.interval_ms = _shared(interval_ms)
         self.state = State.OPEN
@@ -279,6 +290,12 @@ class ServerSession:
             self.state = State.NEW if self.token is None else State.OPEN
             return self._answer_opening(frame, 302, body)
         return (Reply(Frame(Signal.SUB, 0, 0, body)),) if self.state is State.OPEN else ()
+
+    def missed(self) -> Sequence[Event]:
+        """Messages for it were lost for good: say so, if the client wants to know."""
+        if self.state is State.OPEN and self._says & _WANTS_MISSED:
+            return (Reply(Frame(Signal.SUB, 0, 0, write_missed())),)
+        return ()
 
     def answer(self, frame: Frame, body: bytes) -> Sequence[Event]:
         """Answer a CONTACT or PUBLISH.
@@ -428,7 +445,8 @@ class ServerSession:
         if self.asked > MAX_ASKED:
             reason = f"more than {MAX_ASKED} requests are not answered yet: wait for answers"
             return self.answer(frame, write_refusal(frame.signal, 429, reason))
-        self.is_chat |= frame.signal == Signal.PUBLISH
+        if frame.signal == Signal.PUBLISH:
+            self._says |= _IS_CHAT
         return (ChatAsked(frame),)
 
 
