@@ -20,7 +20,7 @@ from kivy.core.window import Window  # noqa: E402
 from phone.alarms import TimerAlarm  # noqa: E402
 from phone.screen import DemoApp  # noqa: E402
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 def say(**what: object) -> None:

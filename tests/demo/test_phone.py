@@ -230,6 +230,10 @@ class TalkerTests(PhoneCase):
         _, again, _ = self.talker("bob")
         wait_until("it is shown", lambda: Said("bob", "before", True) in again)
 
+
+class PlaceTests(SynchronousTestCase):
+    """What is kept and shown without a server."""
+
     def test_settings_are_kept_and_what_cannot_be_read_is_none(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
@@ -290,16 +294,34 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(set(mine) - set(known), set())
 
 
+def must_have_a_screen() -> None:
+    """Skip where there is none.
+
+    Raises:
+        SkipTest: something is missing.
+    """
+    for name, is_there in (("kivy", importlib.util.find_spec("kivy")), ("xvfb-run", shutil.which("xvfb-run"))):
+        if not is_there:
+            raise SkipTest(f"{name} is not installed here")
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Where an app finds nothing of this machine's user."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    return mine | {
+        "HOME": str(home),
+        "KIVY_NO_ARGS": "1",
+        "KIVY_NO_FILELOG": "1",
+        "LIBGL_ALWAYS_SOFTWARE": "1",
+        "PYTHONPATH": os.pathsep.join([str(HOME), *sys.path]),
+    }
+
+
 class ScreenTests(PhoneCase):
     """The app on a screen that nobody sees; PUSH_SCREENSHOTS=docs/images keeps the picture."""
 
     def setUp(self) -> None:
-        for name, is_there in (
-            ("kivy", importlib.util.find_spec("kivy")),
-            ("xvfb-run", shutil.which("xvfb-run")),
-        ):
-            if not is_there:
-                raise SkipTest(f"{name} is not installed here")
+        must_have_a_screen()
         super().setUp()
 
     def test_it_connects_talks_and_notifies(self) -> None:
@@ -329,11 +351,11 @@ class ScreenTests(PhoneCase):
     ) -> list[dict[str, Any]]:
         """Run it, and be the one whom it talks to; what it has printed."""
         command = [*XVFB, sys.executable, str(ROOT / "tests" / "demo" / "phone_run.py")]
-        environment = self.environment(home) | {"KIVY_METRICS_DENSITY": "2"}
+        variables = environment(home) | {"KIVY_METRICS_DENSITY": "2"}
         log = (home / "log").open("wb")
         self.addCleanup(log.close)
         app = subprocess.Popen(
-            [*command, self.server.url, str(home), str(picture)], stdout=subprocess.PIPE, stderr=log, env=environment
+            [*command, self.server.url, str(home), str(picture)], stdout=subprocess.PIPE, stderr=log, env=variables
         )
         assert app.stdout is not None
         self.addCleanup(app.stdout.close)
@@ -349,6 +371,17 @@ class ScreenTests(PhoneCase):
         self.assertEqual(app.wait(DEADLINE_S), 0, (home / "log").read_text(errors="replace")[-3000:])
         return shown
 
+    def reply(self, bob: nio_sdk.PushClient, text: str) -> None:
+        """Say something in the group."""
+        bob.chat.send_to_group("friends", text).result(DEADLINE_S)
+
+
+class StartTests(SynchronousTestCase):
+    """main.py, as a user starts it."""
+
+    def setUp(self) -> None:
+        must_have_a_screen()
+
     def test_it_starts_for_somebody_who_has_nothing_yet(self) -> None:
         home = Path(tempfile.mkdtemp(prefix="push-phone-")).resolve()
         self.addCleanup(shutil.rmtree, home, True)
@@ -358,7 +391,7 @@ class ScreenTests(PhoneCase):
                 [*XVFB, sys.executable, str(HOME / "main.py")],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self.environment(home),
+                env=environment(home),
                 start_new_session=True,
             )
         try:
@@ -369,18 +402,3 @@ class ScreenTests(PhoneCase):
             os.killpg(app.pid, signal.SIGTERM)
             app.wait()
         self.assertTrue((home / ".local" / "share" / "push-demo").is_dir())
-
-    def environment(self, home: Path) -> dict[str, str]:
-        """Where an app finds nothing of this machine's user."""
-        mine = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-        return mine | {
-            "HOME": str(home),
-            "KIVY_NO_ARGS": "1",
-            "KIVY_NO_FILELOG": "1",
-            "LIBGL_ALWAYS_SOFTWARE": "1",
-            "PYTHONPATH": os.pathsep.join([str(HOME), *sys.path]),
-        }
-
-    def reply(self, bob: nio_sdk.PushClient, text: str) -> None:
-        """Say something in the group."""
-        bob.chat.send_to_group("friends", text).result(DEADLINE_S)
