@@ -68,8 +68,8 @@ def check_cluster(config: ClusterSettings, sources: Mapping[str, str]) -> None:
         return
     if config.workers:
         raise SettingError(
-            f"{sources['workers']}: a node of a cluster has no workers: start several with --role connector, "
-            "each with its own --advertise"
+            f"{sources['workers']}: a node of a cluster has no workers: for several cores of one host, start as many "
+            "processes with --role connector, each with a port of its own in --listen (docs/cluster.md, Several cores)"
         )
     if not config.peer:
         joined = [role for role in JOINED_ROLES if role in config.roles]
