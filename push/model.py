@@ -126,7 +126,8 @@ class BusPlace(msgspec.Struct, frozen=True, gc=False):
     number: int
 
 
-class TokenInfo(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
     """All that is known of a token.
 
     Attributes:

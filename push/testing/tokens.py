@@ -1,8 +1,8 @@
 """The tokens of a server in memory, for tests of what stands on them. Passes the contract that the real stores pass."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
