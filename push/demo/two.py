@@ -67,10 +67,12 @@ def divided(tmux: str, commands: Sequence[Sequence[str]], size: os.terminal_size
     else:
         split, other = ["new-window", "-d"], ["next-window"]
     steps: list[list[str]] = [
-        ["new-session", "-d", "-x", str(size.columns), "-y", str(size.lines), "-s", "demo", first],
+        ["start-server"],
         ["set", "-g", "mouse", "on"],
         ["set", "-g", "default-terminal", "screen-256color"],
         ["set", "-ga", "terminal-overrides", ",*:Tc"],
+        # Where the terminal is closed, so are its users.
+        ["set", "-g", "destroy-unattached", "on"],
         ["set", "-g", "status-style", "bg=#161b22,fg=#8b949e"],
         ["set", "-g", "status-left", " push demo "],
         ["set", "-g", "window-status-format", ""],
@@ -78,8 +80,8 @@ def divided(tmux: str, commands: Sequence[Sequence[str]], size: os.terminal_size
         ["set", "-g", "status-right", "F9: the other one · F10: quit, each "],
         ["set", "-g", "status-right-length", "60"],
         ["bind", "-n", "F9", *other],
+        ["new-session", "-s", "demo", first],
         [*split, second],
-        ["attach-session", "-t", "demo"],
     ]
     joined = steps[0] + [part for step in steps[1:] for part in (";", *step)]
     return [tmux, "-L", f"push-demo-{os.getpid()}", "-f", os.devnull, *joined]

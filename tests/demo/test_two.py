@@ -1,11 +1,16 @@
 """`push-demo`: what it says where it cannot be, and `push-demo --two` in a terminal that is tmux's."""
 
 import asyncio
+import contextlib
 import os
+import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from unittest import mock
 
 import click
@@ -14,7 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from push.demo import two
 from push.demo.command import demo
-from push.testing.server import PushServer
+from push.testing.server import HOST, PushServer
 from tests.integration.server import ROOT
 from tests.integration.waiting import wait_until
 
@@ -54,13 +59,30 @@ class CommandTests(SynchronousTestCase):
         )
 
 
+def running(parts: Iterable[str]) -> list[str]:
+    """The command lines of processes that have one of these in theirs."""
+    looked_for, found = [part.encode() for part in parts], []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            line = path.read_bytes()
+            if any(part in line for part in looked_for):
+                found.append(line.decode(errors="replace"))
+    return found
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 class TmuxTests(SynchronousTestCase):
     """The whole of it, in a terminal of 170 columns."""
 
     def setUp(self) -> None:
         tmux = shutil.which("tmux")
-        if tmux is None:
-            raise SkipTest("tmux is not installed here")
+        if tmux is None or not Path("/proc/self").exists():
+            raise SkipTest("tmux, or /proc, is not installed here")
         self.terminal = [tmux, "-L", f"push-demo-test-{os.getpid()}", "-f", os.devnull]
         program = shlex.join([sys.executable, "-m", "push.demo.main", "--two"])
         self.tmux("new-session", "-d", "-x", "170", "-y", "45", "-s", "t", f"cd {ROOT}; {program}; echo ended $?; cat")
@@ -89,6 +111,16 @@ class TmuxTests(SynchronousTestCase):
         self.keys("F10")
         wait_until("one is there", lambda: self.screen().count("what happens") == 1)
         wait_until("it has ended", self.has_ended)
+
+    def test_who_closes_the_terminal_leaves_nothing_behind(self) -> None:
+        wait_until("both are there", lambda: self.screen().count("you are in #friends") == 2, 2 * 60)
+        ports = {int(port) for port in re.findall(r"push://127\.0\.0\.1:(\d+)", self.screen())}
+        self.assertEqual(len(ports), 2)  # of the server, and of the door that every user was told on its command line
+        users = running(f"127.0.0.1:{port}" for port in ports)
+        self.assertGreaterEqual(len(users), 2)
+        self.tmux("kill-server")
+        wait_until("they are gone", lambda: not running(f"127.0.0.1:{port}" for port in ports))
+        wait_until("nothing listens", lambda: not any(listens(port) for port in ports))
 
     def has_ended(self) -> bool:
         """Press F10 until it has: the first who leaves may still hear it."""
