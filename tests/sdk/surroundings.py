@@ -174,7 +174,9 @@ class ScriptedServer:
         except (EOFError, ConnectionError, asyncio.CancelledError):
             pass
         except BaseException as error:
-            self.failures.append(error)
+            # uvloop's word for writing to a connection that the client has reset.
+            if not (isinstance(error, RuntimeError) and writer.is_closing()):
+                self.failures.append(error)
         finally:
             self._tasks.discard(task)
             writer.close()

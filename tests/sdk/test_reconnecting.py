@@ -353,6 +353,8 @@ class HeartbeatTests(SdkCase):
 class EvilServerTests(SdkCase):
     """Bytes that should not be: a reason, a pause, and another attempt."""
 
+    host = "127.0.0.1"
+
     async def reason(self, *, opened: bool, data: bytes, stay: bool = True) -> str:
         """What the client says of these bytes."""
 
@@ -437,10 +439,13 @@ class EvilServerTests(SdkCase):
         async def drip(peer: Peer) -> None:
             await peer.asked()
             peer.writer.write(b"\xf8\x02\x01\x00\x00\xff\x00\x00\x00\x01")
+            has_begun.set()
             await peer.eof()
 
+        has_begun = asyncio.Event()
         server = await self.serve(drip)
         async with self.client(server):
+            await has_begun.wait()
             while not self.said(aio_sdk.Lost):
                 self.clock.advance(0.5)
                 await asyncio.sleep(0)
@@ -451,7 +456,7 @@ class EvilServerTests(SdkCase):
 
         async def script(peer: Peer) -> None:
             await peer.open()
-            peer.send(Signal.SUB, write_json({"status": 302, "host": "127.0.0.1", "port": server.port}))
+            peer.send(Signal.SUB, write_json({"status": 302, "host": self.host, "port": server.port}))
             await peer.eof()
 
         server.scripts.append(script)

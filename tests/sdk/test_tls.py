@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 import aio_sdk
 from tests.sdk.surroundings import TOKEN, Peer, Script, ScriptedServer, SdkCase, on_every_sdk
+from tests.sdk.test_reconnecting import EvilServerTests
 
 
 def certificate(directory: Path, host: str) -> Path:
@@ -113,3 +114,32 @@ class TlsTests(SdkCase):
                 if number % 100 == 0:
                     await asyncio.sleep(0.05)
                 self.assertEqual((await anext(iteration)).id, number)
+
+
+@on_every_sdk
+class EvilTlsTests(EvilServerTests):
+    """The scripted evil server behind TLS: pushs:// and wss://."""
+
+    host = "localhost"
+
+    async def serve(self, *scripts: Script, is_http: bool = False) -> ScriptedServer:
+        """Start one as localhost."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = certificate(Path(directory.name), "localhost")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(path)
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        self._trusted = ssl.create_default_context(cafile=path)
+        server = ScriptedServer(*scripts)
+        server.over_websocket = self.over_websocket
+        await server.start(context)
+        self._servers.append(server)
+        return server
+
+    def client(self, server: ScriptedServer | str, **arguments: Any) -> Any:
+        """A client that trusts it."""
+        assert isinstance(server, ScriptedServer)
+        scheme, path = ("wss", "/push") if self.over_websocket else ("pushs", "")
+        url = f"{scheme}://localhost:{server.port}{path}"
+        return super().client(url, ssl_context=self._trusted, **arguments)
