@@ -15,6 +15,8 @@ from push.protocols.wire.signals import Signal, SubSignal
 
 # As much of a reason as is kept.
 _MAX_REASON_CHARS = 200
+# A server closes the connection at a larger frame (3502), and no setting of it allows a chat message half as large.
+_MAX_REQUEST_BYTES = 65_536
 _KINDS: dict[int, str] = {
     SubSignal.MN: "read",
     SubSignal.GAM: "added",
@@ -153,8 +155,15 @@ def place(*, group: str | None = None, to: str | None = None, conversation: str 
 
 
 def request(fields: Mapping[str, object]) -> bytes:
-    """The body of a PUBLISH: only what was said."""
-    return write_json({name: value for name, value in fields.items() if value is not None})
+    """The body of a PUBLISH: only what was said.
+
+    Raises:
+        ChatError: it is too large for any server.
+    """
+    body = write_json({name: value for name, value in fields.items() if value is not None})
+    if len(body) > _MAX_REQUEST_BYTES:
+        raise ChatError(413, f"a request has at most {_MAX_REQUEST_BYTES} bytes, and this one {len(body)}")
+    return body
 
 
 def read_answer(frame: Frame) -> dict[str, Any]:

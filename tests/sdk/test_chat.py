@@ -78,6 +78,10 @@ class ChatTests(SynchronousTestCase):
                 with self.assertRaises(ChatError) as raised:
                     await bob.chat.kick("room", "alice")
                 self.assertEqual(raised.exception.status, 403)
+                for too_large in ("x" * 20_000, "x" * 70_000):  # for the server's limit; for any frame
+                    with self.assertRaises(ChatError) as raised:
+                        await alice.chat.send_to_user("bob", too_large)
+                    self.assertEqual(raised.exception.status, 413)
                 await bob.chat.block("alice")
                 with self.assertRaises(ChatError):
                     await alice.chat.send_to_user("bob", "still there?")

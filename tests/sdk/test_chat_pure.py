@@ -67,6 +67,11 @@ class ReadingTests(SynchronousTestCase):
         self.assertRaises(ValueError, place, group="g", to="u")
         self.assertEqual(request({"a": 1, "b": None}), b'{"a":1}')
 
+    def test_what_no_server_would_take_is_not_asked(self) -> None:
+        whole = 65_536 - len(request({"text": ""}))
+        self.assertEqual(len(request({"text": "x" * whole})), 65_536)
+        self.assertEqual(self.assertRaises(ChatError, request, {"text": "x" * (whole + 1)}).status, 413)
+
     def test_refusals_are_raised(self) -> None:
         self.assertEqual(read_answer(Frame(Signal.PUB_ACK, 18, 1, b'\0{"a":1}')), {"a": 1})
         body = b'\x07{"status":429,"reason":"slowly","retry_after":1.5}'
