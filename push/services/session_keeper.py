@@ -215,9 +215,9 @@ class SessionKeeper(Service):
             there = known.get(session.token)
             if _is_newer(there, session) and there not in strays:
                 connection.disconnect(REPLACED)
-            elif there == session and connection not in self._held:
+            elif _is_same(there, session) and connection not in self._held:
                 self._connector.replays.let_go(connection)
-            elif there != session:
+            elif not _is_same(there, session):
                 self._restored.add(connection)
                 self._clock.callLater(SETTLE_S, self._restored.discard, connection)
                 self._hold([connection])
@@ -234,7 +234,8 @@ class SessionKeeper(Service):
             except PushError:
                 return  # the next look finds it
             by_token = self._connector.connections.by_token
-            wrong = [by_token[each.token] for each in self._registrations(some) if known.get(each.token) != each]
+            sessions = self._registrations(some)
+            wrong = [by_token[each.token] for each in sessions if not _is_same(known.get(each.token), each)]
             if wrong and self._may_reopen:
                 self._hold(wrong)
                 self._alone("making sessions known again", self._reopen)
@@ -278,3 +279,8 @@ class SessionKeeper(Service):
 def _is_newer(known: Registration | None, session: Registration) -> bool:
     """Whether others know a newer session of the same token."""
     return known is not None and known.epoch > session.epoch
+
+
+def _is_same(known: Registration | None, session: Registration) -> bool:
+    """Whether others know this very session. When its credential is over they are not told."""
+    return known is not None and (known.epoch, known.connector) == (session.epoch, session.connector)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -165,6 +166,17 @@ class KeeperTests(KeeperCase):
     def test_nothing_is_said_while_all_is_known(self) -> None:
         self.wait(LOOK_S)
         self.assertEqual(self.known.calls, [])
+
+    def test_when_credentials_are_over_need_not_be_known(self) -> None:
+        for connection in self.connector.connections.with_session():
+            assert connection.registration is not None
+            connection.registration = replace(connection.registration, expires_s=EXPIRES_MS // 1000)
+        self.wait(LOOK_S)
+        self.assertEqual(self.known.calls, [])
+        begun(self.connector.replaced([self.known.sessions["a"]]))
+        self.wait(DOUBT_S)
+        self.assertEqual(self.known.calls, [])
+        self.assertIsNone(self.deliver("a", b"newer"))
 
     def test_store_that_is_away_is_asked_again_at_the_next_look(self) -> None:
         del self.known.sessions["b"]
