@@ -32,6 +32,9 @@ class InTurn:
         self._slices = Slices(clock, SLICE_S)
         self._is_due = is_due
         self._lock = DeferredLock()
+        # Whoever has the lock is done with it; and it is being handed on to one after the other.
+        self._is_done = False
+        self._is_handing_on = False
 
     def is_needed(self, batch: Sequence[Keep]) -> bool:
         """Whether these cannot be kept at once."""
@@ -59,7 +62,21 @@ class InTurn:
             return kept(batch, await self._in_steps(batch), after, newest)
         finally:
             # Who has waited for this goes on before others are kept: deliveries follow in the same order.
-            self._clock.callLater(0, self._lock.release)
+            self._is_done = True
+            if not self._is_handing_on:
+                self._clock.callLater(0, self._hand_on)
+
+    def _hand_on(self) -> None:
+        """Let the next one in, and those behind it that are kept at once: at one a turn, under load they pile up."""
+        end_s = self._slices.start()
+        self._is_handing_on = True
+        while self._is_done:
+            self._is_done = False
+            self._lock.release()
+            if self._is_done and self._slices.is_over(end_s):
+                self._clock.callLater(0, self._hand_on)
+                break
+        self._is_handing_on = False
 
     def _is_long(self, batch: Sequence[Keep]) -> bool:
         if not batch or len(batch) > PART or len(batch[0].tokens) < 2:  # as nearly always

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from push.errors import Unavailable
 from push.model import CacheLimits, Event, OnFull
 from push.services.cache import in_turn, placing
+from push.services.turns import Slices
 from tests.services.cache.case import START, CacheCase
 
 TOKENS = [f"t{number}" for number in range(10)]
@@ -85,6 +86,18 @@ class PartsTests(InTurnCase):
         self.clock.advance(1)
         self.assertEqual(self.pulled("t8"), [messages[0].message_id, messages[2].message_id])
         self.assertEqual(self.pulled("t9"), [messages[0].message_id, messages[1].message_id])  # it has room for two
+
+    def test_many_that_come_meanwhile_do_not_take_a_turn_each(self) -> None:
+        long = self.begin(self.cache.keep([self.message(*TOKENS)]))
+        self.assertNoResult(long)
+        self.patch(self.cache._in_turn, "_slices", Slices(self.clock))
+        went_on: list[int] = []
+        for number in range(100):
+            kept = self.begin(self.cache.keep([self.message("t1")]))
+            kept.addCallback(lambda _, number=number: went_on.append(number))
+        self.turns(long)
+        self.turn()
+        self.assertEqual(went_on, list(range(100)))
 
     async def later(self) -> None:
         """Something that whoever kept a message does next."""
