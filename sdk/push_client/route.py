@@ -1,8 +1,8 @@
 """Where to connect next: where an allocation or a redirect sent us, home, or where it was good last. Pure.
 
 After a failure the other nodes that were named are tried, then home again: home knows the cluster as it is now. Where
-home fails too, the node of the last good session gets a turn. A chain of redirects is bounded, so that servers
-that point at one another cannot keep a client running.
+home fails too, the node of the last good session gets a turn; where nodes are asked for, when nobody says. A chain of
+redirects is bounded, so that servers that point at one another cannot keep a client running.
 """
 
 from collections import deque
@@ -70,7 +70,7 @@ class Route:
         """The current address is of no use now: on to the next."""
         if self._nodes:
             self._nodes.popleft()
-        elif self.good is not None and self.good != (self._home.host, self._home.port):
+        elif not self._allocates and self.good is not None and self.good != (self._home.host, self._home.port):
             self._nodes.append(self.good)
 
     def opened(self) -> None:

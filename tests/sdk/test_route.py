@@ -46,6 +46,16 @@ class RouteTests(TestCase):
         self.assertFalse(route.redirected([A]))
         self.assertEqual(route.current, HOME)
 
+    def test_who_asks_for_nodes_asks_anew_when_the_one_of_a_lasting_session_fails(self) -> None:
+        route = Route(HOME, 5, allocates=True)
+        route.allocated([A])
+        route.opened()
+        route.settled()
+        route.failed()
+        self.assertTrue(route.wants_allocation)
+        route.allocated([])
+        self.assertEqual(route.current.host, "a")
+
     def test_a_session_that_lasted_starts_the_count_again(self) -> None:
         route = Route(HOME, 1)
         for _ in range(3):
