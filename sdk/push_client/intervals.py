@@ -86,13 +86,16 @@ class Intervals:
         """The line was closed without a word after a silence of so long.
 
         A proxy does that with lines that are idle for too long, and always after the same time; a server that dies does
-        not: so the second time after the same silence it is a lesson.
+        not: so the second time after the same silence it is a lesson. A silence that was longer than heartbeats let it
+        be is none: this side slept.
         """
         learned = self._learned[self._network]
+        if silent_s > learned.interval_s * (1 + _SAME_SHARE):
+            return
         before_s, learned.cut_s = learned.cut_s, silent_s
         if silent_s >= _LEAST_S and abs(silent_s - before_s) <= _SAME_SHARE * silent_s:
             learned.cut_s = 0.0
-            learned.failed_s = min(learned.failed_s, silent_s)
+            learned.failed_s = min(learned.failed_s, silent_s, _MOST_S)
             learned.successes = 0
             learned.interval_s = max(_LEAST_S, min(learned.interval_s, silent_s) / 2)
 

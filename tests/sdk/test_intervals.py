@@ -62,6 +62,14 @@ class IntervalsTests(TestCase):
             intervals.succeeded(intervals.interval_s)
         self.assertEqual(intervals.interval_s, 48.0)
 
+    def test_a_device_that_slept_learns_nothing_and_what_is_known_can_be_read_back(self) -> None:
+        for first_s, silent_s, left_s in ((60.0, 7_200.0, 60.0), (1_800.0, 1_900.0, 900.0)):
+            intervals = Intervals(first_s, 1_800.0)
+            intervals.cut(silent_s)
+            intervals.cut(silent_s)
+            self.assertEqual(intervals.interval_s, left_s)
+            parse_known(intervals.known())
+
     def test_each_network_has_its_own(self) -> None:
         intervals = Intervals(60.0, 300.0)
         intervals.lost()
