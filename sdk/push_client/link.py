@@ -26,6 +26,8 @@ from push_client.status import Lost, Rejected
 from push_client.talk import Talk
 from push_client.tuning import Tuning
 
+# With so much unanswered nothing more is asked of the chat: a server that is deaf to it alone is left.
+_MAX_UNANSWERED = wire.MAX_UNANSWERED // 2
 _GOODBYE = Disconnect(CloseCode.SHUTDOWN, "the client closes")
 
 
@@ -126,7 +128,7 @@ class Link:
         """What to send now, acknowledgements included; it is the caller's to send."""
         if self._receipts.wanting and self.is_open and self.ending is None:
             self._send(*self._session.acknowledge(self._receipts.take()))
-        if self.talk is not None and self.is_open and self.ending is None:
+        if self.talk is not None and self.is_open and self.ending is None and not self._is_deaf:
             self.talk.send(self._ask, now_s)
         output = self._carrier.output
         data = bytes(output)
@@ -144,6 +146,8 @@ class Link:
             return min(self._answer_s, frame_s)
         if self._heartbeat.paused:
             frame_s = math.inf
+        elif self._is_deaf:
+            return now_s
         talk_s = math.inf if self.talk is None else self.talk.next_s()
         return min(self._heartbeat.next_s(now_s), self._move_s, frame_s, talk_s)
 
@@ -165,6 +169,8 @@ class Link:
                 self._send(ping)
             if beat.is_dead(now_s):
                 self.lost(f"the server has been silent for {self._tuning.pong_timeout_s:g} s after a PING")
+            elif self._is_deaf and not is_paused:
+                self.lost("the server leaves requests unanswered")
             elif self.talk is not None:
                 self.talk.tick(now_s)
 
@@ -221,6 +227,10 @@ class Link:
             self._send(goodbye)
         self._carrier.end()
         return self.take_output(now_s)
+
+    @property
+    def _is_deaf(self) -> bool:
+        return self._session.unanswered >= _MAX_UNANSWERED
 
     def _send(self, *frames: Frame) -> None:
         for one in frames:

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from typing import Any
 from unittest import TestCase
 
 from hypothesis import given
@@ -11,10 +12,14 @@ from push.protocols.wire.client import Opened, Received
 from push.protocols.wire.frames import encode
 from push.protocols.wire.messages import SubRequest, write_json
 from push.protocols.wire.signals import Signal, SubSignal
+from push_client import chat_plans
 from push_client.address import Address
 from push_client.intervals import Intervals
 from push_client.link import Link
 from push_client.receipts import Receipts
+from push_client.requests import Doing
+from push_client.status import Lost
+from push_client.talk import Talk
 from push_client.tuning import Tuning
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -94,6 +99,28 @@ class LinkTests(TestCase):
         self.assertIsInstance(link.next_event(0.0), Opened)
         self.assertEqual(link.next_event(0.0), Received(1, b"x"))
         self.assertEqual(link.next_event(0.0), Received(2, b"x"))
+
+    def test_a_server_that_is_deaf_to_the_chat_alone_is_left_before_it_has_cost_too_much(self) -> None:
+        link = make()
+        talk = Talk(8, hears_notices=False)
+        link.attend(talk)
+        link.receive(OPENED, 0.0)
+        drain(link)
+        unanswered = 0
+        for now_s in range(10_000):  # each is given up before it is answered, and the heartbeat is answered well
+            doing: Doing[Any] = Doing(chat_plans.dismiss("a"))
+            talk.begin(doing)
+            link.take_output(float(now_s))
+            talk.stop(doing)
+            if link.next_s(float(now_s)) <= now_s:
+                link.tick(float(now_s))
+            link.receive(encode(Signal.PUSH, b"x"), float(now_s))
+            drain(link, float(now_s))
+            if link.ending is not None:
+                break
+            unanswered += 1
+        self.assertIsInstance(link.ending and link.ending.status, Lost)
+        self.assertLess(unanswered, 1_024)
 
     def test_a_pause_costs_no_frame_its_time(self) -> None:
         link = make()
