@@ -17,6 +17,8 @@ from push.protocols.wire.signals import Signal, SubSignal
 _MAX_REASON_CHARS = 200
 # A server closes the connection at a larger frame (3502), and no setting of it allows a chat message half as large.
 _MAX_REQUEST_BYTES = 65_536
+# Twice as long as any: docs/chat.md, "How it works".
+_MAX_CONVERSATION_CHARS = 128
 _KINDS: dict[int, str] = {
     SubSignal.MN: "read",
     SubSignal.GAM: "added",
@@ -205,8 +207,8 @@ def read_notice(event: Notified) -> ChatMessage | ChatNotice | None:
 
 def read_message(fields: Mapping[str, Any]) -> ChatMessage | None:
     """A message; None where it is none."""
-    conversation, seq = fields.get("conversation"), fields.get("seq")
-    if not isinstance(conversation, str) or type(seq) is not int or seq < 1:
+    conversation, seq = read_conversation(fields), fields.get("seq")
+    if conversation is None or type(seq) is not int or seq < 1:
         return None
     data, mentions, recalls = fields.get("data"), fields.get("mentions"), fields.get("recalls")
     time_ms, kind = fields.get("time"), fields.get("type")
@@ -231,6 +233,18 @@ def read_messages(answer: Mapping[str, Any]) -> list[ChatMessage]:
     """The messages of a page."""
     found = (read_message(each) for each in answer.get("messages", ()) if isinstance(each, dict))
     return [message for message in found if message is not None]
+
+
+def read_conversation(fields: Mapping[str, Any]) -> str | None:
+    """The id of a conversation; None where there is none, or none that could be said to a server again."""
+    found = fields.get("conversation")
+    if not isinstance(found, str) or len(found) > _MAX_CONVERSATION_CHARS:
+        return None
+    try:
+        found.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
+        return None
+    return found
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from push.protocols.wire.signals import SubSignal
-from push_client.chat import ChatError, ChatMessage, Positions, read_messages
+from push_client.chat import ChatError, ChatMessage, Positions, read_conversation, read_messages
 from push_client.chat_plans import PAGE, conversations, number
 from push_client.requests import Ask, Doing, Plan, Requests
 
@@ -106,9 +106,9 @@ class Hearing:
     def _survey(self) -> Plan[None]:
         """Look how far conversations have got."""
         for standing in (yield from conversations(patiently=True)):
-            conversation = standing.get("conversation")
+            conversation = read_conversation(standing)
             last, first, read = (number(standing, name) for name in ("last_seq", "first_seq", "read_seq"))
-            if not isinstance(conversation, str):
+            if conversation is None:
                 continue
             self.positions.begin(conversation, max(self.positions.handed.get(conversation, read), first - 1))
             if self.positions.handed[conversation] < last:

@@ -382,6 +382,16 @@ class HearingTests(SynchronousTestCase):
         self.server.answer(_page(5))
         self.assertEqual(self.server.taken(), ["5"])
 
+    def test_a_conversation_whose_name_cannot_be_said_is_passed_over(self) -> None:
+        survey = b'\0{"conversations":[{"conversation":"%b","last_seq":1,"first_seq":1,"read_seq":0}],"after":""}'
+        for name in (b"\\ud800", 70_000 * b"x"):
+            server = _ByHand()
+            server.talk.opened()
+            server.send()
+            server.answer(survey % name)
+            server.say(b'{"conversation":"%b","seq":1,"text":"x"}' % name)
+            self.assertEqual((server.send(), server.taken()), ([], []))
+
     def test_a_conversation_that_one_was_thrown_out_of_is_let_go(self) -> None:
         self.say(2)
         self.server.send()

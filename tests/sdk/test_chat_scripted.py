@@ -103,6 +103,8 @@ class ChatTests(SdkCase):
             await peer.open()
             for notice in (b"", b"[]", b"\xff", b'{"conversation":7,"seq":1}', b'{"conversation":"g.a","seq":-1}'):
                 say(peer, notice)
+            for name in (b"\\ud800", 70_000 * b"x"):  # what could not be asked for
+                say(peer, b'{"conversation":"%b","seq":7}' % name)
             say(peer, b"{}", subsignal=127)
             answer(peer, await asked(peer), b"\0nonsense")
             answer(peer, await asked(peer), b"")
