@@ -1,4 +1,4 @@
-"""That every program in docs/aio_sdk.md and docs/nio_sdk.md runs, and those of docs/chat.md."""
+"""That every program in docs/aio_sdk.md and docs/nio_sdk.md runs, and those of README.md and docs/chat.md."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def programs_of(page: str) -> list[str]:
     """The programs that a page shows."""
-    return re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 class GuideTests(IsolatedAsyncioTestCase):
@@ -47,10 +47,10 @@ class GuideTests(IsolatedAsyncioTestCase):
             await server.stop()
         return process.returncode, out.decode(), err.decode()
 
-    async def run_all(self, page: str) -> None:
+    async def run_all(self, page: str, least: int = 5) -> None:
         """All programs of a page."""
         programs = programs_of(page)
-        self.assertGreaterEqual(len(programs), 5)
+        self.assertGreaterEqual(len(programs), least)
         for program in programs:
             with self.subTest(program):
                 code, out, err = await asyncio.wait_for(self.run_program(program), GUARD_S)
@@ -60,6 +60,13 @@ class GuideTests(IsolatedAsyncioTestCase):
                     # Programs with a callback of theirs are done with the first.
                     expected = {"first", "second"} if "for message in client" in program else {"first"}
                     self.assertLessEqual(expected, set(out.splitlines()))
+
+    async def test_the_five_lines_of_each_readme_run(self) -> None:
+        for page in ("../README.md", "../README.zh-CN.md"):
+            programs = programs_of(page)
+            for sdk in ("aio_sdk", "nio_sdk"):
+                self.assertEqual(sum(f"import {sdk}\n" in one for one in programs), 1, (page, sdk))
+            await self.run_all(page, 2)
 
     async def test_every_program_of_aio_sdk_runs(self) -> None:
         await self.run_all("aio_sdk.md")
