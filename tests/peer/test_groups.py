@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from push.errors import GroupConflict, InvalidRequest, NotFound, PermissionDenied, PushError, RateLimited, Unavailable
@@ -132,6 +133,24 @@ class GroupTwinTests(Twins):
         self.link.lose("cut by the test")
         self.settle()
         self.assertIsInstance(self.failure(self.side.groups.get("room", None)), LinkLost)
+
+    def test_what_cannot_be_is_refused_by_itself_and_costs_nobody_the_link(self) -> None:
+        """Names come out of paths as somebody has sent them."""
+        waits: Deferred[Conversation] = Deferred()
+        self.house.groups.answers["get"] = waits
+        waiting = self.begin(self.side.groups.get("room", None))
+        long = "x" * 4_000
+        for asked in (
+            self.side.groups.get(long, None),
+            self.side.groups.members("room", None, long, 50),
+            self.side.talk.history(long, None, after=0, before=None, limit=50),
+        ):
+            self.assertIs(type(self.failure(asked)), InvalidRequest)
+        self.assertFalse(self.link.is_lost)
+        waits.callback(HEAD)
+        self.settle()
+        self.assertEqual(self.successResultOf(waiting), HEAD)
+        self.assertEqual(len(self.house.groups.calls), 1)
 
     def test_what_cannot_be_asked_is_refused_at_the_door(self) -> None:
         reader: Reader[GroupWish] = Reader(GroupWish)

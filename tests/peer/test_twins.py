@@ -53,7 +53,9 @@ from push.protocols.peer.remote_receipts import RemoteReceipts
 from push.protocols.peer.remote_router import RemoteMessages, RemoteRouter
 from push.protocols.peer.wishes_cache import KeepMany
 from push.protocols.peer.wishes_router import PushMany
+from push.protocols.wire.frames import encode as frame
 from push.protocols.wire.messages import SubRequest
+from push.protocols.wire.signals import Signal
 from tests.peer.linked import Cable, House
 
 NODE = "10.0.0.9:7460"
@@ -439,6 +441,17 @@ class TwinTests(Twins):
         answers = Answers(NODE, Parts())
         failed = Deferred.fromCoroutine(answers.answer(PushMany(())))
         self.assertIsInstance(self.failureResultOf(failed).value, Unavailable)
+
+    def test_an_id_that_cannot_be_is_refused_by_itself_and_so_is_what_a_newer_node_asks(self) -> None:
+        messages = RemoteMessages(self.asking)
+        self.assertIs(type(self.failure(messages.receipt(2**64 - 1))), InvalidRequest)
+        self.link.call("ask", frame(Signal.SUB, encode([99, ["launch", 1]])))
+        self.settle()
+        self.house.messages.answers["cancel"] = 2
+        self.assertEqual(self.get(messages.cancel(5)), 2)
+        broken = self.link.call("ask", frame(Signal.SUB, encode(["no number", ["launch"]])))
+        self.settle()
+        self.assertIn("cannot be read", self.failureResultOf(broken).getErrorMessage())
 
     def test_envelopes_of_other_minor_versions_are_read_and_others_refused(self) -> None:
         reader: Reader[Ask] = Reader(Ask)

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from push.errors import PushError, Unavailable
-from push.protocols.peer.asks import Ask, Told, Wish
+from push.errors import InvalidRequest, PushError, Unavailable
+from push.protocols.peer.asks import Ask, Told, Unread, Wish
 from push.protocols.peer.envelopes import MAX_ENVELOPE_BYTES, Reader, encode
 from push.protocols.peer.errors import CallMalformed, LinkLost, NoLink, error_of, trouble_of
 from push.protocols.peer.link import Link
@@ -31,6 +31,7 @@ MAX_WAITING_BYTES = 67_108_864
 T = TypeVar("T")
 
 _ASK: Reader[Ask] = Reader(Ask)
+_UNREAD: Reader[Unread] = Reader(Unread)
 _TOLD: Reader[Told] = Reader(Told)
 
 
@@ -140,12 +141,20 @@ class Answering:
     def asked(self, data: bytes) -> None:
         """Questions came: work on them is begun in their order, and is not waited for.
 
+        A wish that cannot be is refused by itself: what is in it may be what somebody has sent to the other node, and
+        must not cost all others who are waiting for answers the link.
+
         Raises:
-            CallMalformed: they cannot be read.
+            CallMalformed: they cannot be told apart.
         """
         for body in self._asks.feed(data):
-            ask = _ASK.read(body)
-            run(self._work(ask), self._failed)
+            try:
+                ask = _ASK.read(body)
+            except CallMalformed as error:
+                number = _UNREAD.read(body).number
+                self._tell(Told(number, trouble_of(InvalidRequest(f"a node cannot do what it was asked: {error}"))))
+            else:
+                run(self._work(ask), self._failed)
 
     def flush(self) -> None:
         """Send what there is to tell."""
@@ -166,6 +175,9 @@ class Answering:
         except Exception:
             self._log.failure("answering a node failed")
             told = Told(ask.number, trouble_of(Unavailable("this could not be done", retry_after_s=5.0)))
+        self._tell(told)
+
+    def _tell(self, told: Told) -> None:
         if self._link.is_lost:
             return
         if not self._told:

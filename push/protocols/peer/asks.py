@@ -19,6 +19,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wish: Wish
 
 
+class Unread(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An Ask of whose wish nothing is known."""
+
+    number: Number
+    wish: msgspec.Raw
+
+
 class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The answer to an Ask: a value of the wish's own type, or what went wrong."""
 
