@@ -55,8 +55,10 @@ class Sightings:
 
     async def seen(self, whos: Sequence[str]) -> Mapping[str, int]:
         """When these parties were last seen, milliseconds since 1970; who never was is left out."""
-        stored = await self._store.seen(whos)
-        return {**stored, **self._writing, **self._held}
+        seen = dict(await self._store.seen(whos))
+        for newer in (self._writing, self._held):  # where thousands leave at once, these are many more than are asked for
+            seen.update((who, newer[who]) for who in whos if who in newer)
+        return seen
 
     async def flush(self) -> None:
         """Write what is held, now."""

@@ -643,6 +643,12 @@ class SightingsTests(SynchronousTestCase):
         self.clock.advance(100)
         self.assertEqual(len(self.store.written), 1)
 
+    def test_only_what_is_asked_for_is_told(self) -> None:
+        self.sightings.saw("ualice")
+        look = deferred(self.sightings.seen(["ubob"]))
+        self.store.looks[0].callback({})
+        self.assertEqual(self.successResultOf(look), {})
+
     def test_what_a_store_does_not_take_is_lost_and_the_next_is_not(self) -> None:
         self.store.failure = Unavailable("away")
         self.sightings.saw("ualice")
