@@ -56,7 +56,8 @@ class Sightings:
     async def seen(self, whos: Sequence[str]) -> Mapping[str, int]:
         """When these parties were last seen, milliseconds since 1970; who never was is left out."""
         seen = dict(await self._store.seen(whos))
-        for newer in (self._writing, self._held):  # where thousands leave at once, these are many more than are asked for
+        # When thousands leave at once, these are many more than are asked for.
+        for newer in (self._writing, self._held):
             seen.update((who, newer[who]) for who in whos if who in newer)
         return seen
 
