@@ -6,7 +6,16 @@ from contextlib import suppress
 import msgspec
 
 from push.chat_json import content
-from push.errors import GroupConflict, InvalidRequest, NotFound, PermissionDenied, RateLimited, TooLarge, Unavailable
+from push.errors import (
+    GroupConflict,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    TooLarge,
+    Unanswered,
+    Unavailable,
+)
 from push.igroup import GroupSide
 from push.model_chat import SYSTEM, ChatMessage, group_id
 from push.web import group_requests as read
@@ -149,6 +158,15 @@ def _route(
         right=RIGHT_PUSH,
         tag=LEGACY,
         reply=schemas.LegacyReply,
-        failures=(InvalidRequest, PermissionDenied, NotFound, GroupConflict, TooLarge, RateLimited, Unavailable),
+        failures=(
+            InvalidRequest,
+            PermissionDenied,
+            NotFound,
+            GroupConflict,
+            TooLarge,
+            RateLimited,
+            Unavailable,
+            Unanswered,
+        ),
         parameters=parameters,
     )

@@ -17,6 +17,7 @@ from push.errors import (
     PermissionDenied,
     RateLimited,
     TooLarge,
+    Unanswered,
     Unavailable,
 )
 from push.igroup import GroupSide
@@ -28,7 +29,7 @@ from push.web.exchange import ApiRequest
 from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 
-_route = Heading("conversations", RIGHT_PUSH, (InvalidRequest, NotFound, Unavailable)).route
+_route = Heading("conversations", RIGHT_PUSH, (InvalidRequest, NotFound, Unavailable, Unanswered)).route
 _SEQ = Parameter("seq", "path", "Number of a message.", example="1")
 _OTHER = Parameter("other", "path", "Another user.", example="bob")
 _FROM = Parameter("after", "query", "Messages with greater numbers, the first ones.", False, "0")

@@ -3,7 +3,7 @@
 from msgspec.json import Decoder
 
 from push.chat_json import GroupEntry, group_entry, member_entry
-from push.errors import GroupConflict, InvalidRequest, NotFound, RateLimited, Unavailable
+from push.errors import GroupConflict, InvalidRequest, NotFound, RateLimited, Unanswered, Unavailable
 from push.igroup import GroupSide
 from push.model_chat import Role
 from push.web import group_requests as read
@@ -14,7 +14,7 @@ from push.web.exchange import ApiRequest
 from push.web.headings import Heading
 from push.web.routes import Parameter, Route
 
-_route = Heading("groups", RIGHT_MANAGE, (InvalidRequest, NotFound, GroupConflict, Unavailable)).route
+_route = Heading("groups", RIGHT_MANAGE, (InvalidRequest, NotFound, GroupConflict, Unavailable, Unanswered)).route
 _TOKEN = Parameter("token", "path", "A token.", example="0123456789abcdef0123456789abcdef")
 
 

@@ -5,14 +5,23 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
-from push.errors import GroupConflict, InvalidRequest, NotFound, PermissionDenied, PushError, RateLimited, Unavailable
+from push.errors import (
+    GroupConflict,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    PushError,
+    RateLimited,
+    Unanswered,
+    Unavailable,
+)
 from push.igroup import GroupSide, IGroups, IParties, IPresence, ITalk
 from push.model_chat import ChatMessage, Conversation, Kind, Member, Presence, Role, Standing
 from push.protocols.peer.answers import Answers, Parts
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Answerer
 from push.protocols.peer.envelopes import Reader, encode
-from push.protocols.peer.errors import CallMalformed, LinkLost
+from push.protocols.peer.errors import CallMalformed, LinkLost, NoLink
 from push.protocols.peer.remote_groups import remote_side
 from push.protocols.peer.wishes_groups import GroupWish
 from tests.peer.test_twins import ClusterHouse, Told, Twins
@@ -129,10 +138,21 @@ class GroupTwinTests(Twins):
             self.assertEqual((type(found), str(found)), (type(error), str(error)))
             self.assertEqual((found.status, found.retry_after_s), (error.status, error.retry_after_s))
 
-    def test_a_link_that_breaks_says_so(self) -> None:
+    def test_a_link_that_breaks_says_so_and_whether_it_may_have_been_done(self) -> None:
+        read = {"get", "members", "everybody", "history", "standings", "presence", "of_token", "check"}
+        waiting: list[tuple[str, Deferred[Any]]] = []
+        for part, calls in CALLS.items():
+            for name, arguments, named, _ in calls:
+                getattr(self.house, part).answers[name] = Deferred()
+                asked = getattr(getattr(self.side, part), name)(*arguments, **named)
+                waiting.append((name, self.begin(asked)))
         self.link.lose("cut by the test")
         self.settle()
-        self.assertIsInstance(self.failure(self.side.groups.get("room", None)), LinkLost)
+        for name, begun in waiting:
+            kind = LinkLost if name in read else Unanswered
+            self.assertIs(type(self.failureResultOf(begun).value), kind, name)
+        self.assertIs(type(self.failure(self.side.groups.get("room", None))), NoLink)
+        self.assertIs(type(self.failure(self.side.talk.say(SAID, to=None))), NoLink, "nothing was asked")
 
     def test_what_cannot_be_is_refused_by_itself_and_costs_nobody_the_link(self) -> None:
         """Names come out of paths as somebody has sent them."""

@@ -57,11 +57,12 @@ class NoLink(LinkLost):
 
 
 def undecided(error: LinkLost) -> Unavailable:
-    """What a lost link means to whoever has sent a message: it may have been accepted, unless nothing was asked."""
+    """What a lost link means to whoever has sent something: it may have been done, unless nothing was asked."""
     if isinstance(error, NoLink):
         return error
     return Unanswered(
-        "a node was lost before it answered: this may have been accepted; with an Idempotency-Key it can be repeated",
+        "a node was lost before it answered: this may have been done; a message that has an Idempotency-Key, or a "
+        "client_id, can be repeated",
         retry_after_s=error.retry_after_s,
     )
 

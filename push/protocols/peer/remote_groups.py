@@ -1,7 +1,7 @@
 """The group role over links: for an API on a node without it. Must not import services or stores.
 
 Each question goes to the node that is chosen for what it is about, so that those about one group, or one conversation,
-go to one node while that is there. With LinkLost, what was asked may have been done.
+go to one node while that is there. With Unanswered, what was asked may have been done.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +14,7 @@ from push.model_chat import ChatMessage, Conversation, Member, Presence, Role, S
 from push.protocols.peer import wishes_groups as w
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Reader
+from push.protocols.peer.errors import LinkLost, undecided
 
 T = TypeVar("T")
 
@@ -45,6 +46,12 @@ class _Remote:
     async def _ask(self, about: str, wish: w.GroupWish, answer: Reader[T]) -> T:
         return await self._choose(about).ask(wish, answer)
 
+    async def _change(self, about: str, wish: w.GroupWish, answer: Reader[T]) -> T:
+        try:
+            return await self._ask(about, wish, answer)
+        except LinkLost as error:
+            raise undecided(error) from None
+
 
 @implementer(IGroups)
 class RemoteGroups(_Remote):
@@ -62,7 +69,7 @@ class RemoteGroups(_Remote):
     ) -> Conversation:
         """See IGroups."""
         wish = w.CreateGroup(name, title, owner, tuple(members), is_open, tells_reads)
-        return await self._ask(group_id(name or ""), wish, _CONVERSATION)
+        return await self._change(group_id(name or ""), wish, _CONVERSATION)
 
     async def get(self, name: str, actor: str | None) -> Conversation:
         """See IGroups."""
@@ -72,31 +79,33 @@ class RemoteGroups(_Remote):
         self, name: str, actor: str | None, *, title: str | None, is_open: bool | None, tells_reads: bool | None
     ) -> Conversation:
         """See IGroups."""
-        return await self._ask(group_id(name), w.ModifyGroup(name, actor, title, is_open, tells_reads), _CONVERSATION)
+        return await self._change(
+            group_id(name), w.ModifyGroup(name, actor, title, is_open, tells_reads), _CONVERSATION
+        )
 
     async def set_role(self, name: str, actor: str | None, who: str, role: Role) -> None:
         """See IGroups."""
-        await self._ask(group_id(name), w.SetRole(name, actor, who, role), _NOTHING)
+        await self._change(group_id(name), w.SetRole(name, actor, who, role), _NOTHING)
 
     async def dismiss(self, name: str, actor: str | None) -> None:
         """See IGroups."""
-        await self._ask(group_id(name), w.DismissGroup(name, actor), _NOTHING)
+        await self._change(group_id(name), w.DismissGroup(name, actor), _NOTHING)
 
     async def join(self, name: str, who: str, *, is_invited: bool = False) -> bool:
         """See IGroups."""
-        return await self._ask(group_id(name), w.JoinGroup(name, who, is_invited), _YES)
+        return await self._change(group_id(name), w.JoinGroup(name, who, is_invited), _YES)
 
     async def quit(self, name: str, who: str) -> bool:
         """See IGroups."""
-        return await self._ask(group_id(name), w.QuitGroup(name, who), _YES)
+        return await self._change(group_id(name), w.QuitGroup(name, who), _YES)
 
     async def add(self, name: str, actor: str | None, whos: Sequence[str]) -> Sequence[str]:
         """See IGroups."""
-        return await self._ask(group_id(name), w.AddMembers(name, actor, tuple(whos)), _TEXTS)
+        return await self._change(group_id(name), w.AddMembers(name, actor, tuple(whos)), _TEXTS)
 
     async def kick(self, name: str, actor: str | None, whos: Sequence[str]) -> Sequence[str]:
         """See IGroups."""
-        return await self._ask(group_id(name), w.KickMembers(name, actor, tuple(whos)), _TEXTS)
+        return await self._change(group_id(name), w.KickMembers(name, actor, tuple(whos)), _TEXTS)
 
     async def members(self, name: str, actor: str | None, after: str, limit: int) -> Sequence[Member]:
         """See IGroups."""
@@ -116,11 +125,11 @@ class RemoteTalk(_Remote):
     ) -> ChatMessage:
         """See ITalk."""
         about = message.conversation or min(message.sender, to or "")
-        return await self._ask(about, w.Say(message, to, contact, sent_by), _MESSAGE)
+        return await self._change(about, w.Say(message, to, contact, sent_by), _MESSAGE)
 
     async def recall(self, conversation_id: str, who: str | None, seq: int) -> ChatMessage:
         """See ITalk."""
-        return await self._ask(conversation_id, w.RecallSaid(conversation_id, who, seq), _MESSAGE)
+        return await self._change(conversation_id, w.RecallSaid(conversation_id, who, seq), _MESSAGE)
 
     async def history(
         self, conversation_id: str, who: str | None, *, after: int, before: int | None, limit: int
@@ -131,7 +140,7 @@ class RemoteTalk(_Remote):
 
     async def read(self, conversation_id: str, who: str, seq: int, *, sent_by: str = "") -> int:
         """See ITalk."""
-        return await self._ask(conversation_id, w.ReadUpTo(conversation_id, who, seq, sent_by), _NUMBER)
+        return await self._change(conversation_id, w.ReadUpTo(conversation_id, who, seq, sent_by), _NUMBER)
 
     async def standings(self, who: str, after: str, limit: int) -> Sequence[Standing]:
         """See ITalk."""
@@ -139,7 +148,7 @@ class RemoteTalk(_Remote):
 
     async def block(self, who: str, other: str, is_blocked: bool) -> None:
         """See ITalk."""
-        await self._ask(min(who, other), w.BlockOther(who, other, is_blocked), _NOTHING)
+        await self._change(min(who, other), w.BlockOther(who, other, is_blocked), _NOTHING)
 
 
 @implementer(IPresence)
