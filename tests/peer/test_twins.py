@@ -246,6 +246,20 @@ class TwinTests(Twins):
         self.settle()
         self.assertIsInstance(self.successResultOf(waiting), Unavailable)
 
+    def test_what_is_taken_in_part_is_not_said_to_be_refused(self) -> None:
+        self.patch(remote_keeper, "MAX_KEEP_BYTES", 1_000)
+        batch = [Keep(number, b"x" * 900, ("t",), 2_000_000_000_000) for number in range(1, 4)]
+        for answers, kind in (
+            ((Keeping(4, {}), Unavailable("full"), Unavailable("full")), Unanswered),
+            ((Unavailable("full"), Keeping(4, {}), Unavailable("full")), Unanswered),
+            ((Unavailable("full"), Unavailable("full"), Unavailable("full")), Unavailable),
+        ):
+            told = iter(answers)
+            self.house.told_cache.answers["keep"] = lambda batch, told=told: next(told)
+            error = self.failure(self.keeper.keep(batch))
+            self.assertIs(type(error), kind)
+            self.assertIn("full", str(error))
+
     def test_a_wait_for_the_disk_holds_up_nothing_else(self) -> None:
         waiting = [self.begin(self.keeper.committed(ticket)) for ticket in range(10)]
         self.house.told_cache.answers["cancel"] = 3
@@ -353,6 +367,19 @@ class TwinTests(Twins):
         answers = self.get(router.push(requests))
         self.assertEqual([answer.message_id for answer in answers], list(range(1_000)))
         self.assertGreater(len(self.house.router.calls), 3)
+
+    def test_where_one_wish_of_several_fails_that_is_said_of_what_is_in_it(self) -> None:
+        self.patch(remote_router, "MAX_PUSH_BYTES", 1_000)
+        requests = [PushRequest(ToTokens(("t",)), b"%d" % number) for number in range(3)]
+        told = iter(([PushResult(7, 1, 1)], Unavailable("not now", retry_after_s=2.0), Deferred()))
+        self.house.router.answers["push"] = lambda requests: next(told)
+        pushing = self.begin(RemoteRouter(self.asking).push(requests))
+        self.link.lose("cut by the test")
+        self.settle()
+        taken, refused, lost = self.successResultOf(pushing)
+        self.assertEqual(taken, PushResult(7, 1, 1))
+        self.assertEqual((type(refused), str(refused), refused.retry_after_s), (Unavailable, "not now", 2.0))
+        self.assertIs(type(lost), Unanswered)
 
     def test_a_router_that_answers_something_else_is_not_believed(self) -> None:
         self.house.router.answers["push"] = []

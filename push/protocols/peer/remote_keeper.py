@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from push.errors import PushError
+from push.errors import PushError, Unanswered
 from push.ipush import ICache
 from push.model import Keep, Keeping, Place, StoredDue, StoredMessage, StoredReply
 from push.protocols.peer.asking import Asking
@@ -65,7 +65,7 @@ class RemoteKeeper(RemoteCache):
         self._before: dict[int, Sequence[int]] = {}
 
     async def keep(self, batch: Sequence[Keep]) -> Keeping:
-        """See ICache. What is too long for one wish goes in several, and may then be taken in part."""
+        """See ICache. What is too long for one wish goes in several, and may then be taken in part: Unanswered."""
         parts = list(_parts(batch))
         # All are asked before any is awaited: nothing else comes between them.
         asked = [self._keep(part) for part in parts]
@@ -73,14 +73,21 @@ class RemoteKeeper(RemoteCache):
         refused: dict[int, Sequence[str]] = {}
         places: list[Place] = []
         start = 0
+        failure: PushError | None = None
         for part, answer in zip(parts, asked, strict=True):
-            told = await answer
+            try:
+                told = await answer
+            except PushError as error:
+                failure = failure or error
+                continue
             tickets.append(told.ticket)
             places += told.places
             for position, tokens in told.refused.items():
                 if position < len(part):
                     refused[start + position] = tokens
             start += len(part)
+        if failure is not None:
+            raise Unanswered(f"a part of this was accepted: {failure}") if tickets else failure
         ticket = tickets[-1] if tickets else 0
         if len(tickets) > 1:
             self._before[ticket] = tickets[:-1]

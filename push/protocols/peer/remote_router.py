@@ -47,26 +47,28 @@ class RemoteRouter:
     async def push(self, requests: Sequence[PushRequest]) -> Sequence[PushResult | PushError]:
         """See IRouter. With Unanswered requests may have been accepted: only those with a key can be repeated safely.
 
-        What is too long for one wish goes in several, in order.
+        What is too long for one wish goes in several, in order; where one fails, that is said of what is in it.
         """
-        asked = [
-            Deferred.fromCoroutine(self._asking.ask(PushMany(tuple(map(Request.of, part))), _RESULTS))
-            for part in _parts(requests)
-        ]
+        parts = list(_parts(requests))
+        asked = [Deferred.fromCoroutine(self._ask(part)) for part in parts]
         results: list[PushResult | PushError] = []
-        failure: PushError | None = None
-        for each in asked:
+        for part, each in zip(parts, asked, strict=True):
             try:
-                results += [told.result for told in await each]
-            except LinkLost as error:
-                failure = failure or undecided(error)
+                results += await each
             except PushError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        if len(results) != len(requests):
-            raise Unavailable("the router answered for another number of messages than it was asked", retry_after_s=5.0)
+                if len(parts) == 1:
+                    raise
+                results += [error] * len(part)
         return results
+
+    async def _ask(self, requests: Sequence[PushRequest]) -> Sequence[PushResult | PushError]:
+        try:
+            told = await self._asking.ask(PushMany(tuple(map(Request.of, requests))), _RESULTS)
+        except LinkLost as error:
+            raise undecided(error) from None
+        if len(told) != len(requests):
+            raise Unavailable("the router answered for another number of messages than it was asked", retry_after_s=5.0)
+        return [each.result for each in told]
 
 
 @implementer(IMessages)
