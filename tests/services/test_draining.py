@@ -294,6 +294,21 @@ class DrainingTests(SynchronousTestCase):
         self.failureResultOf(self.ask("a:1", 10.0), NowhereElse)
         self.assertEqual(self.successResultOf(self.ask("a:1", None))[0].address, "a:1#1")
 
+    def test_who_drains_since_a_moment_is_no_elsewhere(self) -> None:
+        self.clock.advance(1.0)
+        self.successResultOf(Deferred.fromCoroutine(self.draining.drain("b:1", 10.0)))
+        asked = Deferred.fromCoroutine(self.draining.drain("a:1", 10.0))
+        self.assertFalse(self.places.known()[-1].draining, "it is known by now: this proves nothing")
+        self.failureResultOf(asked, NowhereElse)
+        self.assertEqual([worker.rates for worker in self.workers], [[], []])
+
+    def test_who_does_not_answer_is_no_elsewhere(self) -> None:
+        self.clock.advance(1.0)
+        self.other.silent = True
+        asked = Deferred.fromCoroutine(self.draining.drain("a:1", 10.0))
+        self.clock.advance(5.0)
+        self.failureResultOf(asked, NowhereElse)
+
     def test_one_that_does_not_answer_is_said_to_be_in_doubt(self) -> None:
         self.workers[0].silent = True
         asked = self.ask("a:1", 10.0)
