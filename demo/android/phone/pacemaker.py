@@ -38,7 +38,16 @@ class Pacemaker:
         self._thread = threading.Thread(target=self._run, name="pacemaker", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin.
+
+        Raises:
+            TokenFileError: the token cannot be read, or something else is there.
+        """
+        try:
+            self._client.fileno()
+        except nio_sdk.TokenFileError:
+            self._let_go()
+            raise
         self._thread.start()
 
     def close(self) -> None:
@@ -66,10 +75,13 @@ class Pacemaker:
                     self._turn(selector)
                 selector.unregister(client.fileno())
         finally:
-            self._alarm.close()
-            client.close()
-            self._ours.close()
-            self._theirs.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._alarm.close()
+        self._client.close()
+        self._ours.close()
+        self._theirs.close()
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
         delay_s = self._client.next_timer_s()

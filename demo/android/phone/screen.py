@@ -86,7 +86,7 @@ class DemoApp(App):
             return
         typed = {name: self.root.ids[name].text.strip() for name in _DEFAULTS}
         try:
-            self._talker = Talker(
+            talker = Talker(
                 typed["url"],
                 typed["uid"],
                 typed["group"],
@@ -96,13 +96,14 @@ class DemoApp(App):
                 directory=self._place,
                 interval_s=self._interval_s,
             )
+            talker.start()
         except (ValueError, nio_sdk.TokenFileError) as error:
             self._show(Happened(str(error)))
             return
         save_settings(self._place, typed)
         self.root.ids.talk.clear_widgets()
         self.is_connected = True
-        self._talker.start()
+        self._talker = talker
 
     def say(self) -> None:
         """Say what was typed."""
