@@ -212,6 +212,8 @@ class Receiver:
             self._writer.transport.abort()
 
     def _on_status(self, status: aio_sdk.Status) -> None:
+        if isinstance(status, aio_sdk.Missed):  # the session goes on
+            return
         self.is_open = isinstance(status, aio_sdk.Open)
         self.openings += self.is_open
         if isinstance(status, aio_sdk.Lost | aio_sdk.Rejected):

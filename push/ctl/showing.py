@@ -53,7 +53,7 @@ def status_line(status: aio_sdk.Status) -> str:
             said = f"sent on to {to}"
         case aio_sdk.Waiting(delay_s):
             said = f"trying again in {delay_s:.1f} s"
-        case aio_sdk.Ended() | aio_sdk.Unallocated():
+        case _:
             said = str(status)
     return one_line(said)
 

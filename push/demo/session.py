@@ -203,14 +203,15 @@ class Session:
         self._shows.changed()
 
     def _told(self, status: aio_sdk.Status) -> None:
+        told = status_line(status)
         if isinstance(status, aio_sdk.Open):
             self.address = str(status.address)
             self.state = "open"
             told = f"open at {self.address}"
             self._answered = 0
-        else:
+        elif not isinstance(status, aio_sdk.Missed):  # with that, the session goes on
             self.address = ""
-            told = self.state = status_line(status)
+            self.state = told
         self.redirects += isinstance(status, aio_sdk.Redirected)
         self._shows.happened(told)
         self._shows.changed()

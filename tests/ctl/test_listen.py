@@ -37,6 +37,7 @@ class ListenTests(IsolatedAsyncioTestCase):
         async def script(peer: Peer) -> None:
             request = await peer.open()
             self.assertEqual((request.uid, request.tags), ("alice", ("a",)))
+            peer.send(Signal.SUB, write_json({"status": 205, "reason": "some were lost"}))
             peer.push(1, b"hello \x1b[2J")
             await peer.take(Signal.PUB_ACK)
             goodbye.set_result(json.loads((await peer.take(Signal.DISCONNECT)).body)["code"])
@@ -49,6 +50,7 @@ class ListenTests(IsolatedAsyncioTestCase):
         self.assertEqual((process.returncode, out), (0, b""), err)
         self.assertNotIn(b"Traceback", err)
         self.assertIn(f"with token {TOKEN}".encode(), err)
+        self.assertIn(b"some were lost", err)
         self.assertEqual(await goodbye, 3000)
 
     async def test_it_prints_messages_until_it_is_interrupted(self) -> None:

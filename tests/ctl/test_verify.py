@@ -1,7 +1,9 @@
 """pushctl verify against a small server, good and bad: what it finds, what it prints, and its exit codes."""
 
+import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,7 +15,10 @@ from unittest import TestCase
 
 from click.testing import CliRunner, Result
 
+import aio_sdk
 from push.ctl.commands import pushctl
+from push.ctl.ledger import Ledger
+from push.ctl.receivers import Chance, Receiver
 from tests.ctl.small_server import SmallServer
 
 PROGRAM = [sys.executable, "-c", "from push.ctl.main import main; main()", "verify"]
@@ -121,6 +126,20 @@ class JudgementTests(TestCase):
         code, found = self.judged("", "--batch=1", "--size=2000", "--ttl=60", "--senders=64")
         self.assertEqual((code, found["faults"]), (0, {}), found)
         self.assertGreater(found["accepted"], 50)
+
+
+class ReceiverTests(TestCase):
+    """One receiver."""
+
+    def test_it_is_there_though_messages_to_all_were_lost(self) -> None:
+        receiver = Receiver(
+            "push://127.0.0.1:1", Ledger("1", 1), 0, allocation=None, auth=None, tag="t",
+            chance=Chance(random.Random(7), online_s=1.0, away_s=1.0), calm=asyncio.Event(),
+        )  # fmt: skip
+        address = aio_sdk.Address("h", 1, False)
+        receiver._on_status(aio_sdk.Open(address, "t", 60.0))
+        receiver._on_status(aio_sdk.Missed(address, "some were lost"))
+        self.assertEqual((receiver.is_open, receiver.openings), (True, 1))
 
 
 class OutputTests(TestCase):

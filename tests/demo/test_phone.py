@@ -230,6 +230,29 @@ class TalkerTests(PhoneCase):
         _, again, _ = self.talker("bob")
         wait_until("it is shown", lambda: Said("bob", "before", True) in again)
 
+    def test_that_messages_were_lost_is_told_and_ends_nothing(self) -> None:
+        bob, his, _ = self.talker("bob")
+        bob._told(nio_sdk.Missed(nio_sdk.Address("h", 1, False), "3 messages to all were lost"))
+        self.assertEqual((bob.state, bob.address), ("open", self.server.url))
+        self.assertIn("3 messages to all were lost", [event for event in his if isinstance(event, Happened)][-1].text)
+
+    def test_a_token_that_cannot_be_read_is_said_when_starting(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        token_file(directory, self.server.url, "bob").write_text("?")
+        alarms: list[SetAlarm] = []
+
+        def make(ring: Callable[[], None]) -> SetAlarm:
+            alarms.append(SetAlarm(ring))
+            return alarms[0]
+
+        talker = Talker(
+            self.server.url, "bob", "friends", tell=lambda event: None, notices=Shown(), make_alarm=make,
+            directory=directory, interval_s=10.0,
+        )  # fmt: skip
+        self.assertRaises(nio_sdk.TokenFileError, talker.start)
+        self.assertTrue(alarms[0].is_closed)
+
 
 class PlaceTests(SynchronousTestCase):
     """What is kept and shown without a server."""

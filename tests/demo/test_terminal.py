@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, RichLog, Tab
 from twisted.trial.unittest import SynchronousTestCase
 
+import aio_sdk
 from push.ctl.api import Api
 from push.demo import looks
 from push.demo.app import DemoApp
@@ -98,6 +99,10 @@ class TerminalTests(SynchronousTestCase):
                 self.assertEqual(rows["came by"], f"{here}, redirected 1 ×")
                 self.assertEqual(rows["token"], alice.app.session.client.token)
                 self.assertEqual(rows["heartbeat"], "every 10 s")
+                alice.app.session._told(aio_sdk.Missed(aio_sdk.Address(HOST, 1, False), "3 messages were lost"))
+                await alice.reads("3 messages were lost", "#log")
+                rows = connection(alice.app)
+                self.assertEqual((rows["state"], rows["server"]), ("● open", there))
                 await alice.pilot.press("f3")
                 await alice.reads("heartbeat answered in", "#log")
                 self.assertRegex(connection(alice.app)["heartbeat"], r"^every 10 s · 1 answered · \d+\.\d ms$")

@@ -106,7 +106,7 @@ class Talker:
         self._pacemaker = Pacemaker(self.client, make_alarm, clock)
 
     def start(self) -> None:
-        """Connect, and be in the group."""
+        """Connect, and be in the group; raises TokenFileError where the token cannot be read."""
         self._pacemaker.start()
 
     def close(self) -> None:
@@ -176,10 +176,12 @@ class Talker:
             self._notices.show(title, text[:_NOTICE_CHARS])
 
     def _told(self, status: nio_sdk.Status) -> None:
+        self._tell(Happened(str(status)))
+        if isinstance(status, nio_sdk.Missed):  # the session goes on
+            return
         is_open = isinstance(status, nio_sdk.Open)
         self.address = str(status.address) if isinstance(status, nio_sdk.Open) else ""
         self.state = "open" if is_open else str(status)
-        self._tell(Happened(str(status)))
         if is_open and not self._is_member:
             self._enter()
 
