@@ -177,6 +177,7 @@ class Holdings:
             self._now_position = min(first_id_at(self._now_ms()), self.ceiling)
         last = self._shelf.last_position
         placings = []
+        self.staging.is_placing = True
         for keep in batch:
             last = keep.message_id if last < keep.message_id <= self.ceiling else self._after(last, keep.message_id)
             placing = Placing(keep, last, LATER)
@@ -185,6 +186,7 @@ class Holdings:
             for tokens in placing.parts():
                 placing.place(self.index, tokens)
                 yield
+        self.staging.is_placing = False
         ticket = self.tickets.last + 1
         waits = 0
         refused: dict[int, list[str]] = {}

@@ -61,6 +61,7 @@ class Staging:
         flight: what is being written, if anything is.
         removals: how often something on disk had to be removed.
         spared: how many messages were over before they were on disk, or on their way there.
+        is_placing: whether messages are in the index that have no ticket yet.
     """
 
     def __init__(self, *, index: Index, log: BroadcastLog, tickets: Tickets) -> None:
@@ -71,6 +72,7 @@ class Staging:
         self.flight: Flight | None = None
         self.removals = 0
         self.spared = 0
+        self.is_placing = False
         # May be as many as there are messages, when all expire at once.
         self._finished: deque[int] = deque()
         self._urgent: list[int] = []
@@ -234,7 +236,7 @@ class Staging:
     def _find_victims(self, flight: Flight, changes: CacheChanges) -> dict[int, set[str]]:
         """Write down what is displaced. Returns position → tokens, of what is so before it is written."""
         absent: dict[int, set[str]] = {}
-        is_all = not self.rows
+        is_all = not self.rows and not self.is_placing
         for token, last in list(self._displacing.items()):
             victims = (
                 self._log.victims(flight.ticket)

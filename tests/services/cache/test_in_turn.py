@@ -123,6 +123,19 @@ class PartsTests(InTurnCase):
         self.assertEqual(self.pulled("t5"), [older[1], self.next_id])
         self.assertEqual(self.told.of(older[0])[-1], Event.DROPPED)
 
+    def test_what_is_on_disk_meanwhile_takes_none_of_the_oldest_for_its_sake(self) -> None:
+        older = [self.put_on_disk("t0") for _ in range(2)]
+        newer = self.message("t0", on_full=OnFull.DROP_OLDEST)
+        self.begin(self.cache.keep([newer]))
+        kept = self.begin(self.cache.keep([self.message(*TOKENS, on_full=OnFull.DROP_OLDEST)]))
+        self.turn()
+        self.disk.is_held = True
+        self.turns(kept)
+        while not self.disk.held:
+            self.turn()
+        self.break_disk()
+        self.assertEqual(self.pulled("t0"), [older[1], newer.message_id])
+
     def test_token_that_is_forgotten_meanwhile_does_not_get_it_and_nothing_is_left(self) -> None:
         message = self.message(*TOKENS)
         kept = self.begin(self.cache.keep([message]))
