@@ -24,7 +24,7 @@ INTERVAL_S = 1.0
 WATCH_S = 30.0
 MAX_WATCHERS = 16
 _ORDER = msgspec.json.Decoder(schemas.WatchOrder)
-# Of more nodes, a message cannot tell.
+# Of more nodes a message does not tell; of fewer, where their names are long or messages are short.
 MAX_NODES = 50
 _NODE = "node"
 _COUNTED = frozenset(
@@ -136,14 +136,21 @@ class WatchRoutes:
             told = schemas.WatchMessage(
                 time=self._now_ms(), nodes=nodes.nodes, unreachable=nodes.unreachable, samples=self._samples()
             )
-            payload = msgspec.json.encode({"console": told})
-            if len(payload) > self._max_payload_bytes:
-                _shorten(told)
-                payload = msgspec.json.encode({"console": told})
+            payload = self._written(told)
             # With no time to live it is never kept: numbers of a second ago are worth nothing.
             await self._router.push([PushRequest(ToTokens(tuple(tokens)), payload, ttl_s=0)])
         finally:
             self._clock.callLater(INTERVAL_S, self._tell)
+
+    def _written(self, told: schemas.WatchMessage) -> bytes:
+        """What is told, as a message that clients take; a longer one would cost a connector elsewhere its link."""
+        payload = _encode(told)
+        most = MAX_NODES
+        while len(payload) > self._max_payload_bytes and told.samples:
+            _shorten(told, most)
+            payload = _encode(told)
+            most //= 2
+        return payload
 
     def _samples(self) -> list[schemas.SampleEntry]:
         sources = (*self._measured, *self._others)
@@ -153,12 +160,16 @@ class WatchRoutes:
         self._log.failure("telling consoles failed", failure)
 
 
-def _shorten(told: schemas.WatchMessage) -> None:
+def _encode(told: schemas.WatchMessage) -> bytes:
+    return msgspec.json.encode({"console": told})
+
+
+def _shorten(told: schemas.WatchMessage, most: int) -> None:
     """Of very many nodes, show the first; what they sum up to is then too little, and that is said."""
     names = sorted({sample.labels[_NODE] for sample in told.samples if _NODE in sample.labels})
-    shown = {None, *names[:MAX_NODES]}
-    told.nodes = told.nodes[:MAX_NODES]
-    told.unreachable = told.unreachable[:MAX_NODES]
+    shown = {None, *names[:most]} if most else ()
+    told.nodes = told.nodes[:most]
+    told.unreachable = told.unreachable[:most]
     told.samples = [sample for sample in told.samples if sample.labels.get(_NODE) in shown]
     told.is_partial = True
 

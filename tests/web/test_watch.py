@@ -76,6 +76,22 @@ class WatchTests(SynchronousTestCase):
         nodes = {each["labels"]["node"] for each in told["samples"] if "node" in each["labels"]}
         self.assertEqual((len(nodes), told["is_partial"]), (MAX_NODES, True))
 
+    def test_what_is_told_is_never_longer_than_a_message_may_be(self) -> None:
+        long = "a-connector-of-a-long-name" * 20
+        others = tuple(
+            Sample(name, "histogram", "h", Histogram((0.1,) * 13, (9_999,) * 14, 1.5), (("node", f"{long}-{number}"),))
+            for number in range(60)
+            for name in ("push_delivery_seconds", "push_reactor_lag_seconds")
+        )
+        for most, is_told in ((65_528, True), (8_192, True), (1_016, False)):
+            self.world = World(samples=SAMPLES * 3, others=others, settings={"max_payload_bytes": most})
+            self.watch()
+            payload = self.world.router.requests[0].payload
+            self.assertLessEqual(len(payload), most)
+            told = json.loads(payload)["console"]
+            self.assertIs(told["is_partial"], True)
+            self.assertIs(bool([each for each in told["samples"] if "node" in each["labels"]]), is_told)
+
     def test_stats_are_of_the_node_unless_asked_for_all(self) -> None:
         self.world = World(others=self.others(1))
         own = self.world.call("GET", "/v1/stats").json
