@@ -161,16 +161,17 @@ class PushClient:
         """Send the acknowledgements that are due, say goodbye, and wait until nothing runs any more.
 
         Takes at most `close_timeout_s`, and what the disk needs. Messages not yet taken are dropped, unacknowledged.
-        May be called twice.
+        May be called twice. Cancelled, it waits no longer for the server, nor for the disk.
         """
         self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            await self._saving.save()
-        self._chat.end(None, _CLOSED)
-        self._inbox.close()
-        self._open_or_ended.set()
+        try:
+            if self._task is not None:
+                await self._stopped(self._task)
+                await self._saving.save()
+        finally:
+            self._chat.end(None, _CLOSED)
+            self._inbox.close()
+            self._open_or_ended.set()
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Iterate over messages until the client is closed.
@@ -216,6 +217,15 @@ class PushClient:
             self._current.probe()
         else:
             self._restart.set()
+
+    async def _stopped(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:  # what is polite is broken off too
+            task.cancel()
+            await asyncio.wait([task])
+            raise
 
     async def _run(self) -> None:
         try:

@@ -137,7 +137,8 @@ class AioTests(SdkCase, IsolatedAsyncioTestCase):
 class StuckCloseTests(SdkCase, IsolatedAsyncioTestCase):
     """A line that does not end by itself."""
 
-    async def test_it_is_cut_after_the_time_for_closing(self) -> None:
+    async def stuck(self) -> tuple[PushClient, list[asyncio.StreamWriter]]:
+        """An open client, and what it writes to."""
         writers: list[asyncio.StreamWriter] = []
 
         class Stuck(asyncio.StreamWriter):
@@ -153,6 +154,23 @@ class StuckCloseTests(SdkCase, IsolatedAsyncioTestCase):
         client = PushClient(server.url, surroundings=aio_sdk.Surroundings(clock=self.clock, connect=connect))
         await client.__aenter__()
         await client.wait_open()
+        return client, writers
+
+    async def test_closing_can_be_cancelled_and_leaves_neither_task_nor_line_nor_who_waits(self) -> None:
+        client, writers = await self.stuck()
+        waiting = asyncio.ensure_future(anext(aiter(client.chat), None))
+        closing = asyncio.ensure_future(client.aclose())
+        await self.clock.somebody_sleeps(2.0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        self.assertTrue(closing.cancelled())
+        self.assertEqual([one for one in asyncio.all_tasks() if "aio_sdk" in repr(one) and one is not waiting], [])
+        self.assertTrue(writers[0].transport.is_closing())
+        async with asyncio.timeout(1.0):
+            self.assertIsNone(await waiting)
+
+    async def test_it_is_cut_after_the_time_for_closing(self) -> None:
+        client, writers = await self.stuck()
         closing = asyncio.ensure_future(client.aclose())
         await self.clock.somebody_sleeps(2.0)
         self.assertFalse(closing.done())
