@@ -138,7 +138,7 @@ class PushClient(LoopCalls, Taking):
         if not self._takes_part:
             self._takes_part = True
             if self._life is not None:
-                self._life.post(functools.partial(self._life.hear, self._chat))
+                self._life.post(self._life.hear)
         return self._chat
 
     # In a thread.
@@ -262,10 +262,12 @@ class PushClient(LoopCalls, Taking):
         asks = plan.profile.allocation
         if plan.tls is None and (plan.profile.home.tls or (asks is not None and asks.tls)):
             plan = dataclasses.replace(plan, tls=ssl.create_default_context())
-        life = Life(plan, self._standing, self._handover, watch=watch, wake=wake, ack=self._acknowledge)
+        life = Life(
+            plan, self._standing, self._handover, watch=watch, wake=wake, ack=self._acknowledge, chat=self._chat
+        )
         life.load()
         if self._takes_part:
-            life.hear(self._chat)
+            life.hear()
         self._life = life
         return life
 

@@ -39,6 +39,7 @@ class Life:
         watch: its place in a selector.
         wake: makes the loop call `turn`; called in any thread.
         ack: what a message's `ack` calls.
+        chat: ended with the client; it takes part from `hear` on.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Life:
         watch: Watch,
         wake: Callable[[], None],
         ack: Callable[[int], None],
+        chat: Chat,
     ) -> None:
         self._plan = plan
         self._standing = standing
@@ -65,7 +67,8 @@ class Life:
         self._is_stopping = False
         self._approach: Approach | None = None
         self._traffic: Traffic | None = None
-        self._chat: Chat | None = None
+        self._chat = chat
+        self._takes_part = False
         self._opened: Open | None = None
         self._ending = Ending(None)
         self._phase: Callable[[], bool] = self._setting_out
@@ -115,9 +118,10 @@ class Life:
         self._saving.load()
 
     def post(self, order: Callable[[], None]) -> None:
-        """Have something done in the loop's thread; called in any thread."""
-        self._orders.append(order)
-        self._wake()
+        """Have something done in the loop's thread, unless all is over; called in any thread."""
+        if not self.is_over:  # nobody would take it away
+            self._orders.append(order)
+            self._wake()
 
     def stop(self) -> None:
         """Ask for the end; called in any thread."""
@@ -130,11 +134,11 @@ class Life:
         if self._standing.handled(message_id):
             self._saving.handled(self._clock())
 
-    def hear(self, chat: Chat) -> None:
+    def hear(self) -> None:
         """The application takes part in the chat. An order."""
-        self._chat = chat
+        self._takes_part = True
         if self._traffic is not None:
-            self._traffic.link.attend(chat.talk)
+            self._traffic.link.attend(self._chat.talk)
 
     def network_changed(self, name: str | None) -> None:
         """The device is on another network, or back on one. An order."""
@@ -213,7 +217,7 @@ class Life:
             take=self._take,
             clock=self._clock,
         )
-        if self._chat is not None:
+        if self._takes_part:
             self._traffic.link.attend(self._chat.talk)
         return self._enter(self._living, math.inf)
 
@@ -283,8 +287,7 @@ class Life:
 
     def _over(self, error: Exception | None) -> None:
         self._handover.ended(error)
-        if self._chat is not None:
-            self._chat.end(error)
+        self._chat.end(error)
 
     def _let_go(self) -> None:
         self._opened = None
@@ -325,7 +328,7 @@ class Life:
 
     def _digest(self) -> None:
         """Hand out what the chat has brought, and send what comes of it."""
-        if self._chat is not None:
+        if self._takes_part:
             self._chat.digest()
             if self._chat.talk.is_ready and self._traffic is not None and self._phase == self._living:
                 self._traffic.send()

@@ -1,6 +1,7 @@
 """What nio_sdk alone does: threads, loops of other people's, and locks that nobody meets."""
 
 import asyncio
+import json
 import os
 import select
 import selectors
@@ -450,6 +451,31 @@ class CallersLoopTests(ThreadCase):
         self.assertIsNone(client.next_timer_s())
         self.assertIsNone(client.get())
 
+    async def test_it_says_when_bytes_wait_for_the_line(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            await reading.wait()
+            await peer.eof()
+
+        def run() -> None:
+            chat = client.chat
+            self.spin(client, lambda: self.said(nio_sdk.Open))
+            self.assertFalse(client.want_write())
+            assert client._life is not None
+            assert client._life._traffic is not None
+            client._life._traffic._line._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            for _ in range(30):  # more than such a line holds
+                chat.history(group="x" * 60_000)
+                client.on_readable()
+            self.assertTrue(client.want_write())
+            loop.call_soon_threadsafe(reading.set)
+            self.spin(client, lambda: not client.want_write(), "select")
+            client.close()
+
+        reading, loop = asyncio.Event(), asyncio.get_running_loop()
+        client = self.make(await self.serve(script))
+        await away(run)
+
     async def test_closing_in_the_loop_sends_what_is_due(self) -> None:
         last: list[int] = []
 
@@ -529,6 +555,99 @@ class ChatAnswerTests(ThreadCase):
         self.assertTrue(await away(done.wait, GUARD_S))
         await away(client.close)
         self.assertEqual(names, ["nio_sdk.ClientThread"])
+
+    async def test_no_lock_is_held_while_something_of_the_chat_is_called(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            frame = await peer.take(Signal.PUBLISH)
+            while frame.subsignal == SubSignal.MP:
+                peer.send(Signal.PUB_ACK, b'\0{"conversations":[],"after":""}', message_id=frame.message_id)
+                frame = await peer.take(Signal.PUBLISH)
+            peer.send(Signal.PUB_ACK, b'\0{"changed":1}', subsignal=frame.subsignal, message_id=frame.message_id)
+            for subsignal, body in (
+                (SubSignal.MN, b'{"conversation":"g.a","seq":1}'),
+                (SubSignal.GD, b'{"group":"a"}'),
+            ):
+                peer.send(Signal.PUBLISH, body, subsignal=subsignal)
+            await peer.eof()
+
+        def try_all(what: object) -> None:
+            for call in (
+                lambda: client.chat.poll(),
+                lambda: client.chat.join("b").cancel(),
+                lambda: client.chat.join("b"),
+                lambda: client.poll(),
+                lambda: client.network_changed(),
+            ):
+
+                def run(call: Callable[[], object] = call) -> None:
+                    with suppress(RuntimeError):
+                        call()
+
+                thread = threading.Thread(target=run)
+                thread.start()
+                thread.join(GUARD_S)
+                tried.append(type(what).__name__)
+                if thread.is_alive():
+                    hung.append(type(what).__name__)
+
+        hung: list[str] = []
+        tried: list[str] = []
+        server = await self.serve(script)
+        client = self.make(server, on_chat=try_all, on_notice=try_all).start()
+        client.chat.join("a").add_done_callback(try_all)
+        await until(lambda: {"Answer", "ChatMessage", "ChatNotice"} <= set(tried))
+        await away(client.close)
+        self.assertEqual(hung, [])
+
+    async def test_what_is_not_taken_is_bounded_and_comes_when_there_is_room(self) -> None:
+        total = 40
+
+        def page(after: int) -> bytes:
+            seqs = range(after + 1, min(after + 5, total) + 1)
+            messages = b",".join(b'{"conversation":"g.a","seq":%d}' % seq for seq in seqs)
+            return b'\0{"messages":[%b],"more":%b}' % (messages, b"true" if after + 5 < total else b"false")
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            frame = await peer.take(Signal.PUBLISH)
+            peer.send(Signal.PUB_ACK, b'\0{"conversations":[],"after":""}', message_id=frame.message_id)
+            for seq in range(1, total + 1):
+                peer.send(Signal.PUBLISH, b'{"conversation":"g.a","seq":%d}' % seq, subsignal=SubSignal.MN)
+            peer.push(1, b"all is said")
+            while True:
+                frame = await peer.frame()
+                if frame.signal == Signal.PUBLISH:
+                    answer = b"\0{}"
+                    if frame.subsignal == SubSignal.MP:
+                        asked.append(json.loads(frame.body)["after"])
+                        answer = page(asked[-1])
+                    peer.send(Signal.PUB_ACK, answer, subsignal=frame.subsignal, message_id=frame.message_id)
+
+        asked: list[int] = []
+        server = await self.serve(script)
+        client = self.make(server, tuning=nio_sdk.Tuning(max_queued_messages=4))
+        chat = client.chat
+        client.start()
+        message = await away(client.get, GUARD_S)
+        assert message is not None
+        await asyncio.sleep(0.1)
+        self.assertLess(max(asked, default=0), 20)  # the queues hold no more
+        got = [await away(chat.get, GUARD_S) for _ in range(total)]
+        self.assertEqual([each.seq for each in got if each is not None], list(range(1, total + 1)))
+        await away(client.close)
+
+    async def test_who_goes_on_asking_a_client_that_has_ended_costs_nothing(self) -> None:
+        server = await self.serve(open_and_stay)
+        client = self.make(server).start()
+        await away(client.wait_open)
+        await away(client.close)
+        for number in range(100):
+            self.assertIsInstance(client.chat.join(str(number)).exception(0), RuntimeError)
+            client.network_changed()
+        self.assertIsNone(client.chat.get(GUARD_S))
+        assert client._life is not None
+        self.assertEqual(len(client._life._orders), 0)
 
     async def test_the_end_of_the_client_comes_to_all_answers_and_to_who_waits_for_messages(self) -> None:
         server = await self.serve(open_and_stay)
