@@ -372,6 +372,22 @@ class ArgumentTests(TestCase):
             with self.subTest(url), self.assertRaises(ValueError):
                 parse_url(url)
 
+    def test_each_status_is_a_sentence(self) -> None:
+        here, there = aio_sdk.Address("h", 1, False), aio_sdk.Address("::1", 2, True, "/ws")
+        for status, sentence in (
+            (aio_sdk.Connecting(here), "connecting to push://h:1"),
+            (aio_sdk.Open(here, "t", 60.0), "open at push://h:1"),
+            (aio_sdk.Waiting(3.2499), "waiting 3.2 s"),
+            (aio_sdk.Redirected(here, there), "redirected to wss://[::1]:2/ws"),
+            (aio_sdk.Rejected(here, 401, "who are you?"), "refused: 401 who are you?"),
+            (aio_sdk.Rejected(here, 503, ""), "refused: 503"),
+            (aio_sdk.Lost(here, "it is down", 3001), "no connection to push://h:1: it is down"),
+            (aio_sdk.Unallocated("no answer in time"), "nobody says where to connect: no answer in time"),
+            (aio_sdk.Missed(here, "some were lost"), "push://h:1: some were lost"),
+            (aio_sdk.Ended("the client was closed"), "ended: the client was closed"),
+        ):
+            self.assertEqual(str(status), sentence)
+
     def test_a_message_shows_its_data_in_three_ways(self) -> None:
         message = Message(b'{"a": "\xc3\xa4"}')
         self.assertEqual((message.text, message.json()), ('{"a": "ä"}', {"a": "ä"}))

@@ -40,6 +40,20 @@ class NetworkTests(SdkCase):
             client.network_changed()
             await self.clock.somebody_sleeps(0.25)
 
+    async def test_a_session_that_was_asked_for_where_the_device_was_is_asked_for_anew(self) -> None:
+        async def silent(peer: Peer) -> None:
+            await peer.asked()
+            heard.set()
+            await peer.eof()
+
+        heard = asyncio.Event()
+        server = await self.serve(silent, open_and_stay)
+        async with self.client(server) as client:
+            await heard.wait()
+            client.network_changed()
+            await client.wait_open()
+        self.assertEqual([one.reason for one in self.said(aio_sdk.Lost)], ["the network has changed"])
+
     async def test_an_open_session_is_asked_for_a_sign_of_life_and_stays(self) -> None:
         async def script(peer: Peer) -> None:
             await peer.open()

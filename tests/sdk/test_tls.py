@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import secrets
 import ssl
 import tempfile
 from pathlib import Path
@@ -20,7 +21,8 @@ from tests.sdk.test_reconnecting import EvilServerTests
 def certificate(directory: Path, host: str) -> Path:
     """A self-signed certificate for this host and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    # A subject of its own, as two with the same one could not be trusted at once.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{host} {secrets.token_hex(8)}")])
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
@@ -53,7 +55,9 @@ async def open_and_stay(peer: Peer) -> None:
 class TlsTests(SdkCase):
     """A client against a server with a certificate of its own."""
 
-    async def serve_tls(self, host: str, script: Script = open_and_stay) -> tuple[ScriptedServer, Path]:
+    async def serve_tls(
+        self, host: str, script: Script = open_and_stay, *, is_http: bool = False
+    ) -> tuple[ScriptedServer, Path]:
         """A server that calls itself `host`, and its certificate."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
@@ -63,7 +67,7 @@ class TlsTests(SdkCase):
         # asyncio's own server reports each handshake that a client breaks off, as some of these tests want it to.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         server = ScriptedServer(script)
-        server.over_websocket = self.over_websocket
+        server.over_websocket = self.over_websocket and not is_http
         await server.start(context)
         self._servers.append(server)
         return server, path
@@ -93,6 +97,23 @@ class TlsTests(SdkCase):
         async with self.tls_client(server, None):
             await self.clock.somebody_sleeps(0.25)
         self.assertIn("certificate verify failed", self.said(aio_sdk.Lost)[0].reason)
+
+    async def test_who_says_where_to_connect_is_verified_too(self) -> None:
+        async def script(peer: Peer) -> None:
+            asked.append(await peer.reader.readuntil(b"\r\n\r\n"))
+            peer.writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"nodes":[{"host":"localhost","port":%d}]}' % there.port)
+
+        asked: list[bytes] = []
+        there, path = await self.serve_tls("localhost")
+        for host, reasons in (("localhost", 0), ("example.org", 1)):
+            says, its = await self.serve_tls(host, script, is_http=True)
+            context = ssl.create_default_context(cafile=path)
+            context.load_verify_locations(its)
+            url = f"https://localhost:{says.port}/"
+            async with self.client(self.url(there), ssl_context=context, allocation=url) as client:
+                await client.wait_open()
+            self.assertEqual((len(asked), len(self.said(aio_sdk.Unallocated))), (1, reasons))
+        self.assertIn("ostname", self.said(aio_sdk.Unallocated)[0].reason)
 
     async def test_a_full_queue_stops_reading_and_nothing_stays_behind_in_the_tls_layer(self) -> None:
         total = 300
