@@ -17,9 +17,9 @@ run: $(VENV)/server.installed  ## run a server in the foreground (ARGS="--help" 
 demo: $(VENV)/demo.installed  ## look at it: a server, and two users who talk, in this terminal
 	@exec $(BIN)/push-demo --two
 
-# Tests with real servers mostly wait: two at a time take half as long, on a single core too.
+# Tests with real servers mostly wait: three at a time take a third as long, on two cores too.
 test: $(VENV)/test.installed  ## run all tests (TESTS=tests.wire for some, JOBS=1 one after the other)
-	@$(BIN)/python -m twisted.trial --jobs=$(or $(JOBS),2) --temp-directory=$(VENV)/trial $(or $(TESTS),tests)
+	@$(BIN)/python -m twisted.trial --jobs=$(or $(JOBS),3) --temp-directory=$(VENV)/trial $(or $(TESTS),tests)
 
 faults: $(VENV)/test.installed  ## kill the server and its workers 50 times (KILLS=…) under load, and look for what is lost
 	@PUSH_FAULT_KILLS=$(or $(KILLS),50) $(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial \

@@ -28,6 +28,7 @@ CEILING_BYTES = 268_435_456  # --max-node-outbox-bytes, its default
 # The first ones take what the heap had left over from starting, and are not counted.
 TLS_FIRST_CLIENTS = 500
 TLS_CLIENTS = 1_500
+RETURN_SETTINGS = {"max-receipts": "1000", "max-receipts-in-memory": "1000"}
 RETURNS = 10
 SWEEP_PARTS = ("serial", "sustained", "unicast")
 
@@ -122,9 +123,12 @@ def churn(scale: Scale) -> Step:
 
 
 def come_and_go(scale: Scale) -> Step:
-    """All clients come and go, ten times; the memory after each."""
+    """All clients come and go, ten times; the memory after each.
+
+    Receipts of the messages that they get are bounded by settings, and would fill memory meanwhile: few are kept here.
+    """
     with (
-        running(scale.server, scale.cores[0]) as server,
+        running(scale.server, scale.cores[0], RETURN_SETTINGS) as server,
         generating(server, scale.cores[1], scale.payload_bytes) as generator,
     ):
         ready = memory_bytes(server.pid)["pss"]
