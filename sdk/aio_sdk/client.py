@@ -20,7 +20,7 @@ from aio_sdk.saving import Saving
 from aio_sdk.settings import Auth, Surroundings, Tuning
 from aio_sdk.waiting import first
 from push.protocols.wire.client import Opened
-from push_client.backlog import Backlog
+from push_client.backlog import Backlog, data_bytes
 from push_client.chat import ChatNotice
 from push_client.ending import Ending
 from push_client.message import Message
@@ -103,7 +103,7 @@ class PushClient:
         self._on_status = on_status
         self._standing = Standing(self._profile)
         self._saving = Saving(self._profile.store, self._standing, clock=self._clock, every_s=self._tuning.save_every_s)
-        self._inbox = Inbox(Backlog(self._tuning.max_queued_messages, self._tuning.max_queued_bytes))
+        self._inbox = Inbox(Backlog(self._tuning.max_queued_messages, self._tuning.max_queued_bytes, data_bytes))
         self._current: Attempt | None = None
         self._chat = Chat(
             self._must_live, self._wake, max_waiting=self._tuning.max_queued_messages, on_notice=on_notice

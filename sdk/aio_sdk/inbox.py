@@ -13,7 +13,7 @@ class Inbox:
         backlog: the queue itself.
     """
 
-    def __init__(self, backlog: Backlog) -> None:
+    def __init__(self, backlog: Backlog[Message]) -> None:
         self._backlog = backlog
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()

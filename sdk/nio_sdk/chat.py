@@ -12,9 +12,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from nio_sdk.answer import Answer
-from nio_sdk.chat_inbox import ChatInbox
+from nio_sdk.inbox import Inbox
 from nio_sdk.plan import Plan
 from push_client import chat_plans as plans
+from push_client.backlog import Backlog
 from push_client.chat import ChatMessage, place
 from push_client.requests import Doing
 from push_client.requests import Plan as ChatPlan
@@ -42,12 +43,14 @@ class Chat:
     """
 
     def __init__(self, plan: Plan, *, post: Callable[[Callable[[], None]], None], is_loop: Callable[[], bool]) -> None:
-        max_waiting = plan.profile.tuning.max_queued_messages
+        tuning = plan.profile.tuning
+        max_waiting = tuning.max_queued_messages
         self.talk = Talk(max_waiting, hears_notices=plan.on_notice is not None)
         self._plan = plan
         self._post = post
         self._is_loop = is_loop
-        self._inbox = ChatInbox(max_waiting)
+        # A message of the chat is small: their number is limit enough.
+        self._inbox: Inbox[ChatMessage] = Inbox(Backlog(max_waiting, tuning.max_queued_bytes, lambda _: 0))
         self._answers: dict[Doing[Any], Answer[Any]] = {}
         self._ending: Exception | None = None
         # For each thread, the message that it is busy with.

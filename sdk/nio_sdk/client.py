@@ -21,7 +21,7 @@ from nio_sdk.settings import Auth, Surroundings
 from nio_sdk.taking import Taking
 from nio_sdk.thread import ClientThread
 from nio_sdk.watch import Watch
-from push_client.backlog import Backlog
+from push_client.backlog import Backlog, data_bytes
 from push_client.chat import ChatMessage, ChatNotice
 from push_client.intervals import check_network
 from push_client.message import Message
@@ -105,7 +105,7 @@ class PushClient(LoopCalls, Taking):
         surroundings = surroundings or Surroundings()
         super().__init__(
             Plan(profile, auth, auto_ack, ssl_context, on_message, on_status, on_chat, on_notice, surroundings),
-            Handover(Backlog(profile.tuning.max_queued_messages, profile.tuning.max_queued_bytes)),
+            Handover(Backlog(profile.tuning.max_queued_messages, profile.tuning.max_queued_bytes, data_bytes)),
         )
         self._standing = Standing(profile)
         self._life: Life | None = None

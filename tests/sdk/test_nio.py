@@ -19,7 +19,7 @@ from nio_sdk.handover import Handover
 from nio_sdk.waker import Waker
 from nio_sdk.watch import Watch
 from push.protocols.wire.signals import Signal, SubSignal
-from push_client.backlog import Backlog
+from push_client.backlog import Backlog, data_bytes
 from tests.sdk.hand_clock import GUARD_S
 from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
 
@@ -709,7 +709,7 @@ class HandoverTests(TestCase):
     """Room in the queue."""
 
     def test_once_full_it_takes_no_more_until_half_of_it_is_empty(self) -> None:
-        handover = Handover(Backlog(4, 1_000))
+        handover = Handover(Backlog(4, 1_000, data_bytes))
         for number in range(4):
             self.assertFalse(handover.is_full)
             handover.put(nio_sdk.Message(b"x", number))
