@@ -120,15 +120,18 @@ class ChatTests(SynchronousTestCase):
         async def talk() -> None:
             async with self.client("alice") as alice, self.client("bob") as bob:
                 await alice.chat.create("room", uids=["bob"])
+                said: list[int] = []
 
                 async def say() -> None:
                     for number in range(60):
                         await alice.chat.send_to_group("room", str(number))
+                        said.append(number)
 
                 saying = asyncio.create_task(say())
                 heard = asyncio.create_task(self.heard(bob.chat, 60))
-                for _ in range(2):
-                    await asyncio.sleep(0.3)
+                for count in (15, 35):
+                    while len(said) < count:
+                        await asyncio.sleep(0.001)
                     await asyncio.to_thread(self.server.stop, 9)
                     await asyncio.to_thread(self.server.start)
                 await saying
