@@ -111,10 +111,6 @@ class FrozenTests(ServerCase):
         """What is stored."""
         return [one.position for one in await store.messages(0, 100)]
 
-    async def up(self) -> None:
-        """Wait until it works again."""
-        await self.until(lambda: self.redis.writes.is_up and self.redis.reads.is_up)
-
     async def test_commit_is_repeated_until_it_is_done_and_done_once(self) -> None:
         store = self.make_store(30.0)
         await store.commit(CacheChanges(messages=[message(1, "a")]))
@@ -129,6 +125,7 @@ class FrozenTests(ServerCase):
             await call
         # What the frozen server was sent on broken connections is read by now, and did nothing.
         await self.later(0.2)
+        await self.back(self.redis)
         self.assertEqual(await self.positions(store), [1, 3])
 
     async def test_server_that_comes_back_in_time_is_given_what_it_missed(self) -> None:
@@ -141,6 +138,7 @@ class FrozenTests(ServerCase):
         await self.later(0.1)
         self.server.start()
         await call
+        await self.back(self.redis)
         self.assertEqual(await self.positions(store), [2])
 
     async def lost_commit(self, store: CacheStore) -> Unavailable:
@@ -156,13 +154,13 @@ class FrozenTests(ServerCase):
             self.assertIsInstance(await self.lost_commit(store), AnswerLost)
             if settled_by == "old connection":
                 self.server.thaw()
-                await self.up()
+                await self.back(self.redis)
                 await self.later(0.2)
             else:
                 later = store.commit(CacheChanges())
                 await self.trouble(deferred(later))
                 self.server.thaw()
-                await self.up()
+                await self.back(self.redis)
             await store.commit(CacheChanges(messages=[message(3, "a")]))
             await self.later(0.2)
             self.assertEqual(await self.positions(store), [1, 3])
@@ -176,7 +174,7 @@ class FrozenTests(ServerCase):
         swallow_next_answer(self.redis.writes)
         self.assertIsInstance(await self.lost_commit(store), AnswerLost)
         self.assertEqual(await self.positions(store), [1, 2])
-        await self.up()
+        await self.back(self.redis)
         await store.commit(CacheChanges(messages=[message(3, "a")]))
         self.assertEqual(await self.positions(store), [1, 3])
 
@@ -192,11 +190,11 @@ class FrozenTests(ServerCase):
         await store.commit(CacheChanges(messages=[message(1, "a")]))
         swallow_next_answer(self.redis.writes)
         await self.lost_commit(store)
-        await self.up()
+        await self.back(self.redis)
         # Of settling the answer comes, of undoing it does not.
         swallow_next_answer(self.redis.writes, after=1)
         await self.trouble(deferred(store.commit(CacheChanges(messages=[message(3, "a")]))))
-        await self.up()
+        await self.back(self.redis)
         await store.commit(CacheChanges(messages=[message(4, "a")]))
         self.assertEqual(await self.positions(store), [1, 4])
 
@@ -205,7 +203,7 @@ class FrozenTests(ServerCase):
         await store.commit(CacheChanges(messages=[message(1, "a")]))
         swallow_next_answer(self.redis.writes)
         await self.lost_commit(store)
-        await self.up()
+        await self.back(self.redis)
         self.server.command("CONFIG", "SET", "maxmemory", "1")
         await self.trouble(deferred(store.commit(CacheChanges(messages=[message(3, "a")]))))
         self.assertEqual(await self.positions(store), [1, 2])

@@ -107,7 +107,7 @@ class LostTests(ServerCase):
         self.server.kill()
         await self.until(lambda: not self.redis.writes.is_up)
         self.server.start()
-        await self.until(lambda: self.redis.writes.is_up)
+        await self.back(self.redis)
         self.assertIs(await leases.renew(lease, b"", 30.0), False)
         again = await leases.acquire("c1", b"", 30.0)
         self.assertGreater(again.number, lease.number)
@@ -125,7 +125,8 @@ class LostTests(ServerCase):
         await self.until(lambda: not bus.is_listening)
         await self.trouble(bus.publish(b"lost"))
         self.server.start()
-        await self.until(lambda: bus.is_listening and self.redis.writes.is_up)
+        await self.until(lambda: bus.is_listening)
+        await self.back(self.redis)
         epoch = listener.places[0].epoch
         await bus.publish(b"2")
         await self.until(lambda: b"2" in listener.told)

@@ -45,6 +45,10 @@ class ServerCase(RedisCase):
             return error
         raise AssertionError(f"it did not fail, but returned {result!r}")
 
+    async def back(self, redis: Redis) -> None:
+        """Wait until it works again: each of its connections comes back when its own pause is over."""
+        await self.until(lambda: redis.writes.is_up and redis.reads.is_up)
+
     def values(self, redis: Redis, connection: str = "writes") -> dict[str, Any]:
         """The metrics of one connection."""
         return {s.name: s.value for s in redis.samples() if ("connection", connection) in s.labels}

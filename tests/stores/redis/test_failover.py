@@ -218,7 +218,7 @@ class SentinelTests(ServerCase):
         ]
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
         redis = self.connect(f"redis+sentinel://{hosts}/main")
-        await self.until(lambda: redis.writes.is_up and redis.reads.is_up)
+        await self.back(redis)
         self.assertIn(b"tcp_port:%d\r" % right.port, await redis.writes.call("INFO", "server"))
 
     async def test_no_sentinel_or_none_that_knows_the_name_is_said(self) -> None:
