@@ -113,6 +113,11 @@ class Redis:
         for connection in self._connections:
             yield from connection.samples()
 
+    def _hurry(self) -> None:
+        # Where one has come up, the others need not wait until their own pauses are over.
+        for connection in self._connections:
+            connection.hurry()
+
     async def _greet(self, protocol: PlainProtocol) -> None:
         await greet(protocol, self._address)
 
@@ -120,7 +125,13 @@ class Redis:
         self, name: str, greeting: Greeting, build: Callable[[Lost], PlainProtocol] = PlainProtocol
     ) -> Connection:
         connection = Connection(
-            name, self._endpoint, greeting, clock=self._reactor, timeout_s=self.timeout_s, build=build
+            name,
+            self._endpoint,
+            greeting,
+            clock=self._reactor,
+            timeout_s=self.timeout_s,
+            build=build,
+            came_up=self._hurry,
         )
         self._connections.append(connection)
         if self._is_running:

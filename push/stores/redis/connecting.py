@@ -37,6 +37,9 @@ class Connecting:
         timeout_s: for connecting, and again for the greeting.
         usable: told the connection.
         failed: told after each attempt why it has failed.
+
+    Attributes:
+        is_hurried: whether an attempt is under way, or comes at once, that began when Redis was known to be there.
     """
 
     def __init__(
@@ -61,12 +64,29 @@ class Connecting:
         self._next: IDelayedCall | None = None
         self._attempt: Deferred[None] | None = None
         self._is_stopped = False
+        self._is_repeated = False
+        self.is_hurried = False
 
     def start(self) -> None:
         """Begin, in the next turn."""
         self._is_stopped = False
+        self.is_hurried = self._is_repeated = False
         self._failures = 0
         self._next = self._clock.callLater(0, self._begin)
+
+    def hurry(self) -> None:
+        """Redis was just reached: try in the next turn, whatever is left of the pause.
+
+        An attempt under way may have begun too early: should it fail, the next one follows without a pause, once.
+        Nothing where there is a connection, or none is wanted.
+        """
+        if self._is_stopped:
+            return
+        if self._next is not None:
+            self._next.reset(0)
+            self.is_hurried = True
+        elif self._attempt is not None:
+            self.is_hurried = self._is_repeated = True
 
     def stop(self) -> "Deferred[None]":
         """Give up. Fires when nothing is open any more."""
@@ -108,11 +128,13 @@ class Connecting:
         else:
             self._attempt = None
             if protocol.why_lost is None:
+                self.is_hurried = self._is_repeated = False
                 self._usable(protocol)
             else:
                 self._again(in_words(protocol.why_lost.value, self._timeout_s))
 
     def _again(self, why: str) -> None:
-        self._next = self._clock.callLater(_RETRY_DELAY_S(self._failures), self._begin)
+        self._next = self._clock.callLater(0 if self._is_repeated else _RETRY_DELAY_S(self._failures), self._begin)
         self._failures += 1
+        self.is_hurried, self._is_repeated = self._is_repeated, False
         self._failed(why)

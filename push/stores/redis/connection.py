@@ -1,9 +1,11 @@
 """One connection to Redis, made again for as long as it is wanted. Nothing that is asked of it hangs.
 
 What is asked while it is being made waits for it. Once an attempt has failed, Redis is known to be away, and what is
-asked fails at once until it is back; so whoever pushes then gets an answer and not a queue. A call that is not
-answered in time ends the connection, as everything behind it could not be answered either. One that is idle is asked
-for a sign of life: a half-open connection is found before somebody needs it.
+asked fails at once until it is back; so whoever pushes then gets an answer and not a queue. Once another connection of
+the process has come up, Redis is known to be there: this one is tried without a pause, and what is asked waits for it.
+
+A call that is not answered in time ends the connection, as everything behind it could not be answered either. One that
+is idle is asked for a sign of life: a half-open connection is found before somebody needs it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +53,7 @@ class Connection:
         clock: for limits and pauses.
         timeout_s: how long a call may take, and an attempt to connect.
         build: makes the protocol.
+        came_up: called whenever it can be used (again), for the other connections of the process.
 
     Attributes:
         on_up: called whenever it can be used (again).
@@ -68,8 +71,10 @@ class Connection:
         clock: IReactorTime,
         timeout_s: float = TIMEOUT_S,
         build: Callable[[Lost], PlainProtocol] = PlainProtocol,
+        came_up: Callable[[], object] = lambda: None,
     ) -> None:
         self._name = name
+        self._came_up = came_up
         self._clock = clock
         self._timeout_s = timeout_s
         factory = Factory.forProtocol(lambda: build(self._lost))
@@ -132,6 +137,10 @@ class Connection:
             self._connecting.stop().addCallback(lambda _: self._tell_stopped())
         return stopped
 
+    def hurry(self) -> None:
+        """Redis was just reached: make no pause. Nothing for one that is up, or stopped."""
+        self._connecting.hurry()
+
     def renew(self) -> None:
         """End the connection, because it does not do what it should, and make another."""
         if self._protocol is not None:
@@ -190,7 +199,7 @@ class Connection:
     def _refused(self, size_bytes: int, *, is_patient: bool) -> Unavailable | None:
         if not self._is_running:
             return Unavailable("the store is closed")
-        if self._trouble is not None and not is_patient:
+        if self._trouble is not None and not is_patient and not self._connecting.is_hurried:
             return Away(f"Redis is away: {self._trouble}", retry_after_s=RETRY_AFTER_S)
         if len(self._calls) >= MAX_CALLS or (self._calls and self._calls.size_bytes + size_bytes > MAX_BYTES):
             return Unavailable("too much waits for Redis", retry_after_s=RETRY_AFTER_S)
@@ -231,10 +240,13 @@ class Connection:
         waiting, self._calls.waiting = self._calls.waiting, type(self._calls.waiting)()
         for call in waiting:
             self._send(protocol, call)
+        self._came_up()
         self.on_up()
 
     def _failed(self, trouble: str) -> None:
         self._is_away(trouble)
+        if self._connecting.is_hurried:
+            return
         for call in self._calls.take_waiting(impatient_only=True):
             self._measures.failures += 1
             call.fail(Away(f"Redis is away: {trouble}", retry_after_s=RETRY_AFTER_S))

@@ -1,15 +1,25 @@
 """Tests of push.stores.redis.connection and what it is made of, with real servers that freeze, die and come back."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from push.errors import Unavailable
+from push.stores.redis import connecting
 from push.stores.redis.address import parse_address
 from push.stores.redis.client import Redis
+from push.stores.redis.connecting import Connecting
 from push.stores.redis.connection import Connection
 from push.stores.redis.errors import AnswerLost
+from push.stores.redis.protocol import PlainProtocol
 from push.stores.redis.scripts import Script
 from tests.redis_server import RedisServer, free_port
 from tests.stores.contract import deferred
@@ -46,7 +56,7 @@ class ServerCase(RedisCase):
         raise AssertionError(f"it did not fail, but returned {result!r}")
 
     async def back(self, redis: Redis) -> None:
-        """Wait until it works again: each of its connections comes back when its own pause is over."""
+        """Wait until it works again, with both connections."""
         await self.until(lambda: redis.writes.is_up and redis.reads.is_up)
 
     def values(self, redis: Redis, connection: str = "writes") -> dict[str, Any]:
@@ -214,6 +224,162 @@ class AwayTests(ServerCase):
         redis = self.connect(server.url)
         self.assertIn("maxmemory", str(await self.trouble(redis.writes.call("SET", "k", "v"))))
         self.assertTrue(redis.writes.is_up)
+
+
+class TogetherTests(ServerCase):
+    """What one connection finds out, the others of its process know."""
+
+    async def test_connections_that_pause_try_at_once_when_another_comes_up(self) -> None:
+        port = free_port()
+        redis = self.connect(f"redis://127.0.0.1:{port}")
+        await self.until(lambda: redis.writes.trouble and redis.reads.trouble)
+        # From now on nothing would be tried again within this test.
+        self.patch(connecting, "_RETRY_DELAY_S", lambda failures: 3_600.0)
+        attempts = self.count_attempts(redis)
+        await self.until(lambda: attempts == {"writes": 1, "reads": 1})
+        await self.trouble(redis.reads.call("PING"), within_s=0.1)
+        self.make_server(port=port)
+        started_s = reactor.seconds()
+        another = redis.subscription(lambda message: None, self.nothing)
+        await self.until(lambda: another.is_up)
+        # Not even those fail that are asked before the others are up.
+        self.assertEqual(await gatherResults([redis.writes.call("PING"), redis.reads.call("PING")]), [b"PONG"] * 2)
+        self.assertLess(reactor.seconds() - started_s, SLACK_S)
+        self.assertEqual(attempts, {"writes": 2, "reads": 2})
+
+    async def test_one_that_is_refused_is_tried_once_for_each_that_comes_up(self) -> None:
+        redis = self.connect(self.make_server().url)
+        self.patch(connecting, "_RETRY_DELAY_S", lambda failures: 3_600.0)
+        attempts = [0]
+
+        async def refused(protocol: PlainProtocol) -> None:
+            attempts[0] += 1
+            raise Unavailable("not for you")
+
+        await self.back(redis)
+        refuses = redis.subscription(lambda message: None, refused)
+        await self.until(lambda: refuses.trouble)
+        for times in (2, 3):
+            connects = redis.writes.times_connected
+            redis.writes.renew()
+            await self.until(lambda connects=connects: redis.writes.times_connected > connects)
+            await self.until(lambda times=times: attempts == [times])
+            await self.later(0.1)
+            self.assertEqual(attempts, [times])
+
+    async def test_stopping_while_one_comes_up_leaves_nothing_behind(self) -> None:
+        port = free_port()
+        redis = self.connect(f"redis://127.0.0.1:{port}")
+        await self.until(lambda: redis.writes.trouble and redis.reads.trouble)
+        self.patch(connecting, "_RETRY_DELAY_S", lambda failures: 3_600.0)
+        attempts = self.count_attempts(redis)
+        await self.until(lambda: attempts == {"writes": 1, "reads": 1})
+        self.make_server(port=port)
+        another = redis.subscription(lambda message: None, self.nothing)
+        stopping: list[Deferred[None]] = []
+        another.on_up = lambda: stopping.append(redis.stop())
+        await self.until(lambda: stopping)
+        await stopping[0]
+        await self.later(0.1)
+        self.assertEqual((redis.writes.is_up, redis.reads.is_up), (False, False))
+
+    def count_attempts(self, redis: Redis) -> dict[str, int]:
+        """How often each of two connections has failed, or come up, from now on."""
+        counts = {"writes": 0, "reads": 0}
+        for name in counts:
+            making = getattr(redis, name)._connecting
+            for told in ("_usable", "_failed"):
+                self.patch(making, told, partial(self._counted, counts, name, getattr(making, told)))
+        return counts
+
+    def _counted(self, counts: dict[str, int], name: str, tell: Callable[[Any], object], what: Any) -> None:
+        counts[name] += 1
+        tell(what)
+
+    async def nothing(self, protocol: PlainProtocol) -> None:
+        """Subscribe to nothing."""
+
+
+@implementer(IStreamClientEndpoint)
+class HandEndpoint:
+    """Connects when, and fails as, a test wants it to.
+
+    Attributes:
+        attempts: those that were made.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: list[Deferred[IProtocol]] = []
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See IStreamClientEndpoint."""
+        self.attempts.append(Deferred())
+        return self.attempts[-1]
+
+
+class HurriedTests(SynchronousTestCase):
+    """Tests of Connecting.hurry, by hand."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = HandEndpoint()
+        self.failed: list[str] = []
+        self.connecting = Connecting(
+            self.endpoint,
+            self.greet,
+            Factory(),
+            clock=self.clock,
+            timeout_s=100.0,
+            usable=lambda protocol: self.fail("nothing connects here"),
+            failed=self.failed.append,
+        )
+        self.connecting.start()
+        self.clock.advance(0)
+
+    async def greet(self, protocol: PlainProtocol) -> None:
+        """Nothing."""
+
+    def refuse(self) -> None:
+        """Let the attempt that is under way fail."""
+        self.endpoint.attempts[-1].errback(ConnectionRefusedError())
+
+    def test_attempt_that_began_too_early_is_followed_by_one_at_once_and_no_more(self) -> None:
+        self.connecting.hurry()
+        self.connecting.hurry()
+        self.refuse()
+        self.assertTrue(self.connecting.is_hurried)
+        self.clock.advance(0)
+        self.assertEqual(len(self.endpoint.attempts), 2)
+        self.refuse()
+        self.assertFalse(self.connecting.is_hurried)
+        self.clock.advance(0)
+        self.assertEqual(len(self.endpoint.attempts), 2)
+        self.assertEqual(len(self.failed), 2)
+
+    def test_pauses_go_on_growing(self) -> None:
+        for _ in range(3):
+            self.refuse()
+            self.clock.advance(10)
+        self.refuse()
+        self.connecting.hurry()
+        self.clock.advance(0)
+        self.assertEqual(len(self.endpoint.attempts), 5)
+        self.refuse()
+        self.clock.advance(0.5)
+        self.assertEqual(len(self.endpoint.attempts), 5)
+        self.clock.advance(1.5)
+        self.assertEqual(len(self.endpoint.attempts), 6)
+
+    def test_nothing_is_tried_after_the_end(self) -> None:
+        for is_paused in (True, False):
+            if is_paused:
+                self.refuse()
+            self.successResultOf(self.connecting.stop())
+            self.connecting.hurry()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.connecting.start()
+            self.clock.advance(0)
+        self.successResultOf(self.connecting.stop())
 
 
 class LoginTests(ServerCase):
