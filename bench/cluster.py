@@ -23,7 +23,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from push.model import CacheLimits, PushRequest, PushResult, Registration, ToAll, ToTokens
+from push.model import PushRequest, PushResult, Registration, ToAll, ToTokens
+from push.model_cache import CacheLimits
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.asks import Ask
 from push.protocols.peer.avatar import Arrival, NodeAvatar

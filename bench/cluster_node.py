@@ -72,7 +72,7 @@ class Measured:
 
     def samples(self) -> Any:
         """CPU seconds and writes."""
-        from push.model import Sample
+        from push.model_health import Sample
 
         yield Sample("bench_cpu_seconds", "counter", "Of this process.", time.process_time())
         yield Sample("bench_writes", "counter", "To clients.", Nowhere.writes)

@@ -3,8 +3,8 @@
 import time
 
 from push.config import Config
-from push.ipush import IAuthenticator
-from push.model import ApiKey
+from push.isubscribe import IAuthenticator
+from push.model_access import ApiKey
 from push.services.client_auth import JwtAuthenticator, OpenDoor, load_key
 from push.settings import SettingError
 

@@ -12,16 +12,12 @@ from push.access import api_keys
 from push.config import Config
 from push.connecting import API_CONNECTIONS, connection_limits, server_endpoint
 from push.igroup import GroupSide
-from push.ipush import (
-    IMeasured,
-    IMessages,
-    INodes,
-    IPlaces,
-    IReadiness,
-    IRouter,
-    ISubscribe,
-    IUpgrade,
-)
+from push.ihealth import IMeasured, IReadiness
+from push.inodes import INodes, IPlaces
+from push.ipush import IRouter
+from push.ireceipts import IMessages
+from push.isubscribe import ISubscribe
+from push.iupgrade import IUpgrade
 from push.protocols.websocket.plugin import WebSocketUpgrade
 from push.protocols.wire.frames import ID_BYTES
 from push.services.allocation import Allocation

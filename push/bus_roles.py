@@ -3,7 +3,8 @@
 from typing import Any
 
 from push.config import Config
-from push.ipush import IBroadcastBus, IPlaces
+from push.icluster import IBroadcastBus
+from push.inodes import IPlaces
 from push.protocols.peer.hearing import Hearing
 from push.services.broadcasting import OverBus
 from push.services.connector import Connector

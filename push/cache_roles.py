@@ -13,8 +13,15 @@ from zope.interface import implementer
 
 from push import __version__
 from push.config import Config
-from push.ipush import ICacheStore, IMeasured, IMessages, IReceiptStore, IRouter, ISubscribe
-from push.model import CacheLimits, Event, Lease, Sample
+from push.icache import ICacheStore
+from push.ihealth import IMeasured
+from push.ipush import IRouter
+from push.ireceipts import IMessages, IReceiptStore
+from push.isubscribe import ISubscribe
+from push.model_cache import CacheLimits
+from push.model_cluster import Lease
+from push.model_health import Sample
+from push.model_receipts import Event
 from push.secret_file import load_secrets
 from push.services.acceptance import Acceptance
 from push.services.cache.cache import Cache

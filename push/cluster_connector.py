@@ -9,9 +9,13 @@ from push.bus_roles import build_reception
 from push.cluster_links import Neighbours, told
 from push.config import Config
 from push.connecting import Surroundings, build_connector
+from push.icache import ICache
+from push.icluster import IBroadcastBus
 from push.igroup import IChat
-from push.ipush import IBroadcastBus, ICache, IMeasured, IProbe, ISubscribe, IUpgrade
-from push.model import Check
+from push.ihealth import IMeasured, IProbe
+from push.isubscribe import ISubscribe
+from push.iupgrade import IUpgrade
+from push.model_health import Check
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.connector_door import ConnectorDoor

@@ -13,9 +13,15 @@ from push.cluster_settings import JOINED_ROLES
 from push.config import Config
 from push.connecting import server_endpoint
 from push.errors import PushError, Unavailable
+from push.icache import ICache
 from push.igroup import IChat
-from push.ipush import ICache, ILeases, IMeasured, IMessages, IReceipts, IRouter, ISubscribe
-from push.model import Check, Member, Node
+from push.ihealth import IMeasured
+from push.ileases import ILeases
+from push.ipush import IRouter
+from push.ireceipts import IMessages, IReceipts
+from push.isubscribe import ISubscribe
+from push.model_cluster import Member, Node
+from push.model_health import Check
 from push.peering import Tls, own_name, own_peer, secrets_of
 from push.protocols.peer.answers import Answers, Parts
 from push.protocols.peer.asking import Asking

@@ -18,9 +18,14 @@ from push.cluster_links import Neighbours
 from push.config import Config
 from push.connecting import Surroundings
 from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group, build_sightings
+from push.icache import ICache
 from push.igroup import GroupSide
-from push.ipush import ICache, IMeasured, IProbe, IReceipts, IRouter, ISubscribe, IUpgrade
-from push.model import Check
+from push.ihealth import IMeasured, IProbe
+from push.ipush import IRouter
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.iupgrade import IUpgrade
+from push.model_health import Check
 from push.protocols.peer.answers import Parts
 from push.protocols.peer.remote_groups import remote_side
 from push.services.acceptance import Acceptance

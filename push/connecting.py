@@ -14,8 +14,11 @@ from twisted.plugin import getPlugins
 
 from push import __version__, endpoint_text
 from push.config import Config
+from push.icache import IPulling
 from push.igroup import IChat
-from push.ipush import IPlaces, IPulling, ISubscribe, IWireProtocol
+from push.inodes import IPlaces
+from push.ipush import IWireProtocol
+from push.isubscribe import ISubscribe
 from push.model import ConnectionLimits
 from push.protocols.wire.answers import NodeAddress
 from push.services.allocation import draw

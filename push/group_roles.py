@@ -10,7 +10,9 @@ from twisted.internet.defer import Deferred
 
 from push.config import Config
 from push.igroup import GroupSide, IConversationStore, IGroupStore, IPresenceStore, IWhereabouts
-from push.ipush import IMeasured, INodes, ISubscribe
+from push.ihealth import IMeasured
+from push.inodes import INodes
+from push.isubscribe import ISubscribe
 from push.model_chat import party
 from push.services.asking import ChatPlug
 from push.services.group.acquaintances import Acquaintances

@@ -1,4 +1,4 @@
-"""The seams of groups and chat, with their promises: part of push.ipush, whose rules hold here too."""
+"""The seams of groups and chat, with their promises. The rules of push.ipush hold here."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

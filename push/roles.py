@@ -20,19 +20,15 @@ from push.cluster_roles import build_cluster
 from push.config import Config
 from push.connecting import Surroundings, build_connector
 from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group
-from push.ipush import (
-    IFloorStore,
-    IMeasured,
-    IMessages,
-    INodes,
-    IPlaces,
-    IProbe,
-    IReadiness,
-    IRouter,
-    ISubscribe,
-    IUpgrade,
-)
-from push.model import Check, Registration
+from push.ihealth import IMeasured, IProbe, IReadiness
+from push.ileases import IFloorStore
+from push.inodes import INodes, IPlaces
+from push.ipush import IRouter
+from push.ireceipts import IMessages
+from push.isubscribe import ISubscribe
+from push.iupgrade import IUpgrade
+from push.model import Registration
+from push.model_health import Check
 from push.protocols.framed import FramedFactory
 from push.protocols.websocket.plugin import WebSocketUpgrade
 from push.services.allocation import PolledPlaces

@@ -13,7 +13,7 @@ from push import endpoint_text
 ROLES = ("subscribe", "cache", "connector", "router", "group", "api")
 # Those that a server does without.
 OPTIONAL_ROLES = ("group",)
-# What can happen to messages: the names of push.model.Event.
+# What can happen to messages: the names of push.model_receipts.Event.
 EVENTS = ("sent", "delivered", "expired", "cancelled", "replaced", "dropped", "cached", "rejected")
 RIGHTS = ("push", "read", "manage")
 

@@ -23,8 +23,9 @@ from push import endpoint_text
 from push.config import Config, environment_name
 from push.connecting import Surroundings, advertised, build_connector, server_endpoint
 from push.errors import StartError
+from push.icache import IPulling
 from push.igroup import IChat
-from push.ipush import IPulling, ISubscribe
+from push.isubscribe import ISubscribe
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Arrival, NodeAvatar

@@ -3,8 +3,8 @@
 from zope.interface import implementer
 
 from push.errors import Unauthenticated
-from push.ipush import IAuthenticator
-from push.model import Identity
+from push.isubscribe import IAuthenticator
+from push.model_access import Identity
 
 
 @implementer(IAuthenticator)

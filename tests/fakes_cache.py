@@ -7,24 +7,11 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import ICache, IReceipts
-from push.model import (
-    Cursor,
-    Event,
-    Everybody,
-    Keep,
-    Keeping,
-    Kept,
-    OnFull,
-    Page,
-    Place,
-    Receipt,
-    Registration,
-    StoredDue,
-    StoredMessage,
-    StoredReply,
-    TagQuery,
-)
+from push.icache import ICache
+from push.ireceipts import IReceipts
+from push.model import OnFull, Place, Registration, TagQuery
+from push.model_cache import Cursor, Everybody, Keep, Keeping, Kept, Page, StoredDue, StoredMessage, StoredReply
+from push.model_receipts import Event, Receipt
 
 
 @dataclass

@@ -7,8 +7,10 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IBroadcastBus, IBusListener, ILeases, ISessionDirectory
-from push.model import BusPlace, Lease, Opening, Registration
+from push.icluster import IBroadcastBus, IBusListener, ISessionDirectory
+from push.ileases import ILeases
+from push.model import Registration
+from push.model_cluster import BusPlace, Lease, Opening
 
 
 @implementer(ISessionDirectory)

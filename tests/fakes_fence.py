@@ -6,8 +6,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from push.errors import Superseded
-from push.ipush import ICacheStore, IFenced, IReceiptStore
-from push.model import CacheChanges, StoredDue, StoredLives, StoredMessage, StoredReply
+from push.icache import ICacheStore
+from push.ileases import IFenced
+from push.ireceipts import IReceiptStore
+from push.model_cache import CacheChanges, StoredDue, StoredMessage, StoredReply
+from push.model_receipts import StoredLives
 from tests.fakes_store import MemoryCacheStore, MemoryReceiptStore
 
 

@@ -9,8 +9,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import ICacheStore, IFloorStore, IReceiptStore
-from push.model import CacheChanges, StoredDue, StoredLives, StoredMessage, StoredReply
+from push.icache import ICacheStore
+from push.ileases import IFloorStore
+from push.ireceipts import IReceiptStore
+from push.model_cache import CacheChanges, StoredDue, StoredMessage, StoredReply
+from push.model_receipts import StoredLives
 from push.testing.tokens import MemoryTokenStore as MemoryTokenStore
 from push.testing.tokens import matches as matches
 

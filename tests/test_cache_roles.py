@@ -4,8 +4,8 @@ from twisted.internet import reactor
 
 from push.cache_roles import term_builder
 from push.config import Config
-from push.ipush import IMeasured
-from push.model import Lease
+from push.ihealth import IMeasured
+from push.model_cluster import Lease
 from push.services.cache_holder import Term
 from push.services.client_auth import OpenDoor
 from push.services.steady_clock import SteadyClock

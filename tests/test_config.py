@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push import config
 from push.config import Config
-from push.model import Event
+from push.model_receipts import Event
 from push.settings import EVENTS, SettingError
 
 KEY = "backend:push+read:" + "a1" * 32

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.ipush import IConnection, IConnectionHost, IPushForm, IPushRun
-from push.model import Kept, Outcome, Registration
+from push.model import Outcome, Registration
+from push.model_cache import Kept
 from push.protocols.queued import QueuedWrites
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame

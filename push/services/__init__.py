@@ -1,1 +1,1 @@
-"""The parts of the server, each behind an interface of push.ipush; wired together in push.roles."""
+"""The parts of the server, each behind an interface of push.ipush or its neighbours; wired together in push.roles."""

@@ -11,19 +11,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from push.errors import Conflict, PushError, RateLimited, Unavailable, Unregistered
-from push.ipush import ICache, IReceipts, IRouter, ISubscribe
-from push.model import (
-    PLAIN,
-    Event,
-    Once,
-    Options,
-    PushRequest,
-    PushResult,
-    Receipt,
-    StoredDue,
-    StoredReply,
-    ToTokens,
-)
+from push.icache import ICache
+from push.ipush import IRouter
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.model import PLAIN, Once, Options, PushRequest, PushResult, ToTokens
+from push.model_cache import StoredDue, StoredReply
+from push.model_receipts import Event, Receipt
 from push.services.ids import MessageIds
 
 Result = PushResult | PushError

@@ -6,8 +6,10 @@ Must not import adapters, stores or web.
 from collections.abc import Callable, Iterable, Mapping
 
 from push.errors import PermissionDenied, PushError, Unauthenticated, Unavailable
-from push.ipush import IAuthenticator, ITokenStore
-from push.model import Identity, Sample, TokenInfo
+from push.isubscribe import IAuthenticator, ITokenStore
+from push.model_access import Identity
+from push.model_health import Sample
+from push.model_subscribe import TokenInfo
 from push.protocols.wire.messages import SubRequest
 from push.services.random_blocks import RandomBlocks
 

@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IAllocation, IConnector, INodes, IPlaces
-from push.model import FRAMED, Node
+from push.inodes import IAllocation, INodes, IPlaces
+from push.ipush import IConnector
+from push.model_cluster import FRAMED, Node
 from push.protocols.wire.answers import NodeAddress
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks

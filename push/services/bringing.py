@@ -10,7 +10,9 @@ adapters, stores or web.
 from collections.abc import Iterable, Mapping, Sequence
 
 from push.errors import PushError
-from push.ipush import ICache, IConnector, ISubscribe
+from push.icache import ICache
+from push.ipush import IConnector
+from push.isubscribe import ISubscribe
 from push.model import Registration
 
 

@@ -12,8 +12,12 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError, Unheard
-from push.ipush import IBroadcastBus, IBroadcasting, IConnector, ILinkedConnector, IMeasured
-from push.model import Place, Sample
+from push.icluster import IBroadcastBus
+from push.ihealth import IMeasured
+from push.inodes import IBroadcasting, ILinkedConnector
+from push.ipush import IConnector
+from push.model import Place
+from push.model_health import Sample
 from push.services.reception import write_broadcast
 from push.services.tasks import Tasks
 

@@ -15,8 +15,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError, Superseded
-from push.ipush import IFenced, IFloorStore, ILeases, INodes, IReceipts, ISubscribe
-from push.model import Check, Lease
+from push.ileases import IFenced, IFloorStore, ILeases
+from push.inodes import INodes
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.model_cluster import Lease
+from push.model_health import Check
 from push.services.cache.cache import Cache
 from push.services.held_cache import HeldCache
 from push.services.held_receipts import HeldReceipts

@@ -12,8 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IProbe, IReadiness, IRouter
-from push.model import Check, PushRequest, PushResult, ToTokens
+from push.ihealth import IProbe, IReadiness
+from push.ipush import IRouter
+from push.model import PushRequest, PushResult, ToTokens
+from push.model_health import Check
 
 T = TypeVar("T")
 

@@ -10,8 +10,12 @@ from zlib import crc32
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import IMessages, IRouter, ISubscribe
-from push.model import Located, PushRequest, PushResult, Receipt, Registration, TagQuery, TokenInfo
+from push.ipush import IRouter
+from push.ireceipts import IMessages
+from push.isubscribe import ISubscribe
+from push.model import PushRequest, PushResult, Registration, TagQuery
+from push.model_receipts import Receipt
+from push.model_subscribe import Located, TokenInfo
 from push.protocols.wire.messages import SubRequest
 
 T = TypeVar("T")

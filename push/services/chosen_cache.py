@@ -8,19 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import ICache, IReceipts
-from push.model import (
-    Cursor,
-    Event,
-    Keep,
-    Keeping,
-    Page,
-    Receipt,
-    Registration,
-    StoredDue,
-    StoredMessage,
-    StoredReply,
-)
+from push.icache import ICache
+from push.ireceipts import IReceipts
+from push.model import Registration
+from push.model_cache import Cursor, Keep, Keeping, Page, StoredDue, StoredMessage, StoredReply
+from push.model_receipts import Event, Receipt
 from push.services.ids import accepted_ms
 
 # Terms whose tickets are still asked for.

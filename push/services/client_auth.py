@@ -23,8 +23,8 @@ from cryptography.x509 import load_der_x509_certificate
 from zope.interface import implementer
 
 from push.errors import Unauthenticated
-from push.ipush import IAuthenticator
-from push.model import Identity
+from push.isubscribe import IAuthenticator
+from push.model_access import Identity
 from push.protocols.wire.messages import MAX_UID_CHARS, BodyError, check_text
 
 # RFC 7518, 3.2: a key as long as the hash or longer. 3.3: RSA keys of 2048 bits or more.

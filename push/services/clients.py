@@ -6,7 +6,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from push.model import Check
+from push.model_health import Check
 from push.services.connector import Connector
 from push.services.departure import depart
 from push.services.listening import Listener

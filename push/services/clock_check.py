@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IMeasured
-from push.model import Check, Sample
+from push.ihealth import IMeasured
+from push.model_health import Check, Sample
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from zope.interface import implementer
 
 from push.errors import Unreachable
-from push.ipush import IConnector, ILinkedConnector, IMeasured, INodes, IProbe
-from push.model import Delivery, DeliveryReport, Node, Place, Registration, Sample
+from push.ihealth import IMeasured, IProbe
+from push.inodes import ILinkedConnector, INodes
+from push.ipush import IConnector
+from push.model import Delivery, DeliveryReport, Place, Registration
 from push.model_chat import Notice
+from push.model_cluster import Node
+from push.model_health import Sample
 from push.protocols.wire.messages import Disconnect
 
 

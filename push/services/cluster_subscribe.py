@@ -10,8 +10,12 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IAuthenticator, IMeasured, ISessionDirectory, ISubscribe, ITokenStore
-from push.model import Located, Registration, Sample, TagQuery, TokenInfo
+from push.icluster import ISessionDirectory
+from push.ihealth import IMeasured
+from push.isubscribe import IAuthenticator, ISubscribe, ITokenStore
+from push.model import Registration, TagQuery
+from push.model_health import Sample
+from push.model_subscribe import Located, TokenInfo
 from push.protocols.wire.messages import SubRequest
 from push.services.admission import Admission
 from push.services.lookups import Lookups

@@ -12,10 +12,15 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError, RateLimited, Unavailable, Unheard
+from push.icache import IPulling
 from push.igroup import IChat
-from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured, IPulling, ISubscribe
-from push.model import ConnectionLimits, Delivery, DeliveryReport, Node, Place, Registration, Sample
+from push.ihealth import IMeasured
+from push.ipush import IConnection, IConnectionHost, IConnector
+from push.isubscribe import ISubscribe
+from push.model import ConnectionLimits, Delivery, DeliveryReport, Place, Registration
 from push.model_chat import Notice
+from push.model_cluster import Node
+from push.model_health import Sample
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.liveness import held_interval_ms
 from push.protocols.wire.messages import Disconnect, SubRequest

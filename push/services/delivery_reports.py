@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from push.errors import PushError
-from push.ipush import IReceipts
-from push.model import Delivery, DeliveryReport, Event, Keep, Outcome, PushResult, ToTokens
+from push.ireceipts import IReceipts
+from push.model import Delivery, DeliveryReport, Outcome, PushResult, ToTokens
+from push.model_cache import Keep
+from push.model_receipts import Event
 from push.services.bringing import Bringing
 from push.services.keeps import by_owner
 from push.services.progress import Progress, expires_ms

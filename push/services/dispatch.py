@@ -11,14 +11,14 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from push.errors import PushError, Unreachable
-from push.ipush import IBroadcasting, ICache, IConnector, IReceipts, ISubscribe
+from push.icache import ICache
+from push.inodes import IBroadcasting
+from push.ipush import IConnector
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
 from push.model import (
     Delivery,
     DeliveryReport,
-    Event,
-    Everybody,
-    Keep,
-    Located,
     Outcome,
     Place,
     PushRequest,
@@ -28,6 +28,9 @@ from push.model import (
     ToTags,
     ToTokens,
 )
+from push.model_cache import Everybody, Keep
+from push.model_receipts import Event
+from push.model_subscribe import Located
 from push.services.bringing import Bringing
 from push.services.delivery_reports import Reports
 from push.services.keeps import Keeps, Refused

@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import NotFound, NowhereElse, PushError, Unavailable
-from push.ipush import IConnector, IDraining, INodes, IPlaces
-from push.model import Node
+from push.inodes import IDraining, INodes, IPlaces
+from push.ipush import IConnector
+from push.model_cluster import Node
 
 TIMEOUT_S = 5.0
 

@@ -7,7 +7,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
-from push.ipush import INodes
+from push.inodes import INodes
 from push.model import Registration
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from push.model import Event, Receipt, StoredMessage, TagQuery, TokenInfo, TokenReceipt
+from push.model import TagQuery
+from push.model_cache import StoredMessage
+from push.model_receipts import Event, Receipt, TokenReceipt
+from push.model_subscribe import TokenInfo
 
 _RESTARTED = (
     "the cache has it no more, and no receipt says why: the server was killed within two seconds of what happened last"

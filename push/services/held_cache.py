@@ -10,18 +10,11 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import ICache, INodes, ISubscribe
-from push.model import (
-    PLAIN,
-    Cursor,
-    Keep,
-    Keeping,
-    Page,
-    Registration,
-    StoredDue,
-    StoredMessage,
-    StoredReply,
-)
+from push.icache import ICache
+from push.inodes import INodes
+from push.isubscribe import ISubscribe
+from push.model import PLAIN, Registration
+from push.model_cache import Cursor, Keep, Keeping, Page, StoredDue, StoredMessage, StoredReply
 from push.services.cache.cache import Cache
 from push.services.claims import Claims
 

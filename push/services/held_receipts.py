@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from zope.interface import implementer
 
 from push.errors import Unavailable
-from push.ipush import IReceipts
-from push.model import Event, Receipt
+from push.ireceipts import IReceipts
+from push.model_receipts import Event, Receipt
 from push.services.ids import accepted_ms
 
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError, Unavailable
-from push.ipush import IFloorStore
+from push.ileases import IFloorStore
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 

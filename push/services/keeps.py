@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from push.errors import PushError
-from push.ipush import ICache, IReceipts
-from push.model import Event, Keep, Place, PushResult
+from push.icache import ICache
+from push.ireceipts import IReceipts
+from push.model import Place, PushResult
+from push.model_cache import Keep
+from push.model_receipts import Event
 from push.services.progress import Progress
 from push.services.results import Owner, Results
 

@@ -6,8 +6,8 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from push.ipush import IMeasured
-from push.model import Sample
+from push.ihealth import IMeasured
+from push.model_health import Sample
 from push.services.measures import Distribution
 from push.services.periodic import Periodic
 

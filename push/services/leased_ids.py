@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from push.ipush import IFloorStore, ILeases
-from push.model import Check, Lease
+from push.ileases import IFloorStore, ILeases
+from push.model_cluster import Lease
+from push.model_health import Check
 from push.services.ids import FLOOR, MAX_NODE, IdFloor, MessageIds
 from push.services.tasks import Tasks
 from push.services.tenancy import Tenancy

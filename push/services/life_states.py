@@ -6,7 +6,7 @@ has happened. Pure. Must not import adapters, stores or web.
 
 from collections.abc import Iterable
 
-from push.model import Event
+from push.model_receipts import Event
 
 NOTHING = 15
 HANDED = 16

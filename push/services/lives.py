@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from push.model import Event, Receipt, TokenReceipt
+from push.model_receipts import Event, Receipt, TokenReceipt
 from push.services.ids import accepted_ms
 from push.services.life_states import (
     EVENTS,

@@ -6,7 +6,8 @@ At its end each session says so itself; only a crash takes that away. Must not i
 from collections.abc import Callable, Iterable, Sequence
 
 from push.errors import PushError
-from push.ipush import IConnection, IPulling
+from push.icache import IPulling
+from push.ipush import IConnection
 from push.services.tasks import Tasks
 from push.services.turns import Slices
 

@@ -5,7 +5,9 @@ Must not import adapters, stores or web.
 
 from collections.abc import Sequence
 
-from push.model import PLAIN, Delivery, Keep, Located, Outcome, PushRequest, PushResult, ToTokens
+from push.model import PLAIN, Delivery, Outcome, PushRequest, PushResult, ToTokens
+from push.model_cache import Keep
+from push.model_subscribe import Located
 from push.services.bringing import Bringing
 from push.services.delivery_reports import Reports
 from push.services.ids import accepted_ms, first_id_at

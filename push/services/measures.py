@@ -6,7 +6,7 @@ Must not import adapters, stores or web.
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from push.model import Histogram, Sample
+from push.model_health import Histogram, Sample
 
 # From "at once" to "something is wrong": a broadcast to 10,000 clients takes about a tenth of a second.
 DELIVERY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

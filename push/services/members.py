@@ -13,8 +13,11 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import ILeases, IMeasured, IPlaces
-from push.model import Check, Lease, Member, Node, Sample
+from push.ihealth import IMeasured
+from push.ileases import ILeases
+from push.inodes import IPlaces
+from push.model_cluster import Lease, Member, Node
+from push.model_health import Check, Sample
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 from push.services.tenancy import Tenancy

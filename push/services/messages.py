@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from zope.interface import implementer
 
 from push.errors import NotFound
-from push.ipush import ICache, IMessages, IReceipts, ISubscribe
-from push.model import Event, Receipt, StoredDue, StoredMessage, TokenReceipt
+from push.icache import ICache
+from push.ireceipts import IMessages, IReceipts
+from push.isubscribe import ISubscribe
+from push.model_cache import StoredDue, StoredMessage
+from push.model_receipts import Event, Receipt, TokenReceipt
 from push.services.explaining import Known, explained
 from push.services.ids import accepted_ms
 from push.services.lives import MAX_TOKENS

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from zope.interface import implementer
 
-from push.ipush import IConnector, INodes
+from push.inodes import INodes
+from push.ipush import IConnector
 
 
 @implementer(INodes)

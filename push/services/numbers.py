@@ -9,8 +9,9 @@ from dataclasses import replace
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.ipush import IMeasured
-from push.model import Histogram, Member, Numbers, Sample
+from push.ihealth import IMeasured
+from push.model_cluster import Member, Numbers
+from push.model_health import Histogram, Sample
 
 # Name → the label that a sample must have; all that have it are added up. Every one costs each node of a cluster some
 # 30 bytes a second from each other.

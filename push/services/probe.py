@@ -15,7 +15,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IConnection, IConnectionHost, IProbe, ISubscribe
+from push.ihealth import IProbe
+from push.ipush import IConnection, IConnectionHost
+from push.isubscribe import ISubscribe
 from push.model import ConnectionLimits, Registration
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.chat import write_refusal

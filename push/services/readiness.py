@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
-from push.ipush import IReadiness
-from push.model import Check
+from push.ihealth import IReadiness
+from push.model_health import Check
 
 
 @implementer(IReadiness)

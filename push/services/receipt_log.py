@@ -10,8 +10,8 @@ import msgspec
 from twisted.logger import Logger
 
 from push.errors import PushError
-from push.ipush import IReceiptStore
-from push.model import StoredLives
+from push.ireceipts import IReceiptStore
+from push.model_receipts import StoredLives
 from push.services.lives import Life, decode_one
 from push.services.tasks import Tasks
 

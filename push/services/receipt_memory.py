@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from push.model import Event, StoredLives
+from push.model_receipts import Event, StoredLives
 from push.services.life_states import FOLLOWING, NOTHING, is_final
 from push.services.lives import AnyLife, Life, LoneLife, as_life, encode
 from push.services.receipt_columns import Ended, Sent

@@ -15,8 +15,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IMeasured, IReceiptObserver, IReceipts, IReceiptStore
-from push.model import Event, Receipt, Sample
+from push.ihealth import IMeasured
+from push.ireceipts import IReceiptObserver, IReceipts, IReceiptStore
+from push.model_health import Sample
+from push.model_receipts import Event, Receipt
 from push.services.ids import accepted_ms
 from push.services.life_states import FOLLOWING, HANDED_CODE, IS_ANOTHER, NOTHING
 from push.services.lives import Life, LoneLife

@@ -19,8 +19,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IBroadcastBus, IBusListener, IMeasured
-from push.model import BusPlace, Check, Sample
+from push.icluster import IBroadcastBus, IBusListener
+from push.ihealth import IMeasured
+from push.model_cluster import BusPlace
+from push.model_health import Check, Sample
 from push.protocols.wire.batches import BatchReader, ToEverybody, write_to_everybody
 from push.services.heard import Heard
 from push.services.periodic import Periodic

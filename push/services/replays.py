@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError
-from push.ipush import IConnection, IPulling
-from push.model import Cursor, Kept
+from push.icache import IPulling
+from push.ipush import IConnection
+from push.model_cache import Cursor, Kept
 from push.services.reports import Reports
 from push.services.tasks import Tasks
 

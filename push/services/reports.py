@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
-from push.ipush import IPulling
+from push.icache import IPulling
 from push.services.tasks import Tasks
 
 _Batch = list[tuple[str, Sequence[int]]]

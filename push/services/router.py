@@ -1,6 +1,6 @@
 """Brings messages from applications to connectors: targets to tokens, tokens to connectors, one call each.
 
-Must not import adapters, stores or web: it meets subscribe and the connectors through push.ipush.
+Must not import adapters, stores or web: it meets subscribe and the connectors through the interfaces (push.ipush, …).
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -10,21 +10,16 @@ from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from push.errors import NotFound, NotImplementedHere, PushError, Unavailable, Unregistered
-from push.ipush import IBroadcasting, ICache, IConnector, IMeasured, INodes, IReceipts, IRouter, ISubscribe
-from push.model import (
-    Everybody,
-    Located,
-    PushRequest,
-    PushResult,
-    Sample,
-    TagQuery,
-    ToAll,
-    ToConnector,
-    ToGroup,
-    ToTags,
-    ToTokens,
-    ToUids,
-)
+from push.icache import ICache
+from push.ihealth import IMeasured
+from push.inodes import IBroadcasting, INodes
+from push.ipush import IConnector, IRouter
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.model import PushRequest, PushResult, TagQuery, ToAll, ToConnector, ToGroup, ToTags, ToTokens, ToUids
+from push.model_cache import Everybody
+from push.model_health import Sample
+from push.model_subscribe import Located
 from push.services.broadcasting import EachByItself
 from push.services.dispatch import Dispatch
 from push.services.ids import MessageIds

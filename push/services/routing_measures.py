@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from push.model import Outcome, Sample, ToAll, ToConnector, ToGroup, ToTags, ToTokens, ToUids
+from push.model import Outcome, ToAll, ToConnector, ToGroup, ToTags, ToTokens, ToUids
+from push.model_health import Sample
 
 _NAMES: dict[type, str] = {
     ToTokens: "tokens",

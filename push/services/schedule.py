@@ -9,8 +9,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError, Unavailable
-from push.ipush import ICache, IReceipts
-from push.model import PushRequest, PushResult, StoredDue
+from push.icache import ICache
+from push.ireceipts import IReceipts
+from push.model import PushRequest, PushResult
+from push.model_cache import StoredDue
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 

@@ -17,7 +17,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError
-from push.ipush import IConnection, IPulling, ISubscribe
+from push.icache import IPulling
+from push.ipush import IConnection
+from push.isubscribe import ISubscribe
 from push.model import Registration
 from push.services.connector import REPLACED, Connector
 from push.services.periodic import Periodic

@@ -12,8 +12,11 @@ from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from push.ipush import IAllocation, IConnection, IConnectionHost, IMeasured
-from push.model import ConnectionLimits, Sample
+from push.ihealth import IMeasured
+from push.inodes import IAllocation
+from push.ipush import IConnection, IConnectionHost
+from push.model import ConnectionLimits
+from push.model_health import Sample
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.chat import write_refusal
 from push.protocols.wire.frames import Frame

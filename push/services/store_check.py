@@ -7,8 +7,9 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IFloorStore, IReadiness
-from push.model import Check
+from push.ihealth import IReadiness
+from push.ileases import IFloorStore
+from push.model_health import Check
 
 CHECK_TIMEOUT_S = 2.0
 _FLOOR = "store_checked_ms"

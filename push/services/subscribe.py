@@ -10,8 +10,11 @@ from zope.interface import implementer
 
 from push.errors import PushError
 from push.igroup import ISessionWatcher
-from push.ipush import IAuthenticator, IMeasured, ISubscribe, ITokenStore
-from push.model import Located, Registration, Sample, TagQuery, TokenInfo
+from push.ihealth import IMeasured
+from push.isubscribe import IAuthenticator, ISubscribe, ITokenStore
+from push.model import Registration, TagQuery
+from push.model_health import Sample
+from push.model_subscribe import Located, TokenInfo
 from push.protocols.wire.messages import SubRequest
 from push.services.admission import Admission
 

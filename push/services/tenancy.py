@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError
-from push.ipush import ILeases
-from push.model import Lease
+from push.ileases import ILeases
+from push.model_cluster import Lease
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 

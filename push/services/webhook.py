@@ -14,8 +14,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.ipush import IMeasured, IReceiptObserver
-from push.model import Event, Sample
+from push.ihealth import IMeasured
+from push.ireceipts import IReceiptObserver
+from push.model_health import Sample
+from push.model_receipts import Event
 from push.protocols.wire.backoff import Backoff
 from push.services.tasks import Tasks
 from push.services.webhook_post import Answer, Poster

@@ -11,8 +11,11 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IConnector, ILinkedConnector, IMeasured, INodes, IProbe
-from push.model import Check, Registration, Sample
+from push.ihealth import IMeasured, IProbe
+from push.inodes import ILinkedConnector, INodes
+from push.ipush import IConnector
+from push.model import Registration
+from push.model_health import Check, Sample
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorT
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.ipush import IMeasured
-from push.model import Sample
+from push.ihealth import IMeasured
+from push.model_health import Sample
 from push.protocols.wire.backoff import Backoff
 from push.services.worker_process import WorkerProcess
 

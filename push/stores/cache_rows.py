@@ -2,8 +2,8 @@
 
 Each begins with the number of its format. A new format is a new struct with the next number beside the old one, which
 stays for as long as files may hold it. What is stored has names of its own here, so that to move something in
-push.model cannot change it by the way; of Options, Once and PushResult, which are stored by the names of their
-fields, a field may be added with a default, and none renamed. Knows no SQL and no Redis.
+push.model or push.model_cache cannot change it by the way; of Options, Once and PushResult, which are stored by the
+names of their fields, a field may be added with a default, and none renamed. Knows no SQL and no Redis.
 """
 
 from typing import Any, TypeVar
@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from push.model import (
-    Everybody,
     Options,
     PushRequest,
     PushResult,
-    StoredMessage,
     TagQuery,
     Target,
     ToAll,
@@ -25,6 +23,7 @@ from push.model import (
     ToTokens,
     ToUids,
 )
+from push.model_cache import Everybody, StoredMessage
 
 Row = TypeVar("Row")
 

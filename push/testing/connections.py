@@ -14,8 +14,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from push.ipush import IAuthenticator, IPulling, IWireProtocol
-from push.model import ConnectionLimits, Cursor, Page, Registration
+from push.icache import IPulling
+from push.ipush import IWireProtocol
+from push.isubscribe import IAuthenticator
+from push.model import ConnectionLimits, Registration
+from push.model_cache import Cursor, Page
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.frames import Frame
 from push.protocols.wire.signals import Signal

@@ -7,8 +7,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from push.errors import PermissionDenied, PushError, Unavailable
-from push.ipush import ITokenStore
-from push.model import TagQuery, TokenInfo
+from push.isubscribe import ITokenStore
+from push.model import TagQuery
+from push.model_subscribe import TokenInfo
 
 
 def matches(query: TagQuery, tags: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from push.errors import PermissionDenied, Unauthenticated
-from push.model import ApiKey
+from push.model_access import ApiKey
 from push.web.limits import RequestRates
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from push.ipush import IReadiness
-from push.model import Check
+from push.ihealth import IReadiness
+from push.model_health import Check
 from push.web import schemas
 from push.web.exchange import ApiRequest
 from push.web.routes import Page, Route

@@ -11,7 +11,9 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import CacheFull, Conflict, InvalidRequest, PushError, TooLarge, Unavailable, Unregistered
-from push.ipush import INodes, IRouter, ISubscribe
+from push.inodes import INodes
+from push.ipush import IRouter
+from push.isubscribe import ISubscribe
 from push.model import PushRequest, Target, ToAll, ToConnector, ToTokens
 from push.protocols.wire.messages import is_token
 from push.web import errors, schemas

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from zope.interface import implementer
 
-from push.ipush import IMeasured
-from push.model import Histogram, Sample
+from push.ihealth import IMeasured
+from push.model_health import Histogram, Sample
 
 # From a no-op send (0.2 ms) to a batch that waits for the disk of another node.
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import InvalidRequest
-from push.ipush import IMeasured
-from push.model import Histogram, Sample
+from push.ihealth import IMeasured
+from push.model_health import Histogram, Sample
 from push.web import schemas
 from push.web.auth import RIGHT_READ
 from push.web.errors import invalid

@@ -6,8 +6,8 @@ from functools import lru_cache
 import msgspec
 
 from push.errors import InvalidRequest, RateLimited, Unavailable
-from push.ipush import IAllocation
-from push.model import FRAMED
+from push.inodes import IAllocation
+from push.model_cluster import FRAMED
 from push.protocols.wire.answers import NodeAddress
 from push.web import schemas
 from push.web.exchange import JSON, ApiRequest

@@ -4,8 +4,8 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import InvalidRequest, NotFound, NowhereElse, Unavailable
-from push.ipush import IDraining, INodes
-from push.model import Node
+from push.inodes import IDraining, INodes
+from push.model_cluster import Node
 from push.web import schemas
 from push.web.auth import RIGHT_MANAGE, RIGHT_READ
 from push.web.decoding import check_nothing, decode

@@ -5,8 +5,8 @@ import re
 from msgspec import UNSET
 
 from push.errors import InvalidRequest, NotFound, Unavailable
-from push.ipush import IMessages
-from push.model import Event, Receipt
+from push.ireceipts import IMessages
+from push.model_receipts import Event, Receipt
 from push.web import message_schemas as schemas
 from push.web.auth import RIGHT_PUSH, RIGHT_READ
 from push.web.errors import invalid

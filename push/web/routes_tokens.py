@@ -4,7 +4,9 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from push.errors import InvalidRequest, PushError, Unavailable, Unregistered
-from push.ipush import IMessages, INodes, ISubscribe
+from push.inodes import INodes
+from push.ireceipts import IMessages
+from push.isubscribe import ISubscribe
 from push.protocols.wire.messages import MAX_UID_CHARS, BodyError, Disconnect, check_text, is_token
 from push.protocols.wire.signals import CloseCode
 from push.web import schemas

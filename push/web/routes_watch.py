@@ -8,8 +8,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from push.errors import PermissionDenied, Unavailable
-from push.ipush import IMeasured, IRouter, ISubscribe
-from push.model import PushRequest, Sample, TokenInfo, ToTokens
+from push.ihealth import IMeasured
+from push.ipush import IRouter
+from push.isubscribe import ISubscribe
+from push.model import PushRequest, ToTokens
+from push.model_health import Sample
+from push.model_subscribe import TokenInfo
 from push.unattended import run
 from push.web import schemas
 from push.web.auth import RIGHT_READ

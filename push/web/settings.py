@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from push.model import ApiKey
+from push.model_access import ApiKey
 
 # A frame's body holds at most 65 536 bytes; with the 8 bytes of a message id in front, this is left.
 MAX_PAYLOAD_BYTES = 65_536 - 8

@@ -8,7 +8,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from push.errors import PushError
 from push.igroup import GroupSide
-from push.ipush import IAllocation, IDraining, IMeasured, IMessages, INodes, IReadiness, IRouter, ISubscribe, IUpgrade
+from push.ihealth import IMeasured, IReadiness
+from push.inodes import IAllocation, IDraining, INodes
+from push.ipush import IRouter
+from push.ireceipts import IMessages
+from push.isubscribe import ISubscribe
+from push.iupgrade import IUpgrade
 from push.web.api_site import ApiSite
 from push.web.auth import Admission
 from push.web.health import HealthRoutes

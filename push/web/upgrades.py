@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from push.errors import PushError
-from push.ipush import IUpgrade
+from push.iupgrade import IUpgrade
 from push.web.exchange import ApiRequest
 from push.web.measure import RequestMeasure
 

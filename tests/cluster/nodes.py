@@ -7,8 +7,10 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import ICache, INodes
-from push.model import Lease, StoredDue, StoredReply
+from push.icache import ICache
+from push.inodes import INodes
+from push.model_cache import StoredDue, StoredReply
+from push.model_cluster import Lease
 from push.services.cache_holder import LEASE
 from push.services.client_auth import OpenDoor
 from push.services.cluster_subscribe import ClusterSubscribe

@@ -8,7 +8,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from push.errors import PushError, Unavailable
-from push.model import CacheLimits, Lease, PushRequest, PushResult, ToTokens
+from push.model import PushRequest, PushResult, ToTokens
+from push.model_cache import CacheLimits
+from push.model_cluster import Lease
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal
 from push.services.cache.cache import Cache

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from push.model import CacheChanges, StoredMessage
+from push.model_cache import CacheChanges, StoredMessage
 from push.services.ids import first_id_at
 from push.stores.sqlite.cache import CacheStore
 from tests.integration.client import WireClient

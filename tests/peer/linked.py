@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
-from push.ipush import IAuthenticator
+from push.isubscribe import IAuthenticator
 from push.model import ConnectionLimits
 from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking

@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import IPulling
-from push.model import Cursor, Delivery, Keep, Registration
+from push.icache import IPulling
+from push.model import Delivery, Registration
+from push.model_cache import Cursor, Keep
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.peer.linked import NAME, House, Worker

@@ -12,8 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, PushError, Unavailable, Unheard
-from push.ipush import IConnector, ISubscribe
-from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome, Place, Registration, TagQuery
+from push.ipush import IConnector
+from push.isubscribe import ISubscribe
+from push.model import Delivery, DeliveryReport, Outcome, Place, Registration, TagQuery
+from push.model_cache import Everybody, Keep
 from push.protocols.peer.envelopes import MAJOR, MINOR, Hello, encode
 from push.protocols.peer.errors import LinkLost
 from push.protocols.peer.hearing import Hearing

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Member
+from push.model_cluster import Member
 from push.protocols.peer.avatar import NodeAvatar
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.links import MAX_RETRY_S, Links

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.cluster_links import Neighbours
 from push.config import Config
-from push.model import Member
+from push.model_cluster import Member
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.links import Links
 from tests.fakes_cluster import MemoryLeases

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from push.cluster_links import Neighbours
 from push.config import Config
 from push.errors import Unavailable
-from push.model import Delivery, Member, Place
+from push.model import Delivery, Place
+from push.model_cluster import Member
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import MAJOR, MINOR, MINOR_GROUPS, MINOR_PLACES, Passed, encode
 from push.protocols.peer.remote_connector import RemoteConnector

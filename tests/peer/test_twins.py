@@ -10,34 +10,29 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import InvalidRequest, NotFound, PushError, Unanswered, Unavailable
-from push.ipush import ICache, IMessages, IReceipts, IRouter
+from push.icache import ICache
+from push.ipush import IRouter
+from push.ireceipts import IMessages, IReceipts
 from push.model import (
     PLAIN,
-    Event,
-    Everybody,
-    Keep,
-    Keeping,
     Once,
     OnFull,
     Options,
     Place,
     PushRequest,
     PushResult,
-    Receipt,
     Registration,
     Store,
-    StoredDue,
-    StoredMessage,
-    StoredReply,
     TagQuery,
     ToAll,
     ToConnector,
     ToGroup,
-    TokenReceipt,
     ToTags,
     ToTokens,
     ToUids,
 )
+from push.model_cache import Everybody, Keep, Keeping, StoredDue, StoredMessage, StoredReply
+from push.model_receipts import Event, Receipt, TokenReceipt
 from push.protocols.peer import remote_keeper, remote_router
 from push.protocols.peer.answers import Answers, Parts
 from push.protocols.peer.asking import Asking

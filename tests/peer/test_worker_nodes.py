@@ -8,8 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound
-from push.ipush import ILinkedConnector, IMeasured, INodes, IProbe
-from push.model import Check, Delivery, PushRequest, ToAll, ToConnector, ToTokens
+from push.ihealth import IMeasured, IProbe
+from push.inodes import ILinkedConnector, INodes
+from push.model import Delivery, PushRequest, ToAll, ToConnector, ToTokens
+from push.model_health import Check
 from push.protocols.wire.signals import CloseCode, Signal
 from push.services.canary import Canary
 from push.services.ids import MessageIds

@@ -5,7 +5,9 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from push.ipush import IAuthenticator, ICache, IWireProtocol
+from push.icache import ICache
+from push.ipush import IWireProtocol
+from push.isubscribe import IAuthenticator
 from push.protocols.framed import FramedWireProtocol
 from push.protocols.wire.answers import NodeAddress
 from push.services.connector import Connector

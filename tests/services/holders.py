@@ -6,8 +6,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from push.ipush import ILeases, INodes, ISubscribe
-from push.model import CacheLimits, Lease
+from push.ileases import ILeases
+from push.inodes import INodes
+from push.isubscribe import ISubscribe
+from push.model_cache import CacheLimits
+from push.model_cluster import Lease
 from push.services.cache.cache import Cache
 from push.services.cache_holder import CacheHolder, Term
 from push.services.ordered import OrderedServices

@@ -11,7 +11,8 @@ from zope.interface.verify import verifyObject
 
 from push.errors import Conflict, PushError, RateLimited, Unavailable, Unregistered
 from push.ipush import IRouter
-from push.model import Event, Once, Options, PushRequest, PushResult, ToTokens
+from push.model import Once, Options, PushRequest, PushResult, ToTokens
+from push.model_receipts import Event
 from push.protocols.wire.messages import SubRequest
 from push.services.acceptance import Acceptance
 from push.services.client_auth import OpenDoor

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import IAllocation, IPlaces
-from push.model import Node
+from push.inodes import IAllocation, IPlaces
+from push.model_cluster import Node
 from push.protocols.wire.answers import NodeAddress
 from push.services.allocation import Allocation, PolledPlaces, draw
 from tests.web.fakes import FakeConnector, FakeNodes

@@ -10,7 +10,6 @@ from push.errors import Unavailable, Unreachable
 from push.model import (
     Delivery,
     DeliveryReport,
-    Located,
     Options,
     Outcome,
     PushRequest,
@@ -21,6 +20,7 @@ from push.model import (
     ToTokens,
     ToUids,
 )
+from push.model_subscribe import Located
 from push.services.ids import MessageIds
 from push.services.router import Router
 from tests.fakes_cache import MemoryCache, MemoryReceipts

@@ -10,9 +10,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import IBroadcasting, IBusListener, IConnector, ILinkedConnector
-from push.model import BusPlace, Delivery, DeliveryReport, Node, Registration
+from push.icluster import IBusListener
+from push.inodes import IBroadcasting, ILinkedConnector
+from push.ipush import IConnector
+from push.model import Delivery, DeliveryReport, Registration
 from push.model_chat import Notice
+from push.model_cluster import BusPlace, Node
 from push.protocols.wire.messages import Disconnect
 from push.services.broadcasting import EachByItself, OverBus
 from push.services.connector import Connector

@@ -8,20 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import Superseded, Unavailable
-from push.ipush import ICache, IReceipts
-from push.model import (
-    Cursor,
-    Event,
-    Everybody,
-    Keep,
-    Once,
-    Options,
-    PushRequest,
-    Registration,
-    StoredDue,
-    TagQuery,
-    ToAll,
-)
+from push.icache import ICache
+from push.ireceipts import IReceipts
+from push.model import Once, Options, PushRequest, Registration, TagQuery, ToAll
+from push.model_cache import Cursor, Everybody, Keep, StoredDue
+from push.model_receipts import Event
 from push.services.cache_holder import LEASE, LEASE_S, CacheHolder
 from push.services.claims import CLAIM_S
 from push.services.client_auth import OpenDoor

@@ -7,8 +7,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.ipush import IProbe, IReadiness
-from push.model import Check, PushRequest, ToAll
+from push.ihealth import IProbe, IReadiness
+from push.model import PushRequest, ToAll
+from push.model_health import Check
 from push.protocols.framed import FramedFactory
 from push.services.canary import CHECK_TIMEOUT_S, Canary
 from push.services.ids import MessageIds

@@ -8,8 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, PushError, Unavailable, Unreachable
-from push.ipush import ICache, IConnector, ILinkedConnector, IMessages, INodes, IProbe, IReceipts, IRouter, ISubscribe
-from push.model import Keep, Keeping, Once, Options, PushRequest, ToTokens
+from push.icache import ICache
+from push.ihealth import IProbe
+from push.inodes import ILinkedConnector, INodes
+from push.ipush import IConnector, IRouter
+from push.ireceipts import IMessages, IReceipts
+from push.isubscribe import ISubscribe
+from push.model import Once, Options, PushRequest, ToTokens
+from push.model_cache import Keep, Keeping
 from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
 from push.services.chosen_cache import ChosenCache, ChosenReceipts
 from push.services.cluster_nodes import ClusterNodes, OutOfReach

@@ -23,8 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import Unauthenticated
-from push.ipush import IAuthenticator
-from push.model import Identity
+from push.isubscribe import IAuthenticator
+from push.model_access import Identity
 from push.services.client_auth import ClientKey, JwtAuthenticator, OpenDoor, load_key
 
 SECRET = "0123456789abcdef0123456789abcdef"

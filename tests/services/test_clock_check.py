@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import IMeasured
+from push.ihealth import IMeasured
 from push.services.clock_check import INTERVAL_S, LIMIT_S, ClockCheck
 
 NOW_MS = 1_800_000_000_000

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, Unavailable
-from push.ipush import IAuthenticator, ISubscribe
+from push.isubscribe import IAuthenticator, ISubscribe
 from push.model import Registration
 from push.protocols.wire.messages import SubRequest
 from push.services.client_auth import OpenDoor

@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.ipush import IConnection, IConnectionHost, IConnector, IMeasured
+from push.ihealth import IMeasured
+from push.ipush import IConnection, IConnectionHost, IConnector
 from push.model import Delivery, DeliveryReport, Outcome
 from push.protocols.forms import PLAIN_FORM
 from push.protocols.tcp import MAX_FRAMES_A_TURN

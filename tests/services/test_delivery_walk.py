@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import CacheLimits, Options, PushRequest, PushResult, Store, TagQuery, ToAll, ToTags, ToTokens
+from push.model import Options, PushRequest, PushResult, Store, TagQuery, ToAll, ToTags, ToTokens
+from push.model_cache import CacheLimits
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.cache import in_turn, placing

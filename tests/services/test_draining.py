@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, NowhereElse, Unavailable
-from push.ipush import IConnectionHost, IDraining
-from push.model import Node
+from push.inodes import IDraining
+from push.ipush import IConnectionHost
+from push.model_cluster import Node
 from push.protocols.framed import FramedWireProtocol
 from push.protocols.tcp import FramedProtocol
 from push.protocols.wire.answers import NodeAddress, parse_sub_answer

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Event, Everybody, Receipt, Registration, StoredMessage, TagQuery, TokenInfo, TokenReceipt
+from push.model import Registration, TagQuery
+from push.model_cache import Everybody, StoredMessage
+from push.model_receipts import Event, Receipt, TokenReceipt
+from push.model_subscribe import TokenInfo
 from push.services.explaining import Known, explained
 from push.services.ids import EPOCH_MS
 

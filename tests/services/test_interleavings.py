@@ -17,7 +17,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import CacheLimits, PushRequest, PushResult, TokenInfo, ToTokens
+from push.model import PushRequest, PushResult, ToTokens
+from push.model_cache import CacheLimits
+from push.model_subscribe import TokenInfo
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.cache.cache import Cache

@@ -8,7 +8,6 @@ from push.errors import CacheFull, NotFound, PushError, Unavailable
 from push.model import (
     Delivery,
     DeliveryReport,
-    Everybody,
     Once,
     OnFull,
     Options,
@@ -16,7 +15,6 @@ from push.model import (
     PushRequest,
     PushResult,
     Store,
-    StoredDue,
     TagQuery,
     Target,
     ToAll,
@@ -25,6 +23,7 @@ from push.model import (
     ToTokens,
     ToUids,
 )
+from push.model_cache import Everybody, StoredDue
 from push.protocols.wire.frames import ID
 from push.services.ids import accepted_ms
 from push.services.progress import DEFAULT_TTL_S

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Event, TokenReceipt
+from push.model_receipts import Event, TokenReceipt
 from push.services import life_states
 from push.services.ids import EPOCH_MS
 from push.services.life_states import FINAL, FOLLOWING, HANDED_CODE, NOTHING, is_over, together

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import PushError, Unavailable
-from push.model import Member, Node
+from push.model_cluster import Member, Node
 from push.services.members import CACHE, LOOK_S, PREFIX, Members
 from tests.fakes_cluster import MemoryLeases
 

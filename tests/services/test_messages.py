@@ -8,19 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound
-from push.ipush import IMessages
-from push.model import (
-    CacheLimits,
-    Event,
-    Everybody,
-    Keep,
-    Options,
-    PushRequest,
-    Registration,
-    StoredDue,
-    TokenReceipt,
-    ToTokens,
-)
+from push.ireceipts import IMessages
+from push.model import Options, PushRequest, Registration, ToTokens
+from push.model_cache import CacheLimits, Everybody, Keep, StoredDue
+from push.model_receipts import Event, TokenReceipt
 from push.services.cache.cache import Cache
 from push.services.ids import first_id_at
 from push.services.messages import Messages

@@ -6,8 +6,9 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.ipush import IMeasured
-from push.model import Histogram, Member, Sample
+from push.ihealth import IMeasured
+from push.model_cluster import Member
+from push.model_health import Histogram, Sample
 from push.services.numbers import OthersNumbers, numbers_of
 from tests.web.fakes import FakeMeasured
 

@@ -6,7 +6,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Delivery, Everybody, Keep, Outcome, Place, Registration
+from push.model import Delivery, Outcome, Place, Registration
+from push.model_cache import Everybody, Keep
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.fakes_cache import MemoryCache

@@ -11,8 +11,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import IMeasured, IReceiptObserver, IReceipts
-from push.model import Event, TokenReceipt
+from push.ihealth import IMeasured
+from push.ireceipts import IReceiptObserver, IReceipts
+from push.model_receipts import Event, TokenReceipt
 from push.services import receipt_log, receipt_memory, receipts
 from push.services.ids import EPOCH_MS, accepted_ms
 from push.services.lives import Life

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import Delivery, DeliveryReport, Everybody, Keep, Outcome
+from push.model import Delivery, DeliveryReport, Outcome
+from push.model_cache import Everybody, Keep
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from tests.fakes_cache import MemoryCache

@@ -14,8 +14,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from push.ipush import IConnector, INodes
-from push.model import CacheLimits, Node, PushRequest, PushResult, ToTokens
+from push.inodes import INodes
+from push.ipush import IConnector
+from push.model import PushRequest, PushResult, ToTokens
+from push.model_cache import CacheLimits
+from push.model_cluster import Node
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import Signal, SubSignal
 from push.services.allocation import PolledPlaces, address_of, draw

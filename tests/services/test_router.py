@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, PushError, Unavailable, Unregistered
-from push.ipush import IMeasured, IRouter
+from push.ihealth import IMeasured
+from push.ipush import IRouter
 from push.model import (
     Options,
     PushRequest,

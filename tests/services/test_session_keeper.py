@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import Delivery, Keep, Outcome, Registration
+from push.model import Delivery, Outcome, Registration
+from push.model_cache import Keep
 from push.protocols.wire.frames import ID
 from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 from push.services.evictions import GIVE_UP_AFTER_S, RETRY_S, Evictions

@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.ipush import IConnectionHost, IMeasured
+from push.ihealth import IMeasured
+from push.ipush import IConnectionHost
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.signals import CloseCode, Signal
 from push.services.signpost import MAX_CONNECTIONS, Signpost

@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import IReadiness
-from push.model import Check
+from push.ihealth import IReadiness
+from push.model_health import Check
 from push.services.store_check import CHECK_TIMEOUT_S, StoreCheck
 from tests.fakes_store import MemoryFloorStore
 

@@ -13,8 +13,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, Unauthenticated, Unavailable
-from push.ipush import IAuthenticator, IMeasured, ISubscribe
-from push.model import Identity, Registration, TagQuery, TokenInfo
+from push.ihealth import IMeasured
+from push.isubscribe import IAuthenticator, ISubscribe
+from push.model import Registration, TagQuery
+from push.model_access import Identity
+from push.model_subscribe import TokenInfo
 from push.protocols.wire.messages import SubRequest
 from push.services.client_auth import OpenDoor
 from push.services.subscribe import Subscribe

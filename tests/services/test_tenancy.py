@@ -4,7 +4,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import Lease
+from push.model_cluster import Lease
 from push.services.ids import FLOOR, MAX_NODE
 from push.services.leased_ids import LeasedIds
 from push.services.tenancy import Tenancy

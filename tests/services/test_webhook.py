@@ -18,8 +18,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface.verify import verifyObject
 
-from push.ipush import IMeasured, IReceiptObserver
-from push.model import Event
+from push.ihealth import IMeasured
+from push.ireceipts import IReceiptObserver
+from push.model_receipts import Event
 from push.services import webhook, webhook_post
 from push.services.webhook import Webhook
 from push.services.webhook_post import Answer, Poster

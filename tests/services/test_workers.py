@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from push.ipush import IMeasured
+from push.ihealth import IMeasured
 from push.services.workers import LOST_GRACE_S, START_LIMIT_S, STEADY_S, STOP_GRACE_S, Workers
 
 STOP_TIMEOUT_S = 10.0

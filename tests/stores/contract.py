@@ -9,8 +9,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, Unavailable
-from push.ipush import IFloorStore, ITokenStore
-from push.model import TagQuery, TokenInfo
+from push.ileases import IFloorStore
+from push.isubscribe import ITokenStore
+from push.model import TagQuery
+from push.model_subscribe import TokenInfo
 from tests.fakes_store import matches
 
 DEVICE = '{"platform":"android","name":"Zoë’s \\"phone\\" 📱"}'

@@ -6,19 +6,14 @@ import msgspec
 from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
-from push.ipush import ICacheStore
+from push.icache import ICacheStore
 from push.model import (
-    CacheChanges,
-    Everybody,
     Once,
     OnFull,
     Options,
     PushRequest,
     PushResult,
     Store,
-    StoredDue,
-    StoredMessage,
-    StoredReply,
     TagQuery,
     ToAll,
     ToConnector,
@@ -26,6 +21,7 @@ from push.model import (
     ToTokens,
     ToUids,
 )
+from push.model_cache import CacheChanges, Everybody, StoredDue, StoredMessage, StoredReply
 from tests.stores.contract import deferred
 
 EXPIRES_MS = 1_795_000_000_000

@@ -7,8 +7,10 @@ from twisted.internet.defer import gatherResults
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from push.ipush import IBroadcastBus, IBusListener, ILeases, ISessionDirectory
-from push.model import BusPlace, Lease, Opening, Registration
+from push.icluster import IBroadcastBus, IBusListener, ISessionDirectory
+from push.ileases import ILeases
+from push.model import Registration
+from push.model_cluster import BusPlace, Lease, Opening
 from tests.stores.contract import deferred
 
 EVERY_BYTE = bytes(range(256))

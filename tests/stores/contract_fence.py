@@ -6,7 +6,7 @@ from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
 from push.errors import Superseded
-from push.ipush import IFenced
+from push.ileases import IFenced
 from tests.stores.contract import deferred
 
 # Those of leases: microseconds since 1970.

@@ -4,8 +4,8 @@ from typing import Any
 
 from zope.interface.verify import verifyObject
 
-from push.ipush import IReceiptStore
-from push.model import StoredLives
+from push.ireceipts import IReceiptStore
+from push.model_receipts import StoredLives
 
 
 def chunk(*ids: int, at_ms: int = 1_000, weight: int | None = None, lives: bytes = b"") -> StoredLives:

@@ -10,8 +10,9 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from push.errors import StartError, Unavailable
-from push.ipush import ICacheStore
-from push.model import CacheChanges, Everybody, PushRequest, PushResult, ToAll, ToConnector, ToTags, ToTokens, ToUids
+from push.icache import ICacheStore
+from push.model import PushRequest, PushResult, ToAll, ToConnector, ToTags, ToTokens, ToUids
+from push.model_cache import CacheChanges, Everybody
 from push.stores import cache_rows
 from push.stores.sqlite import cache, cache_changes, records, schema, space
 from push.stores.sqlite.cache import CacheStore

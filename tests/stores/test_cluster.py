@@ -4,7 +4,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from push.ipush import IBroadcastBus, ILeases, ISessionDirectory
+from push.icluster import IBroadcastBus, ISessionDirectory
+from push.ileases import ILeases
 from tests.fakes_cluster import MemoryBus, MemoryChannel, MemoryLeases, MemorySessionDirectory
 from tests.stores.contract_cluster import BroadcastBusContract, Heard, LeasesContract, SessionDirectoryContract
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from push.ipush import ICacheStore, IReceiptStore
-from push.model import CacheChanges
+from push.icache import ICacheStore
+from push.ireceipts import IReceiptStore
+from push.model_cache import CacheChanges
 from tests.fakes_fence import FencedCacheStore, FencedReceiptStore, Guard
 from tests.fakes_store import MemoryCacheStore, MemoryReceiptStore
 from tests.stores.contract_cache import CacheStoreContract, message

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from push.ipush import IReceiptStore
+from push.ireceipts import IReceiptStore
 from push.stores.sqlite import receipts as module
 from push.stores.sqlite.receipts import ReceiptStore
 from tests.fakes_store import MemoryReceiptStore

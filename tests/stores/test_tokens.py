@@ -5,7 +5,8 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from push.ipush import IFloorStore, ITokenStore
+from push.ileases import IFloorStore
+from push.isubscribe import ITokenStore
 from push.model import TagQuery
 from push.stores.sqlite import tokens as module
 from push.stores.sqlite.database import Database

@@ -18,34 +18,18 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, PushError, Unregistered
-from push.ipush import (
-    IAllocation,
-    IConnector,
-    IDraining,
-    IMeasured,
-    IMessages,
-    INodes,
-    IReadiness,
-    IRouter,
-    ISubscribe,
-    IUpgrade,
-)
-from push.model import (
-    Check,
-    Delivery,
-    DeliveryReport,
-    Located,
-    Node,
-    PushRequest,
-    PushResult,
-    Receipt,
-    Registration,
-    Sample,
-    TagQuery,
-    TokenInfo,
-    ToTokens,
-)
+from push.ihealth import IMeasured, IReadiness
+from push.inodes import IAllocation, IDraining, INodes
+from push.ipush import IConnector, IRouter
+from push.ireceipts import IMessages
+from push.isubscribe import ISubscribe
+from push.iupgrade import IUpgrade
+from push.model import Delivery, DeliveryReport, PushRequest, PushResult, Registration, TagQuery, ToTokens
 from push.model_chat import Notice
+from push.model_cluster import Node
+from push.model_health import Check, Sample
+from push.model_receipts import Receipt
+from push.model_subscribe import Located, TokenInfo
 from push.protocols.wire.answers import NodeAddress
 from push.protocols.wire.messages import Disconnect, SubRequest
 from push.web.settings import ApiSettings

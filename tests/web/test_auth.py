@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import ApiKey
+from push.model_access import ApiKey
 from push.web.auth import is_loopback
 from push.web.errors import up_to_ms
 from tests.web.fakes import World

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import Event, Receipt, TokenReceipt
+from push.model_receipts import Event, Receipt, TokenReceipt
 from tests.web.fakes import World
 from tests.web.test_auth import bearer, key
 

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import Check, Histogram, Registration, Sample
+from push.model import Registration
+from push.model_health import Check, Histogram, Sample
 from push.web.health import FRESH_S
 from push.web.waiting import TIMEOUT_S
 from tests.web.fakes import FakeConnector, World, request_bytes

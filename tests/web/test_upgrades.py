@@ -11,7 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from push.errors import PermissionDenied, UpgradeRequired
-from push.ipush import IUpgrade
+from push.iupgrade import IUpgrade
 from tests.web.fakes import World, request_bytes
 
 RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: shout\r\nConnection: Upgrade\r\n\r\n"

@@ -5,7 +5,8 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import Unavailable
-from push.model import Histogram, Sample, ToTokens
+from push.model import ToTokens
+from push.model_health import Histogram, Sample
 from push.web.routes_watch import MAX_NODES, MAX_WATCHERS, WATCH_S
 from tests.web.fakes import Reply, World
 

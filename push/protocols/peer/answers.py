@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from push.errors import PushError, Unavailable
+from push.icache import ICache, IPulling
 from push.igroup import GroupSide, IChat
-from push.ipush import ICache, IMessages, IPulling, IReceipts, IRouter, ISubscribe
-from push.model import Registration, StoredDue
+from push.ipush import IRouter
+from push.ireceipts import IMessages, IReceipts
+from push.isubscribe import ISubscribe
+from push.model import Registration
+from push.model_cache import StoredDue
 from push.protocols.peer import envelopes as e
 from push.protocols.peer import wishes_cache as c
 from push.protocols.peer import wishes_router as r

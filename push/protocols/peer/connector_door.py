@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from push.errors import PushError, Unavailable
-from push.ipush import IConnector, IMeasured, IProbe
+from push.ihealth import IMeasured, IProbe
+from push.ipush import IConnector
 from push.model import Delivery, DeliveryReport, Outcome, Place
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Drain, Kick, Notify, Passed, Reader, Refill, Replaced, encode

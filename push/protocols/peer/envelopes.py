@@ -9,7 +9,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from push.model import Cursor, Registration, TagQuery
+from push.model import Registration, TagQuery
+from push.model_cache import Cursor
 from push.model_chat import Notice
 from push.protocols.peer.errors import CallMalformed, Trouble
 from push.protocols.wire.messages import (
@@ -293,7 +294,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 def encode(value: object) -> bytes:
-    """Any of these, or a value of push.model, as bytes."""
+    """Any of these, or a value of push.model or its neighbours, as bytes."""
     return _ENCODER.encode(value)
 
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from push.errors import PushError
-from push.model import Sample
+from push.model_health import Sample
 from push.protocols.peer.errors import CallMalformed, LinkLost, as_call_failed, from_remote
 
 CALL_LIMIT_S = 10.0

@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IMeasured
-from push.model import Member, Sample
+from push.ihealth import IMeasured
+from push.model_cluster import Member
+from push.model_health import Sample
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.connector_door import Door
 from push.protocols.peer.envelopes import MAJOR

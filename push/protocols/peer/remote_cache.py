@@ -11,8 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
-from push.ipush import IPulling
-from push.model import Cursor, Page, Registration
+from push.icache import IPulling
+from push.model import Registration
+from push.model_cache import Cursor, Page
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import MAX_TOKENS, Acknowledged, Handed, Moved, Pull, Reader, Session, Waiting
 from push.protocols.peer.errors import LinkLost

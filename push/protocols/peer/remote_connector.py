@@ -16,9 +16,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import ILinkedConnector, IProbe
-from push.model import Delivery, DeliveryReport, Node, Outcome, Place, Registration, Sample
+from push.ihealth import IProbe
+from push.inodes import ILinkedConnector
+from push.model import Delivery, DeliveryReport, Outcome, Place, Registration
 from push.model_chat import Notice, runs, without_but
+from push.model_cluster import Node
+from push.model_health import Sample
 from push.protocols.peer.envelopes import (
     MINOR,
     MINOR_BUT,

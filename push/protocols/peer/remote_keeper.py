@@ -8,8 +8,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError, Unanswered
-from push.ipush import ICache
-from push.model import Keep, Keeping, Place, StoredDue, StoredMessage, StoredReply
+from push.icache import ICache
+from push.model import Place
+from push.model_cache import Keep, Keeping, StoredDue, StoredMessage, StoredReply
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Reader
 from push.protocols.peer.errors import LinkLost, Trouble, error_of, undecided

@@ -3,7 +3,7 @@
 Must not import services, stores or web.
 """
 
-from push.model import Member
+from push.model_cluster import Member
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.link import Link
 from push.protocols.peer.remote_chat import RemoteChat

@@ -2,7 +2,7 @@
 
 from zope.interface import implementer
 
-from push.ipush import IProbe
+from push.ihealth import IProbe
 from push.protocols.peer.envelopes import Reader
 from push.protocols.peer.link import Link
 

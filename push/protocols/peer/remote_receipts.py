@@ -12,8 +12,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IMeasured, IReceipts
-from push.model import Event, Receipt, Sample
+from push.ihealth import IMeasured
+from push.ireceipts import IReceipts
+from push.model_health import Sample
+from push.model_receipts import Event, Receipt
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Reader
 from push.protocols.peer.wishes_receipts import (

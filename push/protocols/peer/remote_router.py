@@ -6,8 +6,10 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import IMessages, IRouter
-from push.model import PushRequest, PushResult, Receipt, ToTokens, ToUids
+from push.ipush import IRouter
+from push.ireceipts import IMessages
+from push.model import PushRequest, PushResult, ToTokens, ToUids
+from push.model_receipts import Receipt
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import Reader
 from push.protocols.peer.errors import LinkLost, undecided

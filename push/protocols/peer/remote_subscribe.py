@@ -5,8 +5,9 @@ from contextlib import suppress
 
 from zope.interface import implementer
 
-from push.ipush import ISubscribe
-from push.model import Located, Registration, TagQuery, TokenInfo
+from push.isubscribe import ISubscribe
+from push.model import Registration, TagQuery
+from push.model_subscribe import Located, TokenInfo
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import (
     Closed,

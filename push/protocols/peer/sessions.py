@@ -11,8 +11,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from push.errors import NotImplementedHere, Unavailable
+from push.icache import IPulling
 from push.igroup import IChat
-from push.ipush import IPulling, ISubscribe
+from push.isubscribe import ISubscribe
 from push.model import Registration
 from push.protocols.peer.asks import Wish
 from push.protocols.peer.envelopes import (

@@ -8,7 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from push.model import PLAIN, Everybody, Keep, Options, Place, StoredMessage, StoredReply, TagQuery
+from push.model import PLAIN, Options, Place, TagQuery
+from push.model_cache import Everybody, Keep, StoredMessage, StoredReply
 from push.protocols.peer.envelopes import MAX_TOKENS, Number, Tag, Token, Tokens, Uid
 from push.protocols.peer.wishes_router import Request
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from push.ipush import IReceipts
-from push.model import Event
+from push.ireceipts import IReceipts
+from push.model_receipts import Event
 from push.protocols.peer.envelopes import MAX_TOKENS, Number, Token, Tokens
 
 MAX_EVENTS = 100_000

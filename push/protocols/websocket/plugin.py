@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from zope.interface import implementer
 
-from push.ipush import IConnectionHost, IUpgrade, IWireProtocol
+from push.ipush import IConnectionHost, IWireProtocol
+from push.iupgrade import IUpgrade
 from push.protocols.websocket.inbound import Inbound
 from push.protocols.websocket.protocol import WebSocketProtocol
 from push.protocols.websocket.upgrade import accept

@@ -1,6 +1,6 @@
 """The cache, put together: ICache over what the other modules of this package do.
 
-Must not import adapters, stores or web: it meets the disk, receipts and tokens through push.ipush.
+Must not import adapters, stores or web: it meets the disk, receipts and tokens through the interfaces (push.icache, …).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,23 +12,24 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import PushError, RateLimited, StartError, Unavailable
-from push.ipush import ICache, ICacheStore, IMeasured, IReceipts, ISubscribe
-from push.model import (
+from push.icache import ICache, ICacheStore
+from push.ihealth import IMeasured
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.model import PushResult, Registration
+from push.model_cache import (
     CacheChanges,
     CacheLimits,
-    Check,
     Cursor,
-    Event,
     Keep,
     Keeping,
     Page,
-    PushResult,
-    Registration,
-    Sample,
     StoredDue,
     StoredMessage,
     StoredReply,
 )
+from push.model_health import Check, Sample
+from push.model_receipts import Event
 from push.services.cache import measures
 from push.services.cache.commits import Commits
 from push.services.cache.dues import Dues

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from push.errors import PushError, Unavailable
-from push.ipush import ICacheStore
-from push.model import CacheChanges
+from push.icache import ICacheStore
+from push.model_cache import CacheChanges
 from push.services.cache.patience import MAX_WAIT_S, Patience
 from push.services.measures import Distribution
 from push.services.tasks import Tasks

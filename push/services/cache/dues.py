@@ -3,7 +3,7 @@
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
-from push.model import StoredDue
+from push.model_cache import StoredDue
 
 
 def _when(due: StoredDue) -> tuple[int, int]:

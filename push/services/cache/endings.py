@@ -5,8 +5,9 @@ What is long is done in steps, so that others are served in its middle. No I/O. 
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from push.ipush import IReceipts
-from push.model import Event, Registration
+from push.ireceipts import IReceipts
+from push.model import Registration
+from push.model_receipts import Event
 from push.services.cache.index import Index
 from push.services.cache.log import BroadcastLog
 from push.services.cache.records import Record

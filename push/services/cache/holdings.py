@@ -14,18 +14,9 @@ from itertools import groupby
 import msgspec
 
 from push.errors import PushError, Unavailable
-from push.ipush import IReceipts
-from push.model import (
-    PLAIN,
-    CacheLimits,
-    Keep,
-    Keeping,
-    OnFull,
-    Place,
-    PushResult,
-    StoredMessage,
-    StoredReply,
-)
+from push.ireceipts import IReceipts
+from push.model import PLAIN, OnFull, Place, PushResult
+from push.model_cache import CacheLimits, Keep, Keeping, StoredMessage, StoredReply
 from push.services.cache.dues import Dues
 from push.services.cache.endings import Endings
 from push.services.cache.index import Added, Index

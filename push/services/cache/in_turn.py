@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from push.model import Keep, Keeping
+from push.model_cache import Keep, Keeping
 from push.services.cache.holdings import Holdings
 from push.services.cache.placing import PART
 from push.services.turns import Slices

@@ -9,7 +9,8 @@ Must not import adapters, stores or web.
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 
-from push.model import CacheLimits, Event
+from push.model_cache import CacheLimits
+from push.model_receipts import Event
 from push.services.cache.records import Record
 from push.services.cache.token_queue import TokenQueue
 

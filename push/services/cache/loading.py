@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 
-from push.ipush import ICacheStore
+from push.icache import ICacheStore
 from push.services.cache.dues import Dues
 from push.services.cache.holdings import Holdings
 

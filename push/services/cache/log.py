@@ -6,7 +6,9 @@ Pure: no clock, no I/O. Must not import adapters, stores or web.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from push.model import Event, Everybody, TagQuery
+from push.model import TagQuery
+from push.model_cache import Everybody
+from push.model_receipts import Event
 from push.services.cache.records import Record
 from push.services.ids import accepted_ms, first_id_at
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from push.model import Event, Sample
+from push.model_health import Sample
+from push.model_receipts import Event
 from push.services.cache.commits import Commits
 from push.services.cache.dues import Dues
 from push.services.cache.holdings import Holdings

@@ -5,7 +5,7 @@ A token that has never moved is where the log was when it was registered. Must n
 
 from collections.abc import Mapping
 
-from push.ipush import ICacheStore
+from push.icache import ICacheStore
 
 # Places that are remembered after they are on disk, so that a token need not be looked up at each of its sessions, and
 # what comes late about an older session does not take it back. 150 bytes each (measured 2026-11-23).

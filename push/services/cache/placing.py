@@ -5,7 +5,8 @@ Must not import adapters, stores or web.
 
 from collections.abc import Iterator, Sequence
 
-from push.model import Keep, OnFull
+from push.model import OnFull
+from push.model_cache import Keep
 from push.services.cache.index import Added, Index
 from push.services.cache.records import More, Record, kept
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from push.ipush import ICacheStore, ISubscribe
-from push.model import Cursor, Kept, Page, Registration
+from push.icache import ICacheStore
+from push.isubscribe import ISubscribe
+from push.model import Registration
+from push.model_cache import Cursor, Kept, Page
 from push.services.cache.index import Index, is_high
 from push.services.cache.log import BroadcastLog, is_for
 from push.services.cache.places import Places

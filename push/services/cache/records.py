@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from push.model import Everybody, Keep, StoredMessage, TagQuery
+from push.model import TagQuery
+from push.model_cache import Everybody, Keep, StoredMessage
 
 # The ticket of what has none yet: no transaction goes so far.
 LATER = 1 << 63

@@ -5,8 +5,9 @@ Must not import adapters, stores or web.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from push.ipush import ICacheStore
-from push.model import PushResult, StoredReply
+from push.icache import ICacheStore
+from push.model import PushResult
+from push.model_cache import StoredReply
 
 # Final answers that wait for the disk; only a disk that fails makes them so many, and then they are worth the least.
 MAX_WAITING = 10_000

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from push.errors import PushError
-from push.model import CacheChanges, Event, StoredMessage
+from push.model_cache import CacheChanges, StoredMessage
+from push.model_receipts import Event
 from push.services.cache.index import Index
 from push.services.cache.log import BroadcastLog
 from push.services.cache.records import LATER, Record, row_of

@@ -8,7 +8,7 @@ from heapq import merge
 
 import msgspec
 
-from push.model import Event
+from push.model_receipts import Event
 from push.services.cache.records import Record
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from twisted.logger import Logger
 
 from push.errors import PushError
-from push.ipush import ICacheStore
+from push.icache import ICacheStore
 from push.services.cache.commits import Commits
 from push.services.cache.holdings import Holdings
 from push.services.tasks import Tasks

@@ -4,7 +4,7 @@ from zope.interface import implementer
 
 from push.errors import NotFound, Unregistered
 from push.igroup import IParties
-from push.ipush import ISubscribe
+from push.isubscribe import ISubscribe
 from push.model_chat import SYSTEM, token_of, uid_of
 
 

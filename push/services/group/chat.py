@@ -10,9 +10,10 @@ from zope.interface import implementer
 
 from push.errors import NotImplementedHere, PushError
 from push.igroup import IChat
-from push.ipush import IMeasured
-from push.model import Registration, Sample
+from push.ihealth import IMeasured
+from push.model import Registration
 from push.model_chat import party
+from push.model_health import Sample
 from push.protocols.wire.chat import SUCCESS
 from push.protocols.wire.signals import Signal
 from push.services.group.contact import Contacts

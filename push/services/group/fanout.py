@@ -14,9 +14,10 @@ from zope.interface import implementer
 
 from push.errors import PushError
 from push.igroup import IWhereabouts
-from push.ipush import IConnector, IMeasured
-from push.model import Sample
+from push.ihealth import IMeasured
+from push.ipush import IConnector
 from push.model_chat import Notice
+from push.model_health import Sample
 from push.services.tasks import Tasks
 
 # What waits for one conversation: who misses some of it sees a gap in the numbers, and asks.

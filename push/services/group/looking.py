@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from push.errors import PushError
 from push.igroup import IWhereabouts
-from push.ipush import ISubscribe
+from push.isubscribe import ISubscribe
 from push.services.group.presence import Presences
 
 # Parties, or sessions, in one question: what a message to as many members asks for at once.

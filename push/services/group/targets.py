@@ -10,7 +10,8 @@ from zope.interface import implementer
 
 from push.errors import PushError
 from push.igroup import IGroups
-from push.ipush import IRouter, ISubscribe
+from push.ipush import IRouter
+from push.isubscribe import ISubscribe
 from push.model import PushRequest, PushResult, ToGroup, ToTokens
 from push.model_chat import token_of, uid_of
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from zope.interface import implementer
 
 from push.igroup import ISessionWatcher, IWhereabouts
-from push.ipush import ISubscribe
+from push.isubscribe import ISubscribe
 from push.model import Registration
 from push.model_chat import token_of, uid_of
 

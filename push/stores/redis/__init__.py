@@ -1,1 +1,1 @@
-"""The stores of push.ipush in Redis, for a server on many hosts. The only importer of txredisapi."""
+"""What implements the interfaces of stores in Redis, for a server on many hosts. The only importer of txredisapi."""

@@ -24,8 +24,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.ipush import IBroadcastBus, IBusListener
-from push.model import BusPlace
+from push.icluster import IBroadcastBus, IBusListener
+from push.model_cluster import BusPlace
 from push.stores.redis.client import Redis
 from push.stores.redis.protocol import PlainProtocol
 from push.stores.redis.scripts import Script

@@ -26,8 +26,10 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from push.errors import StartError, Unavailable
-from push.ipush import ICacheStore, IFenced
-from push.model import CacheChanges, Once, StoredDue, StoredMessage, StoredReply
+from push.icache import ICacheStore
+from push.ileases import IFenced
+from push.model import Once
+from push.model_cache import CacheChanges, StoredDue, StoredMessage, StoredReply
 from push.stores.cache_rows import UnknownRow, decode_messages, decode_replies, decode_requests
 from push.stores.redis.cache_changes import Commit, number, numbered, sought
 from push.stores.redis.cache_scripts import (

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable, Sequence
 
-from push.model import CacheChanges, StoredMessage
+from push.model_cache import CacheChanges, StoredMessage
 from push.stores.cache_rows import encode_message, encode_reply, encode_request
 
 _NUMBER = struct.Struct(">q")

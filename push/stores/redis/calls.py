@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from twisted.internet.defer import Deferred
 
 from push.errors import PushError
-from push.model import Histogram, Sample
+from push.model_health import Histogram, Sample
 
 # From a look-up on the same host to the default time limit.
 CALL_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from push.ipush import IMeasured
-from push.model import Sample
+from push.ihealth import IMeasured
+from push.model_health import Sample
 from push.stores.redis.address import RedisAddress
 from push.stores.redis.connecting import Greeting
 from push.stores.redis.connection import TIMEOUT_S, Connection

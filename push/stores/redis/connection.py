@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import IMeasured
-from push.model import Sample
+from push.ihealth import IMeasured
+from push.model_health import Sample
 from push.stores.redis.calls import Call, CallMeasures, Calls
 from push.stores.redis.connecting import Connecting, Greeting
 from push.stores.redis.errors import RETRY_AFTER_S, AnswerLost, Away, Refused, ScriptUnknown, refusal

@@ -13,7 +13,7 @@ greater.
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from push.ipush import IFloorStore
+from push.ileases import IFloorStore
 from push.stores.redis.client import Redis
 from push.stores.redis.scripts import Script
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from push.ipush import ILeases
-from push.model import Lease
+from push.ileases import ILeases
+from push.model_cluster import Lease
 from push.stores.redis.client import Redis
 from push.stores.redis.scripts import Script
 

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from push.ipush import IFenced, IReceiptStore
-from push.model import StoredLives
+from push.ileases import IFenced
+from push.ireceipts import IReceiptStore
+from push.model_receipts import StoredLives
 from push.stores.redis.client import Redis
 from push.stores.redis.fence import GUARD, Fence
 from push.stores.redis.ordered import Ordered

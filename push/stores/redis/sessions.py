@@ -21,8 +21,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import PushError, Unavailable
-from push.ipush import ISessionDirectory
-from push.model import Opening, Registration
+from push.icluster import ISessionDirectory
+from push.model import Registration
+from push.model_cluster import Opening
 from push.stores.redis.client import Redis
 from push.stores.redis.ordered import Ordered, together
 from push.stores.redis.scripts import Script

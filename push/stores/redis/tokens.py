@@ -23,8 +23,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import PermissionDenied, PushError, StartError, Unavailable
-from push.ipush import ITokenStore
-from push.model import TagQuery, TokenInfo
+from push.isubscribe import ITokenStore
+from push.model import TagQuery
+from push.model_subscribe import TokenInfo
 from push.stores.redis.client import Redis
 from push.stores.redis.ordered import Ordered, together
 from push.stores.redis.token_scripts import KNOWN_PART, OF_UIDS, SCANNED, TAGGED, UIDS_PART, WRITE

@@ -27,8 +27,9 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from push.errors import StartError
-from push.ipush import ICacheStore
-from push.model import CacheChanges, Once, StoredDue, StoredMessage, StoredReply
+from push.icache import ICacheStore
+from push.model import Once
+from push.model_cache import CacheChanges, StoredDue, StoredMessage, StoredReply
 from push.stores.cache_rows import UnknownRow, decode_messages, decode_replies, decode_requests
 from push.stores.sqlite.cache_changes import Slice, prune_positions, prune_replies, run, script
 from push.stores.sqlite.database import Database

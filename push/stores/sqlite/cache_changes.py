@@ -1,7 +1,7 @@
 """How the cache's file is changed: the statements of a transaction, each with its list, and what is pruned.
 
 They are made ready in the reactor's thread, so that the writer's has nothing to do in Python between statements, and a
-transaction that is tried again costs nothing twice. Imports only push.model and push.stores.sqlite's own.
+transaction that is tried again costs nothing twice. Imports only values and push.stores.sqlite's own.
 """
 
 import json
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from push.model import CacheChanges, StoredMessage
+from push.model_cache import CacheChanges, StoredMessage
 from push.stores.cache_rows import encode_message, encode_reply, encode_request
 from push.stores.sqlite.records import pack, with_records
 

@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from push.errors import Unavailable
-from push.ipush import IMeasured
-from push.model import Sample
+from push.ihealth import IMeasured
+from push.model_health import Sample
 from push.stores.sqlite.directory import DataDirectory
 from push.stores.sqlite.ends import Apply, Query, Reader, Write, Writer
 from push.stores.sqlite.lanes import Lane, Threads

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from push.ipush import IFloorStore
+from push.ileases import IFloorStore
 from push.stores.sqlite.database import Database
 
 _RAISE = """

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from push.ipush import IReceiptStore
-from push.model import StoredLives
+from push.ireceipts import IReceiptStore
+from push.model_receipts import StoredLives
 from push.stores.sqlite.database import Database
 
 _APPEND = """

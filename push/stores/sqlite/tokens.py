@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import PermissionDenied, PushError, Unavailable
-from push.ipush import ITokenStore
-from push.model import TagQuery, TokenInfo
+from push.isubscribe import ITokenStore
+from push.model import TagQuery
+from push.model_subscribe import TokenInfo
 from push.stores.sqlite.database import Database
 
 MAX_TOKENS = 10_000_000

@@ -8,17 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.errors import PushError, Unavailable
-from push.model import (
-    CacheLimits,
-    Cursor,
-    Everybody,
-    Keep,
-    Keeping,
-    Options,
-    Page,
-    Registration,
-    TagQuery,
-)
+from push.model import Options, Registration, TagQuery
+from push.model_cache import CacheLimits, Cursor, Everybody, Keep, Keeping, Page
 from push.services.cache.cache import Cache
 from push.services.ids import first_id_at
 from tests.services.cache.doubles import Disk, Tokens, Told

@@ -7,18 +7,12 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.errors import PushError
-from push.ipush import IReceipts, ISubscribe
-from push.model import (
-    CacheChanges,
-    Event,
-    Located,
-    Receipt,
-    Registration,
-    StoredMessage,
-    StoredReply,
-    TagQuery,
-    TokenInfo,
-)
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.model import Registration, TagQuery
+from push.model_cache import CacheChanges, StoredMessage, StoredReply
+from push.model_receipts import Event, Receipt
+from push.model_subscribe import Located, TokenInfo
 from push.protocols.wire.messages import SubRequest
 from tests.fakes_store import MemoryCacheStore
 

@@ -6,8 +6,13 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from push.errors import Unavailable
-from push.ipush import ICache, ICacheStore, IMeasured, IReceipts, ISubscribe
-from push.model import CacheLimits, Cursor, Event, Keep, OnFull
+from push.icache import ICache, ICacheStore
+from push.ihealth import IMeasured
+from push.ireceipts import IReceipts
+from push.isubscribe import ISubscribe
+from push.model import OnFull
+from push.model_cache import CacheLimits, Cursor, Keep
+from push.model_receipts import Event
 from push.services.cache import staging
 from push.services.cache.cache import STOP_TIMEOUT_S
 from tests.services.cache.case import DISK_FULL, START, CacheCase

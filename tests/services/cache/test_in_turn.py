@@ -6,7 +6,9 @@ import time
 from twisted.internet.defer import Deferred
 
 from push.errors import Unavailable
-from push.model import CacheLimits, Event, OnFull
+from push.model import OnFull
+from push.model_cache import CacheLimits
+from push.model_receipts import Event
 from push.services.cache import in_turn, placing
 from push.services.turns import Slices
 from tests.services.cache.case import START, CacheCase

@@ -5,22 +5,9 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 
 from push.errors import RateLimited, Unavailable
-from push.model import (
-    CacheLimits,
-    Cursor,
-    Event,
-    Everybody,
-    Once,
-    OnFull,
-    Options,
-    PushRequest,
-    PushResult,
-    StoredDue,
-    StoredReply,
-    TagQuery,
-    ToAll,
-    ToTokens,
-)
+from push.model import Once, OnFull, Options, PushRequest, PushResult, TagQuery, ToAll, ToTokens
+from push.model_cache import CacheLimits, Cursor, Everybody, StoredDue, StoredReply
+from push.model_receipts import Event
 from push.services.cache import places, pulling
 from push.services.cache.log import matches
 from push.services.ids import first_id_at

@@ -6,7 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import CacheLimits, Event
+from push.model_cache import CacheLimits
+from push.model_receipts import Event
 from push.services.cache.expiry import Buckets
 from push.services.cache.tickets import Tickets
 from push.services.turns import Slices

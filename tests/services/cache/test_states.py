@@ -13,7 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.model import CacheLimits, Cursor, Event, Keep, OnFull, Options
+from push.model import OnFull, Options
+from push.model_cache import CacheLimits, Cursor, Keep
+from push.model_receipts import Event
 from tests.services.cache.case import DISK_FULL, CacheCase
 
 LIMIT = 3

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from push.errors import StartError, Unavailable
-from push.ipush import ICacheStore
-from push.model import CacheChanges, PushResult
+from push.icache import ICacheStore
+from push.model import PushResult
+from push.model_cache import CacheChanges
 from push.stores.redis import cache as module
 from push.stores.redis.cache import CacheStore
 from push.stores.redis.errors import AnswerLost

@@ -3,8 +3,10 @@
 from twisted.internet.defer import Deferred, gatherResults
 
 from push.errors import Unavailable
-from push.ipush import IBroadcastBus, ILeases, ISessionDirectory
-from push.model import BusPlace, Registration
+from push.icluster import IBroadcastBus, ISessionDirectory
+from push.ileases import ILeases
+from push.model import Registration
+from push.model_cluster import BusPlace
 from push.stores.redis.bus import LOG_BYTES, LOG_LENGTH, BroadcastBus
 from push.stores.redis.errors import AnswerLost
 from push.stores.redis.leases import MAX_DETAILS_BYTES, Leases

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from push.ipush import IReceiptStore
+from push.ireceipts import IReceiptStore
 from push.stores.redis import receipts as module
 from push.stores.redis.receipts import ReceiptStore
 from tests.stores.contract import deferred

@@ -4,7 +4,8 @@ import random
 
 from twisted.internet.defer import gatherResults
 
-from push.ipush import IFloorStore, ITokenStore
+from push.ileases import IFloorStore
+from push.isubscribe import ITokenStore
 from push.model import TagQuery
 from push.stores.redis import tokens as module
 from push.stores.redis.floors import FloorStore
