@@ -4,7 +4,7 @@ Values, and the reading of what a server sends, which is not trusted. What is do
 Source: docs/chat.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +100,8 @@ class ChatNotice:
 class Positions:
     """Up to which number each conversation has been handed out; numbers that were said here count as handed out.
 
+    It does not forget by itself: `Hearing` bounds it by what one takes part in.
+
     Attributes:
         handed: conversation → number.
         own: conversation → numbers that were said here and lie beyond that.
@@ -107,6 +109,19 @@ class Positions:
 
     handed: dict[str, int] = field(default_factory=dict)
     own: dict[str, set[int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.handed) + len(self.own)
+
+    def known(self) -> set[str]:
+        """The conversations of which something is known."""
+        return {*self.handed, *self.own}
+
+    def forget(self, conversations: Iterable[str]) -> None:
+        """One has no part in these any more."""
+        for conversation in conversations:
+            self.handed.pop(conversation, None)
+            self.own.pop(conversation, None)
 
     def begin(self, conversation: str, seq: int) -> None:
         """All up to here is known, unless something later is."""
@@ -134,10 +149,11 @@ class Positions:
         own = self.own.get(conversation)
         if own is None:
             return
-        seq = self.handed.get(conversation, 0)
+        handed = seq = self.handed.get(conversation, 0)
         while seq + 1 in own:
             seq += 1
-        self.handed[conversation] = seq
+        if seq > handed:  # else nothing is known of what lies before: it begins where one has read
+            self.handed[conversation] = seq
         own -= {each for each in own if each <= seq}
         if not own:
             del self.own[conversation]

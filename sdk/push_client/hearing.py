@@ -11,12 +11,19 @@ from push_client.chat import ChatError, ChatMessage, Positions, read_conversatio
 from push_client.chat_plans import PAGE, conversations, number
 from push_client.requests import Ask, Doing, Plan, Requests
 
+# So many conversations may be new between two surveys, beside as many as the last one named.
+_MANY_NEW = 1_000
+
 # One has no part in the conversation any more, or there is none.
 _NOT_OURS = (403, 404)
 
 
 class Hearing:
     """Messages on their way to the application.
+
+    A conversation that one has left is forgotten when a survey names it no more: one that begins with each session, and
+    as soon as there are more than twice as many conversations as the last one named, and 1,000. What is said in one
+    that there is no room for is not lost: that survey finds it.
 
     Args:
         requests: asks for what is lacking.
@@ -37,6 +44,7 @@ class Hearing:
         self._doing: Doing[None] | None = None
         self._asked: str | None = None
         self._is_there = False
+        self._max_known = _MANY_NEW
 
     @property
     def has_messages(self) -> bool:
@@ -60,6 +68,9 @@ class Hearing:
         """Somebody said something."""
         conversation = message.conversation
         if self.positions.is_known(conversation, message.seq):
+            return
+        if conversation not in self.positions.handed and len(self.positions) + len(self._lacking) >= self._max_known:
+            self.lack(None)
             return
         has_room = len(self._waiting) < self._max_waiting and not {conversation, None} & self._lacking
         if has_room and self.positions.is_next(conversation, message.seq):
@@ -87,7 +98,11 @@ class Hearing:
             return False
         self._doing = None
         error = doing.error
-        if error is None or (isinstance(error, ChatError) and error.status in _NOT_OURS):
+        if error is None:
+            self._go_on()
+        elif isinstance(error, ChatError) and error.status in _NOT_OURS:
+            if self._asked is not None:
+                self.positions.forget((self._asked,))
             self._go_on()
         else:  # the next session begins with it anew
             self._lacking.add(self._asked)
@@ -104,15 +119,21 @@ class Hearing:
             self._requests.begin(self._doing)
 
     def _survey(self) -> Plan[None]:
-        """Look how far conversations have got."""
+        """Look how far conversations have got, and which there are."""
+        left = self.positions.known()
+        count = 0
         for standing in (yield from conversations(patiently=True)):
             conversation = read_conversation(standing)
             last, first, read = (number(standing, name) for name in ("last_seq", "first_seq", "read_seq"))
             if conversation is None:
                 continue
+            left.discard(conversation)
+            count += 1
             self.positions.begin(conversation, max(self.positions.handed.get(conversation, read), first - 1))
             if self.positions.handed[conversation] < last:
                 self._lacking.add(conversation)
+        self.positions.forget(each for each in left if each not in self._lacking)
+        self._max_known = 2 * count + _MANY_NEW
 
     def _pull(self, conversation: str) -> Plan[None]:
         """Ask for the next messages of a conversation."""

@@ -57,6 +57,15 @@ class PositionsTests(SynchronousTestCase):
         positions.begin("c", 3)
         self.assertEqual(positions.handed, {"c": 7})
 
+    def test_what_was_said_here_before_anything_is_known_is_no_beginning(self) -> None:
+        positions = Positions()
+        positions.said("c", 7)
+        self.assertEqual((positions.handed, positions.own), ({}, {"c": {7}}))
+        self.assertEqual((len(positions), positions.known()), (1, {"c"}))
+        positions.begin("d", 1)
+        positions.forget(["c", "d", "e"])
+        self.assertEqual(len(positions), 0)
+
 
 class ReadingTests(SynchronousTestCase):
     """What a server sends is not trusted."""
@@ -415,6 +424,72 @@ class HearingTests(SynchronousTestCase):
         self.assertEqual(self.server.send(), [(SubSignal.MP, {"conversation": "g.a", "after": 1, "limit": 100})])
         self.server.answer(_page(2, 3))
         self.assertEqual(self.server.taken(), ["1", "2", "3"])
+
+    def test_what_was_said_before_the_session_knew_how_far_one_has_read_brings_nothing_again(self) -> None:
+        self.server.lost()
+        self.server.begin(chat_plans.recall(self.server.talk.positions, self.message(7)))
+        self.server.talk.opened()
+        self.server.send()
+        self.server.answer(b'\0{"seq":9}')
+        standing = b'{"conversation":"g.a","last_seq":9,"first_seq":1,"read_seq":8}'
+        self.server.answer(b'\0{"conversations":[%b],"after":""}' % standing)
+        self.assertEqual(self.server.send(), [])
+
+    def test_what_is_left_is_forgotten(self) -> None:
+        self.server.say(b'{"conversation":"g.b","seq":1,"text":"x"}')
+        self.say(1, 2)
+        positions = self.server.talk.positions
+        self.assertEqual(positions.handed, {"g.a": 2, "g.b": 1})
+        self.reopen(b'{"conversation":"g.a","last_seq":2,"first_seq":1,"read_seq":0}')
+        self.assertEqual(positions.handed, {"g.a": 2})
+        self.say(4)
+        self.server.send()
+        self.server.answer(_GONE)
+        self.assertEqual(positions.handed, {})
+
+    def test_conversations_come_and_go_without_end_and_what_is_known_of_them_does_not_grow(self) -> None:
+        stays = b'{"conversation":"g.a","last_seq":2,"first_seq":1,"read_seq":0}'
+        positions, surveys, most = self.server.talk.positions, 0, 0
+        self.say(1, 2)
+        for number in range(5_000):
+            self.server.say(b'{"conversation":"g.%d","seq":%d,"text":"x"}' % (number, 1 + number % 2))
+            self.server.taken()
+            for _, asked in self.server.send():
+                surveys += "conversation" not in asked
+                is_survey = "conversation" not in asked
+                self.server.answer(b'\0{"conversations":[%b],"after":""}' % stays if is_survey else _page())
+            most = max(most, len(positions))
+        self.assertLess(most, 1_010)
+        self.assertLess(surveys, 10)
+        self.assertEqual(positions.handed["g.a"], 2)
+
+    def test_message_that_there_was_no_room_to_know_of_is_found(self) -> None:
+        for number in range(1_100):
+            self.server.say(b'{"conversation":"g.%d","seq":1,"text":"x"}' % number)
+            self.server.taken()
+        # All of them are still ours.
+        standing = b'{"conversation":"g.%d","last_seq":1,"first_seq":1,"read_seq":0}'
+        survey = b'\0{"conversations":[%b],"after":""}' % b",".join(standing % each for each in range(1_100))
+        found = 0
+        while asked := self.server.send():
+            name = asked[0][1].get("conversation", "").encode()
+            message = b'\0{"messages":[{"conversation":"%b","seq":1,"text":"x"}]}' % name
+            self.server.answer(message if name else survey)
+            found += len(self.server.taken())
+        self.assertEqual((found, len(self.server.talk.positions)), (100, 1_100))
+        self.server.say(b'{"conversation":"g.new","seq":1,"text":"x"}')
+        self.assertEqual(self.server.taken(), ["x"])
+
+    def reopen(self, *standings: bytes) -> None:
+        """Another session, that begins with these conversations."""
+        self.server.lost()
+        self.server.talk.opened()
+        self.server.send()
+        self.server.answer(b'\0{"conversations":[%b],"after":""}' % b",".join(standings))
+
+    def message(self, seq: int) -> ChatMessage:
+        """One that was said."""
+        return ChatMessage("g.a", "a", seq, "1", 0)
 
     def test_of_too_many_notices_the_oldest_are_dropped(self) -> None:
         for number in range(6):
