@@ -1,25 +1,16 @@
 """Every setting of the server: its name, type, default, limits and help, in one frozen value.
 
-Read from the command line, from PUSH_* in the environment and from a TOML file, in that order of precedence.
-A wrong setting raises SettingError, which names it, where it came from and what would be right. Imports
-nothing of Twisted, so that it can be read and tested alone.
+How one is parsed is in push.settings, where they are read from in push.config_reading, which of them go together in
+push.config_checks. Imports nothing of Twisted, so that it can be read and tested alone.
 """
 
-import os
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from push import endpoint_text
-from push.cluster_settings import check_cluster
 from push.settings import (
     EVENTS,
-    OPTIONAL_ROLES,
     ROLES,
-    Parse,
-    SettingError,
     address,
     api_key,
     endpoint,
@@ -36,9 +27,6 @@ from push.settings import (
     setting,
     url,
 )
-
-# What a setting must be, by the type of its default.
-_KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,206 +317,3 @@ def default_text(setting: "Field[Any]") -> str:
     if isinstance(value, tuple):
         return " ".join(value)
     return plain(value) if isinstance(value, float) else str(value)
-
-
-def load(options: Mapping[str, str | Sequence[str]], environment: Mapping[str, str], file: str | None) -> Config:
-    """Read all settings.
-
-    Args:
-        options: from the command line, by setting name; those not given are missing.
-        environment: os.environ or its like; PUSH_CONFIG names the file if `file` is None. What is empty there
-            counts as not set.
-        file: path of a TOML file, or None.
-
-    Returns:
-        The settings, each from the first place that has it.
-
-    Raises:
-        SettingError: a setting is wrong, unknown, or does not go with another.
-    """
-    file = file or environment.get("PUSH_CONFIG") or None
-    from_file = _read_file(file) if file else {}
-    known = {setting.name for setting in fields(Config)}
-    for name in from_file:
-        if name not in known:
-            raise SettingError(f"{name} in {file}: there is no such setting; docs/configuration.md lists them")
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for each in fields(Config):
-        name = each.name
-        raw: object
-        if name in options:
-            source, raw = f"--{option_name(each)}", options[name]
-        elif environment.get(environment_name(each)):
-            source, raw = environment_name(each), environment[environment_name(each)]
-        elif name in from_file:
-            source, raw = f"{name} in {file}", from_file[name]
-        else:
-            continue
-        try:
-            values[name] = _parse(each, _as_text(each, raw))
-        except SettingError as error:
-            raise SettingError(f"{source}: {error}") from None
-        sources[name] = source
-    config = Config(**values)
-    _check_together(config, sources)
-    return config
-
-
-def _read_file(path: str) -> dict[str, object]:
-    try:
-        with open(path, "rb") as stream:
-            return tomllib.load(stream)
-    except OSError as error:
-        raise SettingError(f"--config: cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingError(f"--config: {path} is not TOML: {error}") from None
-
-
-def _as_text(setting: "Field[Any]", value: object) -> str | Sequence[str]:
-    """TOML's types as the text that the command line would have: one parser for every source."""
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return value
-    if isinstance(value, bool):
-        word = "true" if value else "false"
-        if not isinstance(setting.default, bool):
-            raise SettingError(f"must be {_KINDS[type(setting.default)]}, not {word}")
-        return word
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise SettingError("must be a text, a number, true, false or a list of texts")
-
-
-def _parse(setting: "Field[Any]", raw: str | Sequence[str]) -> Any:
-    parse: Parse = setting.metadata["parse"]
-    if not setting.metadata["many"]:
-        if not isinstance(raw, str):
-            raise SettingError("must be one value, not a list")
-        return parse(raw)
-    items = raw.split() if isinstance(raw, str) else list(raw)
-    split = setting.metadata["split"]
-    if split:
-        items = [part for item in items for part in item.split(split) if part]
-    return tuple(parse(item) for item in items)
-
-
-def _check_together(config: Config, sources: Mapping[str, str]) -> None:
-    """Refuse settings that do not go together, by where they came from; `sources` has those that were given."""
-    role, listen = sources.get("role", "--role"), sources.get("listen", "--listen")
-    if not config.role:
-        raise SettingError(f"{role}: name at least one role")
-    check_cluster(config, sources)
-    missing = [each for each in ROLES if each not in config.roles and each not in OPTIONAL_ROLES]
-    if missing and not config.redis:
-        raise SettingError(
-            f"{role}: {', '.join(missing)} must run in the same process, or in others that share Redis with it: "
-            "use --role all, or set --redis"
-        )
-    if not config.listen:
-        raise SettingError(f"{listen}: name at least one listener")
-    _check_workers(config, sources)
-    _check_order(config, sources, "max_outbox_bytes", "max_node_outbox_bytes")
-    _check_order(config, sources, "max_body_before_open_bytes", "max_body_bytes")
-    _check_order(config, sources, "max_body_bytes", "max_cached_bytes_per_token")
-    _check_order(config, sources, "max_cached_bytes_per_token", "max_cached_bytes")
-    _check_credentials(config, sources)
-    _check_webhook(config, sources)
-    if "connector" in config.roles and not config.client_jwt_key_file and not config.allow_anonymous_clients:
-        for listener in config.listen:
-            _check_local(
-                listen,
-                listener.partition("=")[2],
-                "clients need no credential: set --client-jwt-key-file to a file with a secret or a public key "
-                "(or, where a token alone is protection enough, --allow-anonymous-clients)",
-            )
-    if not config.api_keys and "api" in config.roles:
-        _check_local(
-            sources.get("api", "--api"), config.api, "no key is set: make one with `pushctl key` and set --api-key"
-        )
-
-
-def _check_workers(config: Config, sources: Mapping[str, str]) -> None:
-    """Refuse workers where the port cannot be shared between them."""
-    if config.min_workers > config.workers:
-        raise SettingError(
-            f"{sources['min_workers']}: must not be over the number of workers ({config.workers}), "
-            f"not {config.min_workers}"
-        )
-    if not config.workers:
-        return
-    for listen in config.listen:
-        description = listen.partition("=")[2]
-        if endpoint_text.split(description)[0] != "lean":
-            raise SettingError(
-                f"{sources['workers']}: {description} cannot be shared by several processes: "
-                "use a lean endpoint with --listen, such as framed=lean:6789, or no --workers"
-            )
-        if endpoint_text.port(description) is None:
-            raise SettingError(
-                f"{sources['workers']}: {description} names no port that all of them could listen on: "
-                "name one with --listen, such as framed=lean:6789"
-            )
-
-
-def _check_order(config: Config, sources: Mapping[str, str], less: str, more: str) -> None:
-    """Refuse a limit that is over the one that it is part of."""
-    small, large = getattr(config, less), getattr(config, more)
-    if small <= large:
-        return
-    names = {each.name: f"--{option_name(each)}" for each in fields(Config)}
-    if less in sources:
-        where = sources.get(more, f"the default of {names[more]}")
-        raise SettingError(f"{sources[less]}: must not be over {where} ({large}), not {small}")
-    raise SettingError(f"{sources[more]}: must not be under the default of {names[less]} ({small}), not {large}")
-
-
-def _check_credentials(config: Config, sources: Mapping[str, str]) -> None:
-    """Refuse credentials that would not do what somebody meant by them."""
-    names = [key.partition(":")[0] for key in config.api_keys]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SettingError(f"{sources['api_keys']}: more than one key is called {', '.join(map(repr, twice))}")
-    if config.client_jwt_audience and not config.client_jwt_key_file:
-        raise SettingError(
-            f"{sources['client_jwt_audience']}: has no effect without --client-jwt-key-file: set that too, "
-            "so that clients must show a JWT"
-        )
-
-
-def _check_webhook(config: Config, sources: Mapping[str, str]) -> None:
-    """Refuse a webhook that would send in clear what others can read."""
-    if not config.webhook_url:
-        if config.webhook_secret_file:
-            raise SettingError(f"{sources['webhook_secret_file']}: has no effect without --webhook-url: set that too")
-        return
-    if not config.webhook_events:
-        raise SettingError(f"{sources['webhook_events']}: name at least one event, or set no --webhook-url")
-    parts = urlsplit(config.webhook_url)
-    if parts.scheme == "http" and not config.webhook_allow_http and not endpoint_text.is_loopback(parts.hostname or ""):
-        raise SettingError(
-            f"{sources['webhook_url']}: http is not encrypted, and {parts.hostname} is not this machine: use https "
-            "(or, where nobody can listen on the way, --webhook-allow-http)"
-        )
-
-
-def _check_local(source: str, endpoint: str, lack: str) -> None:
-    """Refuse an endpoint that is not known to be reached from this machine alone."""
-    if endpoint_text.is_local(endpoint):
-        return
-    kind = endpoint_text.split(endpoint)[0]
-    if not endpoint_text.is_known(endpoint):
-        raise SettingError(
-            f"{source}: unknown kind of endpoint {kind!r} in {endpoint}: use one of "
-            f"{', '.join(endpoint_text.KINDS)}; or, if a plug-in provides it, whom it lets in cannot be told, "
-            f"but {lack}"
-        )
-    if endpoint_text.interface(endpoint) is None:
-        raise SettingError(f"{source}: whom {endpoint} lets in cannot be told, but {lack}")
-    raise SettingError(
-        f"{source}: {endpoint} can be reached from other machines, but {lack}, or add interface=127.0.0.1"
-    )
-
-
-def from_environment(options: Mapping[str, str | Sequence[str]], file: str | None) -> Config:
-    """`load` with the process's environment."""
-    return load(options, os.environ, file)

@@ -17,7 +17,8 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from push import __version__, logs
-from push.config import Config, default_text, from_environment, option_name
+from push.config import Config, default_text, option_name
+from push.config_reading import from_environment
 from push.errors import StartError
 from push.services.ordered import OrderedServices
 from push.settings import SettingError

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from push import config
+from push import config, config_reading
 from push.config import Config
 from push.model_receipts import Event
 from push.settings import EVENTS, SettingError
@@ -87,7 +87,7 @@ class LoadTestCase(SynchronousTestCase):
         if toml:
             path = self.mktemp()
             Path(path).write_text(toml)
-        return config.load(options or {}, environment, path)
+        return config_reading.load(options or {}, environment, path)
 
     def refusal(self, toml: str = "", options: Any = None, **environment: str) -> str:
         """What is said when these are refused."""
@@ -152,9 +152,9 @@ class SourceTests(LoadTestCase):
         first, second = self.mktemp(), self.mktemp()
         Path(first).write_text("node_id = 1")
         Path(second).write_text("node_id = 2")
-        self.assertEqual(config.load({}, {"PUSH_CONFIG": first}, None).node_id, 1)
-        self.assertEqual(config.load({}, {"PUSH_CONFIG": first}, second).node_id, 2)
-        self.assertEqual(config.load({}, {"PUSH_CONFIG": ""}, None).node_id, 0)
+        self.assertEqual(config_reading.load({}, {"PUSH_CONFIG": first}, None).node_id, 1)
+        self.assertEqual(config_reading.load({}, {"PUSH_CONFIG": first}, second).node_id, 2)
+        self.assertEqual(config_reading.load({}, {"PUSH_CONFIG": ""}, None).node_id, 0)
 
     def test_an_empty_variable_of_the_environment_is_not_set(self) -> None:
         self.assertEqual(self.load(**{config.environment_name(setting): "" for setting in fields(Config)}), Config())
@@ -300,12 +300,14 @@ class RefusalTests(LoadTestCase):
         self.assertEqual(self.load('max_connections = "5"').max_connections, 5)
 
     def test_a_file_that_cannot_be_read_is_named_with_the_reason(self) -> None:
-        self.assertIn("No such file", str(self.assertRaises(SettingError, config.load, {}, {}, "/nowhere/push.toml")))
-        self.assertIn("directory", str(self.assertRaises(SettingError, config.load, {}, {}, os.curdir)))
+        self.assertIn(
+            "No such file", str(self.assertRaises(SettingError, config_reading.load, {}, {}, "/nowhere/push.toml"))
+        )
+        self.assertIn("directory", str(self.assertRaises(SettingError, config_reading.load, {}, {}, os.curdir)))
         self.assertIn("is not TOML", self.refusal("node_id 1"))
         path = self.mktemp()
         Path(path).write_bytes(b"node_id = '\xff'")
-        self.assertIn("is not TOML", str(self.assertRaises(SettingError, config.load, {}, {}, path)))
+        self.assertIn("is not TOML", str(self.assertRaises(SettingError, config_reading.load, {}, {}, path)))
 
     def test_a_wrong_key_is_not_repeated(self) -> None:
         for text in ("hunter2secret", "backend:hunter2secret", f"backend:fly:{'a' * 64}", "backend:push:hunter2secret"):

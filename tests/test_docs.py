@@ -17,10 +17,11 @@ import msgspec
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from push import cache_roles, config, peering, tap
+from push import cache_roles, config, config_reading, peering, tap
 from push.ctl.commands import pushctl
 from push.model import PushRequest, ToUids
 from push.protocols.wire import signals
+from push.settings import SettingError
 from push.web import message_schemas
 from push.web.repeats import Repeats
 from push.web.requests import MessageReader
@@ -207,14 +208,14 @@ class Examples(SynchronousTestCase):
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(text)
             file.flush()
-            loaded = config.load({}, {}, file.name)
+            loaded = config_reading.load({}, {}, file.name)
         self.assertEqual(loaded.advertise, "push.example.org:6789")
         self.assertEqual(len(loaded.api_keys), 2)
 
     def test_the_example_environment_is_a_configuration_that_starts(self) -> None:
         (text,) = (block for block in fenced(DOCS / "configuration.md", "sh") if block.startswith("PUSH_"))
         environment = dict(line.split("=", 1) for line in text.splitlines())
-        loaded = config.load({}, {name: value.strip('"') for name, value in environment.items()}, None)
+        loaded = config_reading.load({}, {name: value.strip('"') for name, value in environment.items()}, None)
         self.assertEqual(len(loaded.listen), 2)
         self.assertEqual(loaded.log_format, "json")
 
@@ -259,7 +260,7 @@ class Examples(SynchronousTestCase):
         self.assertEqual([list(reply) for reply in replies], [always] * 2)
 
     def test_the_message_of_a_wrong_setting_is_the_one_shown(self) -> None:
-        error = self.assertRaises(config.SettingError, config.load, {"max_subs_per_s": "x"}, {}, None)
+        error = self.assertRaises(SettingError, config_reading.load, {"max_subs_per_s": "x"}, {}, None)
         self.assertIn(f"push: {error}\n", (DOCS / "configuration.md").read_text())
 
     def test_programs_in_python_compile(self) -> None:

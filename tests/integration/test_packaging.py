@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from push import config
+from push import config, config_reading
 from push.config import Config
 from tests.integration.client import WireClient
 from tests.integration.server import HOST, ROOT, Server, running
@@ -34,7 +34,7 @@ class ExampleTests(SynchronousTestCase):
         """The settings of a file with this text."""
         path = Path(self.mktemp())
         path.write_text(text)
-        return config.load({}, {}, str(path))
+        return config_reading.load({}, {}, str(path))
 
     def test_as_it_is_it_sets_nothing(self) -> None:
         self.assertEqual(self.load(self.text), Config())
