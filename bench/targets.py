@@ -1,5 +1,6 @@
 """What the server is meant to reach on one core, and where in the measurements one sees whether it does."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ class Target:
             found: Any = trials.get(name)
             for key in self.path:
                 found = None if found is None else found[key]
+            if isinstance(found, list):
+                return float(statistics.median(found)), float(min(found)), float(max(found))
             return None if found is None else (float(found),) * 3
         cell = summary.get(self.row, {}).get(self.peer or first)
         if self.peer and cell:

@@ -58,6 +58,13 @@ class SummaryTests(SynchronousTestCase):
         text = targets_table({}, {"cache": {"cached_per_s": 31_000, "acknowledged_per_s": 29_000}}, [], "")
         self.assertEqual([line.split(" | ")[-1] for line in text.splitlines()[-2:]], ["met |", "not met |"])
 
+    def test_a_trial_of_several_rounds_is_judged_by_their_median(self) -> None:
+        """And its spread is shown."""
+        found = {"cache": {"cached_per_s": [29_000, 33_000, 31_000], "acknowledged_per_s": [29_000, 28_000, 31_000]}}
+        cached, acknowledged = targets_table({}, found, [], "").splitlines()[-2:]
+        self.assertIn("| 31,000 (29,000 … 33,000) | met, but not in every round |", cached)
+        self.assertIn("| 29,000 (28,000 … 31,000) | not met, but in some rounds |", acknowledged)
+
     def test_a_target_is_met_by_the_median_ratio_to_its_peer(self) -> None:
         """1.15 is the limit for serial broadcast against the C server."""
         for p50_ms, verdict in ((115, "met"), (116, "not met")):
