@@ -15,13 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from push.errors import PushError, Unavailable
+from push.errors import Unavailable
 from push.ihealth import IProbe
 from push.inodes import ILinkedConnector
-from push.model import Delivery, DeliveryReport, Outcome, Place, Registration
+from push.model import Delivery, DeliveryReport, Place, Registration
 from push.model_chat import Notice, runs, without_but
 from push.model_cluster import Node
 from push.model_health import Sample
+from push.protocols.peer.delivery_frames import frames_of, joined, result_of, without_log
 from push.protocols.peer.envelopes import (
     MINOR,
     MINOR_BUT,
@@ -41,18 +42,12 @@ from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import PIECE_BYTES, Pieces
 from push.protocols.peer.remote_probe import RemoteProbe
 from push.protocols.wire.batches import (
-    FAILED,
-    KEEPABLE,
-    KEPT,
     LOGGED,
     MAX_TOKENS,
     ON_BUS,
     PULLED,
     AllSent,
     read_reports,
-    write_lone,
-    write_many,
-    write_passed_by,
     write_to_everybody,
 )
 from push.protocols.wire.messages import Disconnect
@@ -61,7 +56,6 @@ DELIVER_LIMIT_S = 30.0
 # A pass over a million slow connections would not take so long.
 PASS_LIMIT_S = 120.0
 MAX_BROADCASTS = 10_000
-_JOINED_BYTES = 65_536
 # A token has 128 characters at most, so that these and two bodies are within what Perspective Broker takes.
 _NOTIFIED_TOKENS = 1_500
 _NOTIFIED_TOGETHER = 64
@@ -129,12 +123,12 @@ class RemoteConnector:
     async def deliver(self, batch: Sequence[Delivery]) -> DeliveryReport:
         """See IConnector. One that fails with Unavailable before it has begun has delivered nothing."""
         self._check_room()
-        frames = _frames(batch if self._knows_places else _without_log(batch))
+        frames = frames_of(batch if self._knows_places else without_log(batch))
         if not frames:
             return DeliveryReport([0] * len(batch), {})
         done: Deferred[DeliveryReport] = Deferred()
         self._batches.append(_Batch(batch, len(frames), done))
-        for some in _joined(frames):
+        for some in joined(frames):
             self._pieces.put(some)
         return await done
 
@@ -243,7 +237,7 @@ class RemoteConnector:
             frames -= some
             batch.reported += some
             if batch.reported == batch.frames:
-                result = _result(batch)
+                result = result_of(batch.deliveries, batch.missed)
                 batches.popleft()
                 if not batch.done.called:
                     batch.done.callback(result)
@@ -293,82 +287,3 @@ def notices_in_calls(notices: Sequence[Notice]) -> Iterator[tuple[Notice, ...]]:
                 size_bytes += part_bytes
     if waiting:
         yield tuple(waiting)
-
-
-def _frames(batch: Sequence[Delivery]) -> list[bytes]:
-    frames: list[bytes] = []
-    try:
-        for each in batch:
-            flags = KEPT if each.is_kept else 0
-            if each.is_logged:
-                flags |= LOGGED
-            if each.is_keepable:
-                flags |= KEEPABLE
-            payload, at = each.payload, each.place
-            if payload is None:
-                payload, flags = b"", flags | PULLED
-            if at is None and each.owner is None and len(each.tokens) == 1:
-                frames.append(write_lone(each.message_id, each.tokens[0], payload, flags))
-            elif not each.tokens and at is not None and each.is_logged:
-                frames.append(write_passed_by(each.message_id, (at.position, at.logged)))
-            else:
-                place = None if at is None else (at.position, at.before, at.logged)
-                frames += write_many(each.message_id, each.tokens, payload, flags, place=place, owner=each.owner)
-    except ValueError as error:
-        raise PushError(f"a delivery cannot be written: {type(error).__name__}") from None
-    return frames
-
-
-def _without_log(batch: Sequence[Delivery]) -> Sequence[Delivery]:
-    """As a connector knows it that is told of what is logged only that it is to be pulled."""
-    told = []
-    for each in batch:
-        place = each.place
-        if place is not None and each.is_logged:
-            each = msgspec.structs.replace(each, payload=None, place=None)
-        elif place is not None:
-            before = tuple([max(at, place.logged) for at in place.before])
-            each = msgspec.structs.replace(each, place=Place(place.position, before))
-        told.append(each)
-    return told
-
-
-def _joined(frames: list[bytes]) -> Iterator[bytes]:
-    """Frames as larger strings, of which several fit into a piece without being cut."""
-    begin = size = 0
-    for end, frame in enumerate(frames):
-        if size and size + len(frame) > _JOINED_BYTES:
-            yield b"".join(frames[begin:end])
-            begin = end
-            size = 0
-        size += len(frame)
-    yield b"".join(frames[begin:])
-
-
-def _result(batch: _Batch) -> DeliveryReport | Failure:
-    """What became of a batch.
-
-    Raises:
-        ValueError: tokens are reported that a frame did not have, or outcomes that do not exist.
-    """
-    if not batch.missed:
-        return DeliveryReport([len(each.tokens) for each in batch.deliveries], {})
-    if any(outcome == FAILED for missed in batch.missed.values() for _, outcome in missed):
-        return Failure(Unavailable("the connector could not deliver", retry_after_s=1.0))
-    sent: list[int] = []
-    missed: dict[int, Sequence[tuple[str, Outcome]]] = {}
-    frame = 0
-    for position, delivery in enumerate(batch.deliveries):
-        tokens = delivery.tokens
-        gone: list[tuple[str, Outcome]] = []
-        for start in range(0, len(tokens), MAX_TOKENS):
-            some = min(MAX_TOKENS, len(tokens) - start)
-            for index, outcome in batch.missed.get(frame, ()):
-                if index >= some:
-                    raise ValueError("a token is reported that the frame did not have")
-                gone.append((tokens[start + index], Outcome(outcome)))
-            frame += 1
-        sent.append(len(tokens) - len(gone))
-        if gone:
-            missed[position] = gone
-    return DeliveryReport(sent, missed)
