@@ -91,7 +91,7 @@ def build_own_connector(
     own_places = PolledPlaces(LocalNodes(connector), clock=clock)
     shown = (connector, reception)
 
-    def door(asking: Asking) -> ConnectorDoor:
+    def door(asking: Asking, minor: int) -> ConnectorDoor:
         return ConnectorDoor(
             name=neighbours.name,
             connector=connector,
@@ -99,6 +99,7 @@ def build_own_connector(
             asking=asking,
             measured=(*shown, *measured),
             max_payload_bytes=config.max_body_bytes,
+            minor=minor,
         )
 
     def joined(node: RemoteNode) -> None:

@@ -78,7 +78,7 @@ class Neighbours:
         self._reactor = reactor
         self.name = own_name(config)
         self.parts = Parts()
-        self.door: Callable[[Asking], Door] = Door
+        self.door: Callable[[Asking, int], Door] = Door
         self.own_node: Callable[[], Node | None] = _no_node
         self.measured: Sequence[IMeasured] = ()
         self.has_cache: Callable[[], bool] = bool
@@ -111,7 +111,7 @@ class Neighbours:
             roles=config.roles,
             secret=secrets[0].decode(),
             endpoint=self._tls.endpoint,
-            door=lambda asking: self.door(asking),
+            door=lambda asking, minor: self.door(asking, minor),
             clock=reactor,
             fraction=random.SystemRandom().random,
             joined=self._joined,

@@ -22,6 +22,7 @@ class Outcome(IntEnum):
     OFFLINE = 1  # no session with this token here
     OVERFLOW = 2  # the client does not read, or not acknowledge: it was closed as a slow consumer
     BEHIND = 3  # its connection is still catching up: it will be pulled from the cache in its turn
+    TOO_LARGE = 4  # it cannot be kept, and is larger than its connector is configured to take
 
 
 class Store(IntEnum):
@@ -183,7 +184,7 @@ class PushResult(msgspec.Struct, frozen=True, gc=False):
         sent: of these, handed to a live connection.
         cached: of these, not sent now but kept: until acknowledged, handed over (where nobody acknowledges) or expired.
         unknown: named tokens that are not registered.
-        rejected: of the targets, those whose cache was full: they will not get it.
+        rejected: of the targets, those that will not get it: the cache is full, or the connector takes nothing so large.
         is_logged: kept once for all who are addressed, instead of for each of them.
         due_ms: when it will be sent, milliseconds since 1970; None for now.
         delivered: of the targets, acknowledged until the answer; None where nobody waited for that.

@@ -141,6 +141,9 @@ class Reports:
         if expires is None:
             if isinstance(owner, int):
                 self.tell_missed(message_id, tokens)
+            too_large = sum(outcome is Outcome.TOO_LARGE for _, outcome in missed)
+            if too_large:
+                self._results.too_large(owner, too_large)
         elif tokens and delivery.is_kept and (self._is_shared or not delivery.is_logged):
             self._bringing.missed(tokens)
         elif tokens:

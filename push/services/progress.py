@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from push.errors import CacheFull, PushError
+from push.errors import CacheFull, PushError, TooLarge
 from push.model import Place, PushRequest, PushResult, Store, ToConnector, ToTokens, ToUids
 from push.services.ids import accepted_ms
 
@@ -23,7 +23,7 @@ class Progress:
         sent: of these, handed to live connections.
         kept: of these, given to the cache.
         kept_sent: of those, handed to live connections as well.
-        rejected: of the targets, those whose cache is full.
+        rejected: of the targets, those whose cache is full, or whose connector takes nothing so large.
         unknown: tokens or uids that nobody has registered.
         owners: token → the user that it is meant for, where users are addressed.
         is_logged: it is in the log of broadcasts.
@@ -70,6 +70,13 @@ class Progress:
         if isinstance(target, ToTokens) and target.single:
             self.error = cache_is_full()
 
+    def too_large(self, targets: int) -> None:
+        """The connectors of so many targets do not take it."""
+        self.rejected += targets
+        target = self.request.target
+        if isinstance(target, ToTokens) and target.single:
+            self.error = message_too_large()
+
     def result(self) -> PushResult | PushError:
         """What there is to say of it now."""
         if self.error is not None:
@@ -115,3 +122,8 @@ def begins_ms(message_id: int, now_ms: int) -> int:
 def cache_is_full() -> CacheFull:
     """The error of a message for a lone token."""
     return CacheFull("this token's cache is full: wait until its client has come, or say on_full drop_oldest")
+
+
+def message_too_large() -> TooLarge:
+    """The error of a message for a lone token."""
+    return TooLarge("this token's connector takes no message so large: its max_body_bytes is less than here")

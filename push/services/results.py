@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from push.errors import PushError
 from push.model import Delivery, PushRequest, PushResult
-from push.services.progress import Progress, begins_ms, cache_is_full
+from push.services.progress import Progress, begins_ms, cache_is_full, message_too_large
 
 # Whose something is: a request's progress, or for a plain message to one token, the request's position.
 Owner = Progress | int
@@ -73,6 +73,13 @@ class Results:
                 self.are_any = True
             else:
                 owner.error = error
+
+    def too_large(self, owner: Owner, targets: int) -> None:
+        """The connectors of so many targets do not take it."""
+        if isinstance(owner, int):
+            self.fail((owner,), message_too_large())
+        else:
+            owner.too_large(targets)
 
     def refuse(self, owner: Owner, message_id: int, tokens: Sequence[str]) -> None:
         """The caches of these tokens are full."""

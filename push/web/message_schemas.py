@@ -194,7 +194,14 @@ class SendReply(Struct, frozen=True, gc=False):
     cached: Annotated[int, Meta(description="Of these, kept, and not sent yet.")]
     unknown: Annotated[tuple[str, ...], Meta(description="Named tokens that are not registered.")]
     rejected: (
-        Annotated[int, Meta(description="Of these, those whose cache is full: they will not get it.")] | UnsetType
+        Annotated[
+            int,
+            Meta(
+                description="Of these, those that will not get it: their cache is full, or their connector takes "
+                "nothing so large."
+            ),
+        ]
+        | UnsetType
     ) = UNSET
     logged: Annotated[bool, Meta(description="True where it is kept once, for all who are addressed.")] | UnsetType = (
         UNSET

@@ -17,6 +17,7 @@ from push.protocols.framed import FramedFactory
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.avatar import Answerer, Arrival, NodeAvatar
 from push.protocols.peer.connector_door import ConnectorDoor, Door
+from push.protocols.peer.envelopes import MINOR
 from push.protocols.peer.joining import join
 from push.protocols.peer.link import Link
 from push.protocols.peer.links import Links
@@ -162,7 +163,7 @@ class Worker:
         refused: why it was not.
     """
 
-    def __init__(self, house: House, name: str = NAME, limits: ConnectionLimits = LIMITS) -> None:
+    def __init__(self, house: House, name: str = NAME, limits: ConnectionLimits = LIMITS, minor: int = MINOR) -> None:
         self.house = house
         self.name = name
         self.clock = house.clock
@@ -185,6 +186,7 @@ class Worker:
             asking=self.asking,
             measured=[self.connector],
             max_payload_bytes=limits.max_body_bytes,
+            minor=minor,
         )
         self.cable = Cable(house.factory, self.clock)
         self.link: Link | None = None

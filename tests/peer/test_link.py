@@ -11,7 +11,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.errors import PermissionDenied, PushError, Unavailable, Unheard
+from push.errors import PermissionDenied, PushError, TooLarge, Unavailable, Unheard
 from push.ipush import IConnector
 from push.isubscribe import ISubscribe
 from push.model import Delivery, DeliveryReport, Outcome, Place, Registration, TagQuery
@@ -428,6 +428,39 @@ class ConnectorTests(LinkCase):
             self.assertEqual(list(self.successResultOf(each).sent), [1])
         self.assertEqual(got, [(number, hash(payload)) for number, payload in enumerate(payloads)])
 
+    def test_what_is_too_large_for_a_connector_is_refused_and_disturbs_nothing_else(self) -> None:
+        worker = Worker(self.house, "127.0.0.1:6789#2", replace(LIMITS, max_body_bytes=10_000)).join()
+        client, answer = worker.client()
+        token = answer["token"]
+        large, most = bytes(10_001), bytes(10_000)
+        report = self.run_call(
+            worker.remote.deliver(
+                [
+                    Delivery(1, b"before", (token,)),
+                    Delivery(2, large, (token,)),
+                    Delivery(3, large, ("other", token)),
+                    Delivery(4, most, (token,)),
+                ]
+            ),
+            worker,
+        )
+        self.assertEqual(list(report.sent), [1, 0, 0, 1])
+        refused = {position: {outcome for _, outcome in each} for position, each in report.missed.items()}
+        self.assertEqual(refused, {1: {Outcome.TOO_LARGE}, 2: {Outcome.TOO_LARGE}})
+        broadcasts = [
+            Deferred.fromCoroutine(_awaited(worker.remote.broadcast(5 + n, [large, b"x"][n]))) for n in (0, 1)
+        ]
+        worker.settle()
+        self.assertIn("10000 bytes", str(self.failureResultOf(broadcasts[0], TooLarge).value))
+        self.assertEqual(self.successResultOf(broadcasts[1]), 1)
+        self.assertEqual(client.pushes(), [b"before", most, b"x"])
+        self.assertFalse(worker.link.is_lost)  # type: ignore[union-attr]
+
+    def test_older_routers_are_told_nothing_that_they_do_not_know(self) -> None:
+        worker = Worker(self.house, "127.0.0.1:6789#2", replace(LIMITS, max_body_bytes=10_000), minor=3).join()
+        report = self.run_call(worker.remote.deliver([Delivery(1, bytes(10_001), ("a",))]), worker)
+        self.assertEqual(report.missed, {0: [("a", Outcome.OFFLINE)]})
+
     def test_a_batch_that_a_connector_cannot_deliver_fails_and_the_link_goes_on(self) -> None:
         deliver = self.worker.connector.deliver
 
@@ -639,6 +672,22 @@ class CacheTests(LinkCase):
         self.run_call(self.worker.remote.refill(["t"]))
         self.worker.settle()
         self.assertEqual(client.pushes(), [b"two"])
+
+    def test_what_is_too_large_for_this_connector_is_pulled_where_it_is_kept_or_will_be(self) -> None:
+        large = bytes(LIMITS.max_body_bytes + 1)
+        client = self.session(b'{"token":"t"}')
+        self.worker.settle()
+        self.keep(1, large, "t")
+        report = self.run_call(self.worker.remote.deliver([Delivery(1, large, ("t",), True)]))
+        self.assertEqual(report.missed[0], [("t", Outcome.BEHIND)])
+        self.worker.settle()
+        self.assertEqual(client.pushes(), [large])
+        report = self.run_call(self.worker.remote.deliver([Delivery(2, large, ("t",), is_keepable=True)]))
+        self.assertEqual(report.missed[0], [("t", Outcome.BEHIND)])
+        self.keep(3, large, "", audience=Everybody())
+        self.assertEqual(self.run_call(self.worker.remote.broadcast(3, large, True)), 1)
+        self.worker.settle()
+        self.assertEqual(client.pushes(), [large])
 
     def test_a_logged_broadcast_is_pulled_where_it_has_no_payload_or_too_much_waits(self) -> None:
         client = self.session(b'{"token":"t"}')

@@ -8,11 +8,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from push.errors import NotFound, PushError, Unavailable, Unregistered
+from push.errors import NotFound, PushError, TooLarge, Unavailable, Unregistered
 from push.ihealth import IMeasured
 from push.ipush import IRouter
 from push.model import (
+    Delivery,
+    DeliveryReport,
     Options,
+    Outcome,
     PushRequest,
     PushResult,
     Store,
@@ -82,6 +85,50 @@ class RouterCase(SynchronousTestCase):
     def counts(self, result: PushResult) -> tuple[int, int, int]:
         """Its numbers."""
         return result.targets, result.sent, result.cached
+
+
+class TooLargeTests(RouterCase):
+    """Connectors that take less than the router."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        deliver = self.connector.deliver
+
+        async def take(batch: Sequence[Delivery]) -> DeliveryReport:
+            small = await deliver([each for each in batch if len(each.payload or b"") <= 10])
+            sent = iter(small.sent)
+            refused = {at: each.tokens for at, each in enumerate(batch) if len(each.payload or b"") > 10}
+            return DeliveryReport(
+                [0 if at in refused else next(sent) for at in range(len(batch))],
+                {at: [(token, Outcome.TOO_LARGE) for token in tokens] for at, tokens in refused.items()},
+            )
+
+        self.patch(self.connector, "deliver", take)
+
+    def test_message_that_cannot_be_kept_is_refused_for_its_token_and_no_other(self) -> None:
+        client, token = self.online()
+        for more in ({}, {"options": Options(is_high=True)}):  # with options it goes another way
+            large, small = self.push_all(
+                *(PushRequest(ToTokens((token,), single=True), bytes(size), ttl_s=0, **more) for size in (11, 10))
+            )
+            self.assertIsInstance(large, TooLarge)
+            self.assertIn("max_body_bytes", str(large))
+            assert isinstance(small, PushResult)
+            self.assertEqual((small.sent, small.rejected), (1, 0))
+        self.assertEqual(client.pushes(), [bytes(10)] * 2)
+        outcomes = {dict(each.labels)["outcome"]: each.value for each in self.router.samples() if len(each.labels) == 2}
+        self.assertEqual(outcomes["too_large"], 2)
+
+    def test_of_several_tokens_they_are_counted(self) -> None:
+        _, token = self.online()
+        _, other = self.online()
+        result = self.push(ToTokens((token, other)), bytes(11), ttl_s=0)
+        self.assertEqual((result.targets, result.sent, result.rejected), (2, 0, 2))
+
+    def test_message_that_can_be_kept_is(self) -> None:
+        _, token = self.online()
+        result = self.push(ToTokens((token,), single=True), bytes(11), ttl_s=60)
+        self.assertEqual((self.counts(result), result.rejected), ((1, 0, 1), 0))
 
 
 class Latecomers(RouterCase):

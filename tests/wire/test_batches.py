@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from push.protocols.wire import batches
-from push.protocols.wire.batches import AllSent, BatchReader, Missed, ToEverybody, ToTokens
+from push.protocols.wire.batches import AllSent, BatchReader, Missed, ToEverybody, TooLarge, ToTokens
 from push.protocols.wire.frames import encode
 from push.protocols.wire.signals import Signal
 
@@ -42,6 +42,28 @@ class BatchTests(SynchronousTestCase):
                 )
             else:
                 self.assertEqual(message, ToEverybody(message_id, payload, bool(flags & 1), bool(flags & 2)))
+
+    @given(st.integers(1, 200))
+    def test_what_is_too_large_is_marked_and_what_follows_is_read(self, size: int) -> None:
+        many = tuple(f"t{number}" for number in range(batches.MAX_TOKENS + 1))
+        frames = [
+            batches.write_lone(1, "t", bytes(10)),
+            batches.write_lone(2, "t", bytes(11)),
+            *batches.write_many(3, many, bytes(11)),
+            batches.write_to_everybody(4, bytes(11), batches.LOGGED),
+            batches.write_to_everybody(5, bytes(10)),
+            batches.write_lone(6, "t", b""),
+        ]
+        data = b"".join(frames)
+        size *= 50
+        reader = BatchReader(10, ToTokens)
+        read = [each for start in range(0, len(data), size) for each in reader.feed(data[start : start + size])]
+        self.assertIsNone(reader.error)
+        too_large = [isinstance(each, TooLarge) for each in read]
+        self.assertEqual(too_large, [False, True, True, True, True, False, False])
+        messages = [each.message if isinstance(each, TooLarge) else each for each in read]
+        self.assertEqual([each.message_id for each in messages], [1, 2, 3, 3, 4, 5, 6])
+        self.assertEqual({each.payload for each in messages[1:5]}, {bytes(11)})
 
     @given(
         st.lists(st.tuples(TOKENS, st.integers(0, 2**63 - 1)), min_size=1, max_size=5),
@@ -117,8 +139,8 @@ class BatchTests(SynchronousTestCase):
             "a missing token": encode(Signal.PUSH, head + b"\x00\x02\x00\x01a"),
             "a long token": encode(Signal.PUSH, head + b"\x00\x01\x00\x81" + b"a" * 129),
             "a token that is not ASCII": encode(Signal.PUSH, head + b"\x00\x01\x00\x01\xff"),
-            "a large payload": batches.write_lone(1, "a", bytes(101)),
-            "a large payload for everybody": batches.write_to_everybody(1, bytes(101)),
+            "a large payload": batches.write_lone(1, "a", bytes(batches.MAX_PAYLOAD_BYTES + 1)),
+            "a large payload for everybody": batches.write_to_everybody(1, bytes(batches.MAX_PAYLOAD_BYTES + 1)),
             "nothing to borrow": batches.write_lone(1, "a", b"", batches.BORROWS),
             "borrowed and brought": batches.write_lone(1, "a", b"", batches.LENDS)
             + batches.write_lone(1, "a", b"x", batches.BORROWS),

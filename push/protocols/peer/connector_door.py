@@ -6,20 +6,33 @@ Must not import services, stores or web.
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred
+import msgspec
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
+from push import errors
 from push.errors import PushError, Unavailable
 from push.ihealth import IMeasured, IProbe
 from push.ipush import IConnector
 from push.model import Delivery, DeliveryReport, Outcome, Place
 from push.protocols.peer.asking import Asking
-from push.protocols.peer.envelopes import Drain, Kick, Notify, Passed, Reader, Refill, Replaced, encode
+from push.protocols.peer.envelopes import (
+    MINOR,
+    MINOR_SIZES,
+    Drain,
+    Kick,
+    Notify,
+    Passed,
+    Reader,
+    Refill,
+    Replaced,
+    encode,
+)
 from push.protocols.peer.errors import CallMalformed, trouble_of
 from push.protocols.peer.link import answering, as_bytes
-from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, write_reports
+from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, TooLarge, write_reports
 from push.protocols.wire.messages import Disconnect
 
 T = TypeVar("T")
@@ -40,10 +53,12 @@ class Door(pb.Referenceable):
 
     Args:
         asking: gets the answers to this node's questions.
+        minor: the version that the node there speaks.
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, minor: int = MINOR) -> None:
         self._asking = asking
+        self._minor = minor
 
     def remote_ping(self, data: object) -> bytes:
         """Say that it is there."""
@@ -65,7 +80,8 @@ class ConnectorDoor(Door):
         probe: its client of itself.
         asking: gets the answers to this node's questions.
         measured: whose numbers are shown.
-        max_payload_bytes: the largest message taken.
+        max_payload_bytes: the largest message taken; larger ones are refused, each by itself.
+        minor: the version that the node there speaks.
     """
 
     def __init__(
@@ -77,12 +93,15 @@ class ConnectorDoor(Door):
         asking: Asking,
         measured: Sequence[IMeasured],
         max_payload_bytes: int,
+        minor: int = MINOR,
     ) -> None:
-        super().__init__(asking)
+        super().__init__(asking, minor)
         self._name = name
         self._connector = connector
         self._probe = probe
         self._measured = measured
+        self._max_payload_bytes = max_payload_bytes
+        self._has_warned = False
         self._reader = BatchReader(max_payload_bytes, Delivery, Place)
         self._broadcasts = 0
         self._passed: list[Passed] = []
@@ -107,6 +126,16 @@ class ConnectorDoor(Door):
             elif isinstance(message, ToEverybody):
                 deliver()
                 self._broadcast(message)
+            elif isinstance(message, TooLarge):
+                spared = self._spared(message.message)
+                if type(spared) is Delivery:
+                    batch.append(spared)
+                    continue
+                deliver()
+                if isinstance(spared, ToEverybody):
+                    self._broadcast(spared)
+                else:
+                    self._refuse(message.message, delivering)
         deliver()
         if self._reader.error is not None:
             raise CallMalformed(f"the stream of messages is broken: {self._reader.error}")
@@ -163,6 +192,31 @@ class ConnectorDoor(Door):
         """What this process has measured."""
         as_bytes(data)
         return encode([sample for each in self._measured for sample in each.samples()])
+
+    def _spared(self, message: Delivery | ToEverybody) -> Delivery | ToEverybody | None:
+        """What is too large as it can be taken: pulled from the cache, if that has it or will; else None."""
+        if not self._has_warned:  # one of many, likely: nodes have different settings
+            self._has_warned = True
+            _log.warn(
+                "a message of {size} bytes is not taken, nor are others over {limit}: max_body_bytes of this "
+                "connector is less than that of a router",
+                size=len(message.payload or b""),
+                limit=self._max_payload_bytes,
+            )
+        if isinstance(message, ToEverybody):
+            return message._replace(payload=None) if message.is_logged else None
+        return msgspec.structs.replace(message, payload=None) if message.is_kept or message.is_keepable else None
+
+    def _refuse(self, message: Delivery | ToEverybody, delivering: list[_Delivering]) -> None:
+        """Refuse what is too large, in its place in the stream, and nothing else."""
+        if isinstance(message, ToEverybody):
+            self._broadcasts += 1
+            error = errors.TooLarge(f"a connector takes messages of at most {self._max_payload_bytes} bytes")
+            self._through(Passed(self._broadcasts, 0, trouble_of(error)))
+            return
+        outcome = Outcome.TOO_LARGE if self._minor >= MINOR_SIZES else Outcome.OFFLINE
+        missed = {0: [(token, outcome) for token in message.tokens]}
+        delivering.append(([message], succeed(DeliveryReport([0], missed))))
 
     def _broadcast(self, message: ToEverybody) -> None:
         self._broadcasts += 1

@@ -23,13 +23,15 @@ from push.protocols.wire.messages import (
 )
 
 MAJOR = 1
-MINOR = 3
+MINOR = 4
 # From this on, what is logged has a place in what goes to connectors.
 MINOR_PLACES = 2
 # From this on, a node with the group role answers what applications ask of it.
 MINOR_GROUPS = 3
 # And a connector knows who among those to be told of something is not to be.
 MINOR_BUT = 3
+# And a router knows what it means that a message is larger than a connector takes.
+MINOR_SIZES = 4
 
 CONNECTOR = "connector"
 

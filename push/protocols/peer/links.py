@@ -50,7 +50,8 @@ class Links(Service):
         roles: of this node.
         secret: of the cluster.
         endpoint: how to reach "host:port".
-        door: builds what can be called on this node over one link; given the questions that go over it.
+        door: builds what can be called on this node over one link; given the questions that go over it, and the
+            minor version of the node there.
         clock: for pauses and limits.
         fraction: random numbers in [0, 1).
         joined: called with a node when there is a link to it.
@@ -65,7 +66,7 @@ class Links(Service):
         roles: Sequence[str],
         secret: str,
         endpoint: Callable[[str], IStreamClientEndpoint],
-        door: Callable[[Asking], Door],
+        door: Callable[[Asking, int], Door],
         clock: IReactorTime,
         fraction: Callable[[], float],
         joined: Callable[[RemoteNode], None] = lambda node: None,
@@ -168,7 +169,7 @@ class Links(Service):
                 self._endpoint(node.peer),
                 name=self._name,
                 secret=self._secret,
-                door=self._door(node.asking),
+                door=self._door(node.asking, node.minor),
                 clock=self._clock,
                 roles=self._roles,
                 peer=node.name,

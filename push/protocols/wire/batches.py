@@ -37,6 +37,9 @@ ON_BUS = 128  # for everybody, and its payload comes over the broadcast bus
 # The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
 FAILED = 255
 
+# The largest payload that any node can be configured to take: what is larger is no message.
+MAX_PAYLOAD_BYTES = 16_777_216
+
 # What a frame for one token may say that is read in one step.
 _SIMPLE = KEPT | LOGGED | KEEPABLE
 _LONG = f"a token is over {MAX_TOKEN_BYTES} bytes"
@@ -75,6 +78,19 @@ class ToEverybody(NamedTuple):
     is_logged: bool
     is_on_bus: bool = False
     place: tuple[int, int] | None = None
+
+
+class TooLarge(Generic[D]):
+    """A message whose payload is over the reader's limit.
+
+    Attributes:
+        message: what it would have been.
+    """
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: D | ToEverybody) -> None:
+        self.message = message
 
 
 class AllSent(NamedTuple):
@@ -171,7 +187,7 @@ class BatchReader(Generic[D]):
     """Reads the stream of frames, in pieces that are cut anywhere.
 
     Args:
-        max_payload_bytes: the largest payload accepted.
+        max_payload_bytes: what is larger, up to MAX_PAYLOAD_BYTES, is marked as that.
         delivery: builds what is returned for a message to tokens, of the fields of ToTokens.
         place: builds what is given it as the place.
 
@@ -185,34 +201,36 @@ class BatchReader(Generic[D]):
         delivery: Callable[..., D],
         place: Callable[[int, tuple[int, ...], int], object] = lambda *fields: fields,
     ) -> None:
-        self._decoder = FrameDecoder(_HEAD.size + packed.MAX_FRONT_BYTES + _MAX_TOKENS_BYTES + max_payload_bytes)
+        self._decoder = FrameDecoder(_HEAD.size + packed.MAX_FRONT_BYTES + _MAX_TOKENS_BYTES + MAX_PAYLOAD_BYTES)
         self._max_payload_bytes = max_payload_bytes
         self._delivery = delivery
         self._place = place
         self._lent: bytes | None = None
+        self._is_over = False
         self.error: str | None = None
 
-    def feed(self, data: bytes) -> list[D | ToEverybody]:
+    def feed(self, data: bytes) -> list[D | ToEverybody | TooLarge[D]]:
         """Take a piece; look at `error` after handling what is returned.
 
         Returns:
             The messages completed by it, in order.
         """
-        messages: list[D | ToEverybody] = []
+        messages: list[D | ToEverybody | TooLarge[D]] = []
         if self.error is not None:
             return messages
         used = 0 if self._decoder.buffered_bytes else self._feed_lone(data, messages)
         for frame in self._decoder.feed(data[used:] if used else data):
             try:
-                messages.append(self._message(frame.signal, frame.body))
+                message = self._message(frame.signal, frame.body)
             except ValueError as error:
                 self.error = str(error)
                 return messages
+            messages.append(TooLarge(message) if self._is_over else message)
         if self._decoder.error is not None:
             self.error = self._decoder.error.reason
         return messages
 
-    def _feed_lone(self, data: bytes, messages: list[D | ToEverybody]) -> int:
+    def _feed_lone(self, data: bytes, messages: list[D | ToEverybody | TooLarge[D]]) -> int:
         """Take the frames for one token that `data` begins with, as far as they are whole, in one step each.
 
         Returns:
@@ -289,8 +307,9 @@ class BatchReader(Generic[D]):
             payload = self._lent
         else:
             payload = body[start:]
-            if len(payload) > self._max_payload_bytes:
-                raise ValueError(f"a payload of {len(payload)} bytes is over the limit of {self._max_payload_bytes}")
+            if len(payload) > MAX_PAYLOAD_BYTES:
+                raise ValueError(f"a payload of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES}")
+        self._is_over = len(payload) > self._max_payload_bytes
         self._lent = payload if flags & LENDS else None
         return payload
 
