@@ -184,7 +184,7 @@ class PushResult(msgspec.Struct, frozen=True, gc=False):
         sent: of these, handed to a live connection.
         cached: of these, not sent now but kept: until acknowledged, handed over (where nobody acknowledges) or expired.
         unknown: named tokens that are not registered.
-        rejected: of the targets, those that will not get it: the cache is full, or the connector takes nothing so large.
+        rejected: of the targets, those that will not get it: a full cache, or a connector that takes nothing so large.
         is_logged: kept once for all who are addressed, instead of for each of them.
         due_ms: when it will be sent, milliseconds since 1970; None for now.
         delivered: of the targets, acknowledged until the answer; None where nobody waited for that.
