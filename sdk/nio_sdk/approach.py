@@ -1,6 +1,7 @@
 """The way to a line: whom to ask where to connect, what to look up, and the dialing. One step after another."""
 
 from collections.abc import Callable
+from typing import Any
 
 from nio_sdk.dial import Dial, Place
 from nio_sdk.errand import Errand
@@ -48,6 +49,17 @@ class Approach:
     def dial(self) -> Dial | None:
         """The dialing, once it has begun."""
         return self._dial
+
+    @property
+    def under_way(self) -> Errand[Any] | None:
+        """What is being asked or looked up, if anything is."""
+        errand = self._looking if self._has_asked else self._asking
+        return None if errand is None or errand.is_done else errand
+
+    @property
+    def is_credential_awaited(self) -> bool:
+        """Whether the application's `auth` may be running, of which there is to be one at a time."""
+        return self._looking is not None and callable(self._plan.auth) and not self._looking.is_done
 
     def step(self) -> Line | None:
         """Go as far as it goes without waiting.

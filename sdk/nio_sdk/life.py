@@ -7,9 +7,11 @@ the very end, and nothing is called with a lock held. Other threads reach it thr
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from nio_sdk.approach import Approach
 from nio_sdk.chat import Chat
+from nio_sdk.errand import Errand
 from nio_sdk.handover import Handover
 from nio_sdk.line import Line
 from nio_sdk.plan import Plan
@@ -27,6 +29,8 @@ from push_client.status import Ended, Lost, Open, Waiting
 
 _CLOSED = "the client was closed"
 _MOVED = "the network has changed"
+# Look-ups that were begun on networks the device has left, and are still under way: each is a thread.
+MAX_FORGOTTEN = 4
 
 
 class Life:
@@ -70,6 +74,7 @@ class Life:
         self._chat = chat
         self._takes_part = False
         self._opened: Open | None = None
+        self._forgotten: list[Errand[Any]] = []
         self._ending = Ending(None)
         self._phase: Callable[[], bool] = self._setting_out
         self._due_s = -math.inf
@@ -148,10 +153,22 @@ class Life:
                 self._traffic.link.probe(self._clock())
             else:
                 self._traffic.link.leave(_MOVED)
-        elif self._approach is not None and self._approach.dial is not None:
-            self._ended(Ending(Lost(self._approach.address, _MOVED), is_ours=True))
+        elif self._approach is not None:
+            if self._leaves(self._approach):
+                self._ended(Ending(Lost(self._approach.address, _MOVED), is_ours=True))
         elif self._phase == self._waiting:
             self._due_s = -math.inf
+
+    def _leaves(self, approach: Approach) -> bool:
+        """Whether an approach can be left for another: what it asked or looks up is forgotten, but its thread lives."""
+        self._forgotten = [each for each in self._forgotten if not each.is_done]
+        errand = approach.under_way
+        if errand is None:
+            return True
+        if approach.is_credential_awaited or len(self._forgotten) >= MAX_FORGOTTEN:
+            return False
+        self._forgotten.append(errand)
+        return True
 
     def turn(self) -> None:
         """Do all that can be done now. Called from within a callback it does nothing: a turn is under way."""

@@ -138,6 +138,27 @@ class AllocationTests(SdkCase):
             await client.wait_open()
         self.assertEqual(self.ports(), [there.port, home.port, there.port])
 
+    async def test_on_another_network_it_asks_anew(self) -> None:
+        async def silent(peer: Peer) -> None:
+            asked_first.set()
+            await peer.reader.read()
+
+        async def answering(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            peer.writer.write(named)
+
+        asked_first = asyncio.Event()
+        there = await self.serve(open_and_stay)
+        named = http({"nodes": [{"host": "127.0.0.1", "port": there.port}]})
+        asked = await self.serve(silent, answering, is_http=True)
+        async with self.client(self.nobody, allocation=f"http://127.0.0.1:{asked.port}/v1/allocate") as client:
+            await asked_first.wait()
+            client.network_changed()
+            await client.wait_open()
+        self.assertEqual(self.ports(), [there.port])
+        self.assertEqual([one.reason for one in self.said(aio_sdk.Lost)], ["the network has changed"])
+        self.assertEqual(self.said(aio_sdk.Unallocated), [])
+
     async def test_a_server_that_does_not_answer_costs_the_time_for_connecting(self) -> None:
         async def silent(peer: Peer) -> None:
             await peer.reader.read()

@@ -16,6 +16,7 @@ from unittest import IsolatedAsyncioTestCase, TestCase
 import nio_sdk
 from nio_sdk.dial import Dial
 from nio_sdk.handover import Handover
+from nio_sdk.life import MAX_FORGOTTEN
 from nio_sdk.waker import Waker
 from nio_sdk.watch import Watch
 from push.protocols.wire.signals import Signal, SubSignal
@@ -332,6 +333,46 @@ class SharedThreadTests(ThreadCase):
             gate.set()
             await away(slow.wait_open, GUARD_S)
             await away(thread.close)
+
+    async def test_a_network_that_changes_all_the_time_leaves_few_look_ups_behind(self) -> None:
+        async def silent(peer: Peer) -> None:
+            await peer.reader.read()
+
+        home = await self.serve(open_and_stay)
+        asked = await self.serve(silent, is_http=True)
+        changes = 10
+        client = self.make(home, allocation=f"http://127.0.0.1:{asked.port}/v1/allocate")
+        with nio_sdk.ClientThread() as thread:
+            client.start(thread)
+            for number in range(changes):
+                await until(lambda number=number: asked.accepted == min(number, MAX_FORGOTTEN) + 1)
+                client.network_changed()
+            moved = self.said(nio_sdk.Lost)
+            self.assertEqual([one.reason for one in moved], ["the network has changed"] * MAX_FORGOTTEN)
+            await asked.stop()  # all of them end, and so does the one that is waited for
+            await away(client.wait_open, GUARD_S)
+            await away(thread.close)
+
+    async def test_a_credential_is_fetched_once_at_a_time_whatever_the_network_does(self) -> None:
+        server = await self.serve(open_and_stay)
+        gate, begun = threading.Event(), []
+
+        def credential() -> str:
+            begun.append(1)
+            gate.wait(GUARD_S)
+            return "jwt"
+
+        with nio_sdk.ClientThread() as thread:
+            client = self.make(server, auth=credential).start(thread)
+            await until(lambda: begun)
+            client.network_changed()
+            turned = threading.Event()
+            client._life.post(turned.set)  # type: ignore[union-attr]
+            await away(turned.wait, GUARD_S)
+            gate.set()
+            await away(client.wait_open, GUARD_S)
+            await away(thread.close)
+        self.assertEqual(len(begun), 1)
 
     async def test_a_client_that_gives_up_leaves_the_others_alone(self) -> None:
         good = await self.serve(pushing(b"x"))
