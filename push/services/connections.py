@@ -18,6 +18,7 @@ MAX_OVERTAKEN = 10_000
 FULL = Disconnect(
     CloseCode.OVERLOAD, "this connector has no room for another connection", RETRY_BACKOFF, _RETRY_AFTER_S
 )
+REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
 _CROWD = Disconnect(CloseCode.OVERLOAD, "too many connections from this address", RETRY_BACKOFF, _RETRY_AFTER_S)
 
 

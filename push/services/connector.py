@@ -1,17 +1,16 @@
-"""A connector: holds connections of any wire protocol, opens their sessions, delivers to them.
+"""A connector: holds connections of any wire protocol, has their sessions opened and ended, delivers to them.
 
-What protocols need (IConnectionHost) and what routers need (IConnector), over the table of connections. Must
-not import adapters, stores or web.
+What protocols need (IConnectionHost) and what routers need (IConnector): puts the parts that do it together over one
+table of connections (opening.py, ending.py, delivering.py, replays.py, …). Must not import adapters, stores or web.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from push.errors import PushError, RateLimited, Unavailable, Unheard
+from push.errors import Unheard
 from push.icache import IPulling
 from push.igroup import IChat
 from push.ihealth import IMeasured
@@ -22,20 +21,19 @@ from push.model_chat import Notice
 from push.model_cluster import Node
 from push.model_health import Sample
 from push.protocols.wire.answers import NodeAddress
-from push.protocols.wire.liveness import held_interval_ms
-from push.protocols.wire.messages import Disconnect, SubRequest
-from push.protocols.wire.signals import CloseCode
-from push.rates import TokenBucket
+from push.protocols.wire.messages import Disconnect
 from push.services.asking import Asking, ChatPlug
 from push.services.broadcast import Broadcaster
-from push.services.connections import FULL, Connections, Overtaken
+from push.services.connections import FULL, REPLACED, Connections
 from push.services.delivering import Delivering
+from push.services.ending import Endings
 from push.services.expiries import Expiries
 from push.services.heard import Heard
-from push.services.log_places import LogPlaces, logged_up_to
+from push.services.log_places import LogPlaces
 from push.services.measures import ConnectorMeasures
 from push.services.moving import Moving
 from push.services.notifying import Notifying
+from push.services.opening import Openings
 from push.services.relief import Ceiling
 from push.services.replays import Replays
 from push.services.reports import Reports
@@ -43,10 +41,8 @@ from push.services.tasks import Tasks
 from push.services.ticks import Ticks
 from push.services.turns import Flusher, Slices
 
-REPLACED = Disconnect(CloseCode.REPLACED, "another connection opened a session with this token")
 # Sessions that begin to pull in one turn.
 _STRIDE = 64
-_SHUTTING_DOWN = "this connector is shutting down"
 
 
 def _nowhere(protocol: str | None) -> Sequence[NodeAddress]:
@@ -131,12 +127,6 @@ class Connector:
         )
         # See IConnectionHost.
         self.asked = Asking(chat=chat or ChatPlug(), clock=clock, tasks=self.tasks).asked
-        self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
-        # Sessions that are being opened; a connection that ends meanwhile leaves, and is not opened.
-        self._opening: set[IConnection] = set()
-        self._overtaken = Overtaken()
-        # Connections that are over: when to abort what is left of them, and why they ended.
-        self._closing: dict[IConnection, tuple[float, str]] = {}
         self._ceiling = Ceiling(max_bytes=limits.max_node_outbox_bytes, connections=self.connections.with_session)
         # See IConnectionHost.
         self.outbox_grew = self._ceiling.grew
@@ -156,13 +146,40 @@ class Connector:
             fraction=fraction,
             now_s=clock.seconds,
         )
+        openings = self._openings = Openings(
+            address=lambda: self.address,
+            limits=limits,
+            subscribe=subscribe,
+            connections=self.connections,
+            moving=self.moving,
+            elsewhere=elsewhere,
+            clock=clock,
+            tasks=self.tasks,
+            measures=self.measures,
+            attach=self.attach,
+            went_on=self._went_on,
+        )
+        # See IConnectionHost.
+        self.open = openings.open
+        endings = self._endings = Endings(
+            limits=limits,
+            connections=self.connections,
+            openings=openings,
+            replays=self.replays,
+            reports=self.reports,
+            subscribe=subscribe,
+            cache=cache,
+            clock=clock,
+            tasks=self.tasks,
+            measures=self.measures,
+        )
+        # See IConnectionHost.
+        self.closing = endings.closing
+        self.lost = endings.lost
         # Told of a session that is said to be over, where it may turn out not to be: see SessionKeeper.
         self.unsure: Callable[[IConnection], None] | None = None
         # What came over the broadcast bus, where there is one.
         self.heard: Heard | None = None
-        self._is_leaving = False
-        # Nobody who still has something to read is cut before this.
-        self._drain_until_s = 0.0
 
     # IConnectionHost
 
@@ -173,25 +190,6 @@ class Connector:
         if refusal is not None:
             self.measures.unwelcome += 1
         return refusal
-
-    def open(self, connection: IConnection, request: SubRequest) -> None:
-        """See IConnectionHost."""
-        if self._is_leaving or (self.moving.is_draining and connection.registration is None):
-            nodes = self._elsewhere(connection.speaks)
-            if nodes:
-                self.measures.redirected += 1
-                connection.redirected(nodes, 0.0)
-                return
-            if self._is_leaving:  # else, where nobody else takes it, it is better off here
-                connection.refused(503, _SHUTTING_DOWN, 1.0)
-                return
-        wait_s = self._subs.take(self._clock.seconds())
-        if wait_s:
-            self.measures.rate_limited += 1
-            connection.refused(RateLimited.status, "too many sessions are being opened", round(max(wait_s, 1.0), 3))
-            return
-        self._opening.add(connection)
-        self.tasks.spawn("opening a session", self._open(connection, request))
 
     def instead(self, connection: IConnection, refusal: Disconnect) -> Sequence[NodeAddress]:
         """See IConnectionHost. Who comes too often from one address would do so everywhere."""
@@ -209,29 +207,6 @@ class Connector:
     def next_turn(self, call: Callable[[], None]) -> None:
         """See IConnectionHost."""
         self._clock.callLater(0, call)
-
-    def closing(self, connection: IConnection, reason: Disconnect, by_peer: bool) -> None:
-        """See IConnectionHost."""
-        self.measures.closed(int(reason.code), by_peer)
-        deadline_s = max(self._clock.seconds() + self.limits.close_timeout_s, self._drain_until_s)
-        self._closing[connection] = (deadline_s, f"{int(reason.code)} {reason.reason}" if not by_peer else "by client")
-        self._end_session(connection)
-
-    def lost(self, connection: IConnection) -> None:
-        """See IConnectionHost."""
-        self._end_session(connection)
-        _, why = self._closing.pop(connection, (0.0, ""))
-        if self.connections.remove(connection):
-            if not why:
-                why = "the connection was lost"
-                self.measures.closed(0, by_peer=True)
-            registration = connection.registration
-            self._log.debug(
-                "{peer} ended: {why}; session {token}",
-                peer=connection.peer_host,
-                why=why,
-                token="none" if registration is None else _shortened(registration.token),
-            )
 
     # IConnector
 
@@ -301,8 +276,8 @@ class Connector:
                     connection.disconnect(REPLACED)
                 else:
                     self.unsure(connection)
-            elif self._opening:
-                self._overtaken.note(registration)  # it may be the answer that is still on its way
+            else:
+                self._openings.overtaken(registration)
 
     async def drain(self, sessions_per_s: float | None) -> None:
         """See IConnector."""
@@ -319,7 +294,7 @@ class Connector:
             sessions=self.connections.sessions,
             max_connections=self.limits.max_connections,
             started_ms=self._started_ms,
-            draining=self._is_leaving or self.moving.is_draining,
+            draining=self._openings.is_leaving or self.moving.is_draining,
             version=self._version,
             places=self.places,
         )
@@ -330,7 +305,7 @@ class Connector:
         """Give a connection the session that was opened for it, and close the one that had it before."""
         replaced = self.connections.bind(connection, registration.token)
         if replaced is not None:  # before it is asked what the new session lacks
-            self._note_place(replaced, registration.token)
+            self._endings.note_place(replaced, registration.token)
         if connection.registration is None:  # a session that is only renewed still lacks what it lacked
             connection.broadcast_number = self._broadcaster.latest
         connection.opened(registration, interval_ms, self._now_ms())
@@ -342,16 +317,7 @@ class Connector:
 
     def sweep(self) -> None:
         """Close what has been silent for too long or may stay no longer, abort what does not close."""
-        now_s = self._clock.seconds()
-        for connection in [each for each, (deadline_s, _) in self._closing.items() if deadline_s <= now_s]:
-            connection.abort()
-        for connection in self.connections:
-            if connection not in self._closing and connection.deadline_s() <= now_s:
-                if connection.registration is None:
-                    why = f"no session was opened within {self.limits.handshake_timeout_s:g} s"
-                else:
-                    why = "nothing was heard for longer than the promised interval"
-                connection.disconnect(Disconnect(CloseCode.IDLE, why, "backoff"))
+        self._endings.sweep()
         self._expiries.sweep()
 
     def hear(self, max_bytes: int) -> Heard:
@@ -369,9 +335,9 @@ class Connector:
 
     def leave(self, until_s: float) -> None:
         """Take no new sessions from now on; those that end have until then to be told everything."""
-        self._is_leaving = True
+        self._openings.is_leaving = True
         self.moving.end()
-        self._drain_until_s = until_s
+        self._endings.cut_after_s = until_s
 
     def samples(self) -> Iterable[Sample]:
         """See IMeasured."""
@@ -398,73 +364,9 @@ class Connector:
             if position % _STRIDE == _STRIDE - 1:
                 await self._slices.turn()
 
-    async def _open(self, connection: IConnection, request: SubRequest) -> None:
-        interval_ms: int | None = held_interval_ms(request.interval_ms, self.limits.default_interval_ms)
-        had = connection.registration
-        if had is not None:  # the session is open: the client changes what it says now, and keeps the rest
-            if request.interval_ms is None:
-                interval_ms = None
-            request = request._replace(token=had.token, ack=had.acks if request.ack is None else request.ack)
-        try:
-            registration = await self._subscribe.open(request, self.address)
-        except Exception as error:
-            if not isinstance(error, PushError):
-                self._log.failure("opening a session failed")
-                error = Unavailable("the session could not be opened", retry_after_s=5.0)
-            if connection in self._opening:
-                self._opening.discard(connection)
-                connection.refused(error.status, str(error), error.retry_after_s)
-            return
-        if connection not in self._opening:
-            await self._abandon(registration)
-            return
-        self._opening.discard(connection)
-        holder = self.connections.by_token.get(registration.token)
-        if self._overtaken.has(registration) or (holder is not None and _is_newer(holder, registration)):
-            connection.disconnect(REPLACED)
-            return
-        self.measures.opened += 1
-        self.attach(connection, registration, interval_ms)
-
-    async def _abandon(self, registration: Registration) -> None:
-        """The client left while its session was opened: the one that its token has here, if any, goes on."""
-        await self._subscribe.closed([registration])
-        holder = self.connections.by_token.get(registration.token)
-        if holder is None or holder.registration is None:
-            return
+    async def _went_on(self, holder: IConnection, registration: Registration) -> None:
+        """Its client opened a newer session, and left before that was open: this one is its token's again."""
         if self.unsure is not None:
             self.unsure(holder)
         else:
-            await self._subscribe.reopened([holder.registration])
-
-    def _end_session(self, connection: IConnection) -> None:
-        self._opening.discard(connection)
-        self.replays.forget(connection)
-        registration = self.connections.unbind(connection)
-        if registration is not None:
-            self.reports.flush()
-            self._note_place(connection, registration.token)
-            self.tasks.spawn("closing a session", self._closed(registration))
-
-    def _note_place(self, connection: IConnection, token: str) -> None:
-        """A session is over: have its place in the log of broadcasts remembered."""
-        log_position = logged_up_to(connection)
-        if log_position >= 0:
-            self.tasks.spawn("noting what a session had", self._moved(token, log_position))
-
-    async def _closed(self, registration: Registration) -> None:
-        await self._subscribe.closed([registration])
-
-    async def _moved(self, token: str, log_position: int) -> None:
-        with suppress(PushError):  # what it is not told comes again, to the next sessions of this token
-            await self._cache.moved([(token, log_position)])
-
-
-def _is_newer(holder: IConnection, registration: Registration) -> bool:
-    """Whether a token's session is newer than one whose opening was answered only now."""
-    return holder.registration is not None and holder.registration.epoch > registration.epoch
-
-
-def _shortened(token: str) -> str:
-    """Enough of a token to tell it from others in a log, and too little to use it."""
-    return token[: min(8, len(token) // 4)] + "…"
+            await self._subscribe.reopened([registration])

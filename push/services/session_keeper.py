@@ -21,7 +21,8 @@ from push.icache import IPulling
 from push.ipush import IConnection
 from push.isubscribe import ISubscribe
 from push.model import Registration
-from push.services.connector import REPLACED, Connector
+from push.services.connections import REPLACED
+from push.services.connector import Connector
 from push.services.periodic import Periodic
 from push.services.tasks import Tasks
 from push.services.turns import Slices

@@ -743,5 +743,5 @@ class BadInput(ConnectorCase):
         connections = self.connector.connections
         self.assertEqual((len(connections), connections.sessions, dict(connections.by_token)), (0, 0, {}))
         self.assertEqual(connections._by_address, {})
-        self.assertEqual(self.connector._closing, {})
-        self.assertEqual(self.connector._opening, set())
+        self.assertEqual(self.connector._endings._closing, {})
+        self.assertEqual(self.connector._openings.under_way, set())
