@@ -17,7 +17,8 @@ from push.protocols.peer.envelopes import MAJOR, MINOR, MINOR_GROUPS, MINOR_PLAC
 from push.protocols.peer.remote_connector import RemoteConnector
 from push.protocols.peer.remote_node import RemoteNode
 from push.protocols.peer.remote_receipts import RemoteReceipts
-from push.protocols.wire.batches import AllSent, BatchReader, ToEverybody, write_reports
+from push.protocols.wire.batch_reports import AllSent, write_reports
+from push.protocols.wire.batches import BatchReader, ToEverybody
 from tests.fakes_cluster import MemoryLeases
 
 NOT_SAID = -1

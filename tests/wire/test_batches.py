@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.protocols.wire import batches
-from push.protocols.wire.batches import AllSent, BatchReader, Missed, ToEverybody, TooLarge, ToTokens
+from push.protocols.wire import batch_reports, batches
+from push.protocols.wire.batch_reports import AllSent, Missed
+from push.protocols.wire.batches import BatchReader, ToEverybody, TooLarge, ToTokens
 from push.protocols.wire.frames import encode
 from push.protocols.wire.signals import Signal
 
@@ -177,13 +178,13 @@ class ReportTests(SynchronousTestCase):
     @given(st.lists(st.integers(1, 2**32 - 1) | st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)))))
     def test_what_was_written_is_read(self, reports: list) -> None:
         given_ = [AllSent(each) if isinstance(each, int) else Missed(tuple(each)) for each in reports]
-        self.assertEqual(batches.read_reports(batches.write_reports(given_)), given_)
+        self.assertEqual(batch_reports.read_reports(batch_reports.write_reports(given_)), given_)
 
     def test_what_is_cut_off_or_too_much_is_refused(self) -> None:
-        data = batches.write_reports([AllSent(7), Missed(((1, 1), (2, 1)))])
+        data = batch_reports.write_reports([AllSent(7), Missed(((1, 1), (2, 1)))])
         for end in set(range(1, len(data))) - {5}:  # there the first one ends
             with self.assertRaises(ValueError):
-                batches.read_reports(data[:end])
+                batch_reports.read_reports(data[:end])
         for wrong in (b"\x01\xff\xff\xff\xff", b"\x02\x00\x00\x00\x00"):
             with self.assertRaises(ValueError):
-                batches.read_reports(wrong)
+                batch_reports.read_reports(wrong)

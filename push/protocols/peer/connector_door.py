@@ -32,7 +32,8 @@ from push.protocols.peer.envelopes import (
 )
 from push.protocols.peer.errors import CallMalformed, trouble_of
 from push.protocols.peer.link import answering, as_bytes
-from push.protocols.wire.batches import FAILED, AllSent, BatchReader, Missed, ToEverybody, TooLarge, write_reports
+from push.protocols.wire.batch_reports import FAILED, AllSent, Missed, write_reports
+from push.protocols.wire.batches import BatchReader, ToEverybody, TooLarge
 from push.protocols.wire.messages import Disconnect
 
 T = TypeVar("T")

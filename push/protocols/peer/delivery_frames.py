@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 
 from push.errors import PushError, Unavailable
 from push.model import Delivery, DeliveryReport, Outcome, Place
+from push.protocols.wire.batch_reports import FAILED
 from push.protocols.wire.batches import (
-    FAILED,
     KEEPABLE,
     KEPT,
     LOGGED,

@@ -41,15 +41,8 @@ from push.protocols.peer.errors import error_of
 from push.protocols.peer.link import Link
 from push.protocols.peer.pieces import PIECE_BYTES, Pieces
 from push.protocols.peer.remote_probe import RemoteProbe
-from push.protocols.wire.batches import (
-    LOGGED,
-    MAX_TOKENS,
-    ON_BUS,
-    PULLED,
-    AllSent,
-    read_reports,
-    write_to_everybody,
-)
+from push.protocols.wire.batch_reports import AllSent, read_reports
+from push.protocols.wire.batches import LOGGED, MAX_TOKENS, ON_BUS, PULLED, write_to_everybody
 from push.protocols.wire.messages import Disconnect
 
 DELIVER_LIMIT_S = 30.0

@@ -1,12 +1,12 @@
 """Messages between nodes: one frame each, the tokens that it is for packed in front of its payload.
 
 A frame of signal PUSH is for tokens; one of signal PUBLISH is for every session. Frames make one stream, which may be
-cut anywhere on its way. What became of them goes back as reports, in the order of the frames. The body of a frame
-for tokens: message id (8 bytes), number of tokens (2), flags (1); where the flags say so, its place (8) and the user
-that it is meant for as length (2) and UTF-8; each token as its length (1) and ASCII, and behind it, if there is a
-place, what it comes after (8); the payload. Of a frame for everybody: message id, flags, its place if they say so,
-payload. A place whose highest bit is set is followed by what is before it in the log of broadcasts (8). A frame for no
-token says that what has this place in the log has been brought to all whom it is for. Standard library only.
+cut anywhere on its way. What became of them goes back as reports (batch_reports.py). The body of a frame for tokens:
+message id (8 bytes), number of tokens (2), flags (1); where the flags say so, its place (8) and the user that it is
+meant for as length (2) and UTF-8; each token as its length (1) and ASCII, and behind it, if there is a place, what it
+comes after (8); the payload. Of a frame for everybody: message id, flags, its place if they say so, payload. A place
+whose highest bit is set is followed by what is before it in the log of broadcasts (8). A frame for no token says that
+what has this place in the log has been brought to all whom it is for. Standard library only.
 """
 
 import struct
@@ -34,9 +34,6 @@ OWNED = 64  # it is meant for one user
 KEEPABLE = 128  # it is not kept, but can be
 ON_BUS = 128  # for everybody, and its payload comes over the broadcast bus
 
-# The outcome of a token whose frame could not be delivered at all; the others are those of push.model.Outcome.
-FAILED = 255
-
 # The largest payload that any node can be configured to take: what is larger is no message.
 MAX_PAYLOAD_BYTES = 16_777_216
 
@@ -52,8 +49,6 @@ _LONE_BYTES = _HEAD.size + 1  # of it, those that are of the body
 _PUSH = int(Signal.PUSH)  # to look up and pack a member of an enumeration would be felt
 _TO_TOKENS = struct.Struct(">BBBIBHQHB")
 _TO_ALL = struct.Struct(">BBBIBHQB")
-_REPORT = struct.Struct(">BI")
-_MISSED = struct.Struct(">HB")
 
 
 class ToTokens(NamedTuple):
@@ -91,18 +86,6 @@ class TooLarge(Generic[D]):
 
     def __init__(self, message: D | ToEverybody) -> None:
         self.message = message
-
-
-class AllSent(NamedTuple):
-    """So many consecutive frames for tokens were sent to all of them: what nearly all reports are."""
-
-    frames: int
-
-
-class Missed(NamedTuple):
-    """What became of one frame for tokens that not all of them got: (position among them, outcome)."""
-
-    missed: tuple[tuple[int, int], ...]
 
 
 def write_lone(message_id: int, token: str, payload: bytes, flags: int = 0) -> bytes:
@@ -312,41 +295,3 @@ class BatchReader(Generic[D]):
         self._is_over = len(payload) > self._max_payload_bytes
         self._lent = payload if flags & LENDS else None
         return payload
-
-
-def write_reports(reports: Sequence[AllSent | Missed]) -> bytes:
-    """What became of frames for tokens, in their order."""
-    parts = []
-    for report in reports:
-        if isinstance(report, AllSent):
-            parts.append(_REPORT.pack(0, report.frames))
-        else:
-            parts.append(_REPORT.pack(1, len(report.missed)))
-            parts += [_MISSED.pack(position, outcome) for position, outcome in report.missed]
-    return b"".join(parts)
-
-
-def read_reports(data: bytes) -> list[AllSent | Missed]:
-    """Read what write_reports wrote.
-
-    Raises:
-        ValueError: it is cut off, or counts more tokens than a frame may have.
-    """
-    reports: list[AllSent | Missed] = []
-    position = 0
-    try:
-        while position < len(data):
-            kind, count = _REPORT.unpack_from(data, position)
-            position += _REPORT.size
-            if kind == 0:
-                reports.append(AllSent(count))
-                continue
-            if kind != 1 or count > MAX_TOKENS:
-                raise ValueError("a report is of no known kind, or of more tokens than a frame may have")
-            reports.append(
-                Missed(tuple(_MISSED.unpack_from(data, position + each * _MISSED.size) for each in range(count)))
-            )
-            position += count * _MISSED.size
-    except struct.error:
-        raise ValueError("a report is cut off") from None
-    return reports
