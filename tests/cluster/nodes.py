@@ -248,7 +248,7 @@ class RouterNode(Node):
             cache=self.cache,
             receipts=self.receipts,
             ids=self.ids.ids,
-            refresh=self.refresh,
+            refresh=lambda: self.refresh(),  # a test may have it do something else
         )
 
     def start(self) -> None:

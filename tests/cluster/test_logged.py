@@ -117,13 +117,13 @@ class LoggedTests(SynchronousTestCase):
     def test_what_its_router_did_not_live_to_tell_of_is_found_by_the_next(self) -> None:
         cut: list[Any] = []
 
-        async def die(*args: Any) -> Any:
-            self.cluster.routers["router0"].kill()
+        async def die() -> None:
+            node.kill()
             raise AssertionError("it is dead")
 
-        router = self.cluster.routers["router0"].router
-        self.patch(router, "_known_by_now", die)
-        begun(router.push([PushRequest(ToAll(), b"untold", HOUR_S)])).addErrback(cut.append)
+        node = self.cluster.routers["router0"]
+        self.patch(node, "refresh", die)  # what is asked between logging it and telling of it
+        begun(node.router.push([PushRequest(ToAll(), b"untold", HOUR_S)])).addErrback(cut.append)
         self.world.pass_time(1)
         self.push(b"next", ToAll(), "router1")
         self.push(b"later", ToAll(), "router1")
