@@ -72,6 +72,27 @@ class KeptTests(SdkCase):
                 await asyncio.sleep(0)
         self.assertEqual(acknowledged, [[1]])
 
+    async def test_where_home_is_away_the_next_run_tries_the_last_good_node(self) -> None:
+        async def redirect(peer: Peer) -> None:
+            await peer.refuse(status=302, host="127.0.0.1", port=there.port)
+            await peer.eof()
+
+        async def stay(peer: Peer) -> None:
+            await peer.open()
+            await peer.eof()
+
+        there = await self.serve(stay)
+        home = await self.serve(redirect)
+        async with self.client(home, token_file=self.path) as client:
+            await client.wait_open()
+        await home.stop()
+        self._servers.remove(home)
+        self.statuses.clear()
+        async with self.client(home, token_file=self.path) as client:
+            await self.clock.pass_over(0.25)
+            await client.wait_open()
+        self.assertEqual([one.address.port for one in self.said(aio_sdk.Connecting)], [home.port, there.port])
+
     async def test_ids_are_written_down_while_it_runs_but_not_for_each_message(self) -> None:
         async def script(peer: Peer) -> None:
             await peer.open()

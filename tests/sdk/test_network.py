@@ -1,6 +1,9 @@
 """network_changed: what waits is tried now, and what is open is looked at."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import aio_sdk
 from push.protocols.wire.signals import Signal
@@ -16,6 +19,19 @@ async def open_and_stay(peer: Peer) -> None:
 async def open_and_drop(peer: Peer) -> None:
     """A server that opens the session and closes without a word."""
     await peer.open()
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """A port where connections are neither made nor refused: what waits to be accepted is full."""
+    with socket.socket() as listening, ExitStack() as fillers:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
 
 
 @on_every_sdk
@@ -53,6 +69,19 @@ class NetworkTests(SdkCase):
             client.network_changed()
             await client.wait_open()
         self.assertEqual([one.reason for one in self.said(aio_sdk.Lost)], ["the network has changed"])
+
+    async def test_a_connection_that_has_not_come_about_is_begun_anew(self) -> None:
+        with deaf() as port:
+            url = f"ws://127.0.0.1:{port}/push" if self.over_websocket else f"push://127.0.0.1:{port}"
+            async with self.client(url) as client:
+                for attempts in (1, 2):
+                    while len(self.said(aio_sdk.Connecting)) < attempts:
+                        await asyncio.sleep(0)
+                    client.network_changed()
+                while len(self.said(aio_sdk.Connecting)) < 3:
+                    await asyncio.sleep(0)
+        self.assertEqual([one.reason for one in self.said(aio_sdk.Lost)], 2 * ["the network has changed"])
+        self.assertEqual(self.said(aio_sdk.Waiting), [])
 
     async def test_an_open_session_is_asked_for_a_sign_of_life_and_stays(self) -> None:
         async def script(peer: Peer) -> None:

@@ -155,6 +155,26 @@ class OwnThreadTests(ThreadCase):
         self.assertIn("ZeroDivisionError", logs.output[0])
         self.assertEqual(self.said(nio_sdk.Lost), [])
 
+    async def test_a_callback_that_returns_acknowledges_nothing_where_the_application_does(self) -> None:
+        acknowledged = []
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"later")
+            peer.push(2, b"now")
+            acknowledged.append(await peer.acknowledged())
+            await peer.eof()
+
+        def take(message: nio_sdk.Message) -> None:
+            if message.text == "now":
+                message.ack()
+
+        server = await self.serve(script)
+        client = self.make(server, on_message=take, auto_ack=False).start()
+        await until(lambda: acknowledged)
+        await away(client.close)
+        self.assertEqual(acknowledged, [[2]])
+
     async def test_a_status_callback_that_raises_costs_nothing(self) -> None:
         def tell(status: nio_sdk.Status) -> None:
             raise ZeroDivisionError
@@ -672,7 +692,8 @@ class ChatAnswerTests(ThreadCase):
         client.start()
         message = await away(client.get, GUARD_S)
         assert message is not None
-        await asyncio.sleep(0.1)
+        for _ in range(10):  # in the time of each of which one more page could come
+            await away(chat.group("a").result, GUARD_S)
         self.assertLess(max(asked, default=0), 20)  # the queues hold no more
         got = [await away(chat.get, GUARD_S) for _ in range(total)]
         self.assertEqual([each.seq for each in got if each is not None], list(range(1, total + 1)))

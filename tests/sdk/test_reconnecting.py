@@ -229,6 +229,20 @@ class RedirectTests(SdkCase):
                 await asyncio.sleep(0)
             await client.wait_open()
 
+    async def test_a_node_cannot_hold_it_for_ever_before_it_may_go(self) -> None:
+        async def drain(peer: Peer) -> None:
+            await peer.open()
+            body = {"status": 302, "host": "127.0.0.1", "port": there.port, "retry_after": 1e8}
+            peer.send(Signal.SUB, write_json(body))
+            await peer.eof()
+
+        there = await self.serve(open_and_stay)
+        here = await self.serve(drain)
+        async with self.client(here, tuning=Tuning(max_retry_after_s=30)):
+            await self.clock.pass_over(30.0)
+            while there.accepted == 0:
+                await asyncio.sleep(0)
+
     async def test_that_messages_were_lost_is_told_and_messages_go_on(self) -> None:
         async def lose(peer: Peer) -> None:
             await peer.open()

@@ -18,6 +18,15 @@ class RouteTests(TestCase):
         route.failed()
         self.assertEqual(route.current, HOME)
 
+    def test_where_home_fails_the_last_good_node_has_a_turn(self) -> None:
+        route = Route(HOME, 5)
+        route.good = A
+        hosts = []
+        for _ in range(4):
+            hosts.append(route.current.host)
+            route.failed()
+        self.assertEqual(hosts, ["home", "a", "home", "a"])
+
     def test_a_redirect_keeps_to_tls(self) -> None:
         route = Route(HOME, 5)
         self.assertTrue(route.redirected([A]))

@@ -92,6 +92,21 @@ class TlsTests(SdkCase):
             await self.clock.somebody_sleeps(0.25)
         self.assertIn("ostname", self.said(aio_sdk.Lost)[0].reason)
 
+    async def test_it_is_the_name_of_the_node_that_a_redirect_leads_to(self) -> None:
+        async def redirect(peer: Peer) -> None:
+            await peer.refuse(status=302, host="127.0.0.1", port=there.port)
+            await peer.eof()
+
+        there, its = await self.serve_tls("localhost")  # which is not what 127.0.0.1 must call itself
+        here, path = await self.serve_tls("localhost", redirect)
+        context = ssl.create_default_context(cafile=path)
+        context.load_verify_locations(its)
+        async with self.tls_client(here, context):
+            await self.clock.somebody_sleeps(0.25)
+        lost = self.said(aio_sdk.Lost)[0]
+        self.assertEqual(lost.address.port, there.port)
+        self.assertIn("127.0.0.1", lost.reason)
+
     async def test_an_unknown_certificate_is_refused_by_default(self) -> None:
         server, _ = await self.serve_tls("localhost")
         async with self.tls_client(server, None):
