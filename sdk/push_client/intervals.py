@@ -109,7 +109,7 @@ class Intervals:
 
     def restore(self, known: Mapping[str, list[float]]) -> None:
         """Go on from what was `known` in an earlier run, within the limits of this one."""
-        for name, (interval_s, *failed) in list(known.items())[-MAX_NETWORKS:]:
+        for name, (interval_s, *failed) in known.items():
             held_s = min(self._limit_s, max(_LEAST_S, interval_s))
             self._learned[name] = _Learned(held_s, failed[0] if failed else math.inf)
         self.use(self._network)

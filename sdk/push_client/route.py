@@ -46,7 +46,7 @@ class Route:
         home = NodeAddress(self._home.host, self._home.port)
         if nodes:
             self._nodes.extend(nodes)
-        elif self.good is not None and self.good != home:
+        elif self.good is not None:
             self._nodes.append(self.good)
         # Home is a step of its own, as coming there without nodes would mean to ask again first.
         if home not in self._nodes:
@@ -70,7 +70,7 @@ class Route:
         """The current address is of no use now: on to the next."""
         if self._nodes:
             self._nodes.popleft()
-        elif not self._allocates and self.good is not None and self.good != (self._home.host, self._home.port):
+        elif not self._allocates and self.good is not None:
             self._nodes.append(self.good)
 
     def opened(self) -> None:

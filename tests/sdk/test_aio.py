@@ -7,6 +7,7 @@ from unittest import IsolatedAsyncioTestCase
 
 import aio_sdk
 from aio_sdk import PushClient
+from push.protocols.wire.signals import Signal, SubSignal
 from tests.sdk.surroundings import Peer, SdkCase
 
 
@@ -97,6 +98,24 @@ class AioTests(SdkCase, IsolatedAsyncioTestCase):
         async with self.client(server, on_status=callback) as client:
             await client.wait_open()
         self.assertEqual([type(error) for error in reported], [ZeroDivisionError] * 3)
+
+    async def test_a_mistake_in_on_notice_costs_no_connection(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.send(Signal.PUBLISH, b'{"group":"a"}', subsignal=SubSignal.GD)
+            peer.push(1, b"still here")
+            await peer.eof()
+
+        def callback(notice: aio_sdk.ChatNotice) -> None:
+            raise ZeroDivisionError
+
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+        server = await self.serve(script)
+        async with self.client(server, on_notice=callback) as client:
+            (message,) = await first_of(client)
+        self.assertEqual(message.text, "still here")
+        self.assertEqual([type(error) for error in reported], [ZeroDivisionError])
 
     async def test_closing_while_connecting_leaves_no_socket(self) -> None:
         asked = asyncio.Event()

@@ -163,11 +163,20 @@ class AllocationTests(SdkCase):
         async def silent(peer: Peer) -> None:
             await peer.reader.read()
 
-        home = await self.serve(open_and_stay)
-        asked = await self.serve(silent, is_http=True)
-        tuning = aio_sdk.Tuning(connect_timeout_s=0.2)
-        async with self.client(home, allocation=f"http://127.0.0.1:{asked.port}/v1/allocate", tuning=tuning) as client:
-            while not self.said(aio_sdk.Unallocated):
-                self.clock.advance(0.05)
+        async def dripping(peer: Peer) -> None:
+            while True:
+                peer.writer.write(b"x")
+                await peer.writer.drain()
                 await asyncio.sleep(0.01)
-            await client.wait_open()
+
+        home = await self.serve(open_and_stay)
+        tuning = aio_sdk.Tuning(connect_timeout_s=0.2)
+        for script in (silent, dripping):
+            asked = await self.serve(script, is_http=True)
+            self.statuses.clear()
+            url = f"http://127.0.0.1:{asked.port}/v1/allocate"
+            async with self.client(home, allocation=url, tuning=tuning) as client:
+                while not self.said(aio_sdk.Unallocated):
+                    self.clock.advance(0.05)
+                    await asyncio.sleep(0.01)
+                await client.wait_open()

@@ -47,6 +47,7 @@ class OpeningTests(SdkCase):
             self.assertEqual(await client.wait_open(), TOKEN)
         (request,) = requests
         self.assertEqual((request.uid, request.auth, request.ack), ("alice", "jwt", True))
+        self.assertTrue(request.missed)  # as somebody listens to statuses
         self.assertEqual((request.tags, request.device, request.interval_ms), (("a", "b"), '{"os":"x"}', 60_000))
         self.assertEqual(client.token, TOKEN)
 

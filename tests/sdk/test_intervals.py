@@ -221,6 +221,20 @@ class LearningTests(SdkCase):
             await client.wait_open()
         self.assertEqual(promised, [60_000, 30_000])
 
+    async def test_the_network_may_be_named_before_it_begins(self) -> None:
+        promised = []
+
+        async def script(peer: Peer) -> None:
+            promised.append((await peer.open()).interval_ms)
+            await peer.eof()
+
+        store = aio_sdk.TokenCallbacks(lambda: 'token\n{"intervals": {"home": [30]}}\n', str)
+        client = self.client(await self.serve(script), token_store=store)
+        client.network_changed("home")
+        async with client:
+            await client.wait_open()
+        self.assertEqual(promised, [30_000])
+
     async def test_each_network_has_its_own_and_keeps_it_between_runs(self) -> None:
         promised = []
 

@@ -2,14 +2,36 @@
 
 import asyncio
 import tempfile
+import threading
 from pathlib import Path
 from unittest import TestCase
 
 import aio_sdk
 from push.protocols.wire.answers import NodeAddress
-from push_client.receipts import MAX_KEPT_IDS
+from push_client.receipts import MAX_KEPT_IDS, Receipts
 from push_client.token_store import Kept, parse_kept, write_kept
+from tests.sdk.hand_clock import GUARD_S
 from tests.sdk.surroundings import TOKEN, Peer, SdkCase, on_every_sdk
+
+TOO_LONG = "{" + 65_536 * " " + "}"
+
+
+class ReceiptsTests(TestCase):
+    """What of many ids is known, and for how long."""
+
+    def test_the_last_4_096_are_dropped_when_they_come_again(self) -> None:
+        receipts = Receipts()
+        ids = range(1, 5_001)
+        self.assertTrue(all(receipts.received(number) for number in ids))
+        self.assertFalse(any(receipts.received(number) for number in ids[-4_096:]))
+
+    def test_as_many_are_acknowledged_after_a_time_without_connection(self) -> None:
+        receipts = Receipts()
+        for number in range(1, 5_001):
+            receipts.received(number)
+            receipts.handled(number)
+        self.assertEqual(receipts.take(), list(range(905, 5_001)))
+        self.assertFalse(receipts.wanting)
 
 
 class KeptTextTests(TestCase):
@@ -30,7 +52,15 @@ class KeptTextTests(TestCase):
         self.assertEqual(parse_kept(write_kept(Kept(TOKEN, ids))).handled, ids[-MAX_KEPT_IDS:])
 
     def test_something_else_is_refused(self) -> None:
-        for rest in ("x", "[]", '{"handled": [1]}', '{"handled": ["-1"]}', '{"good": {"host": "h"}}', '{"good": 1}'):
+        for rest in (
+            "x",
+            "[]",
+            '{"handled": [1]}',
+            '{"handled": ["-1"]}',
+            '{"good": {"host": "h"}}',
+            '{"good": 1}',
+            TOO_LONG,
+        ):
             with self.subTest(rest), self.assertRaises(ValueError):
                 parse_kept(f"{TOKEN}\n{rest}\n")
 
@@ -125,6 +155,39 @@ class KeptTests(SdkCase):
         async with self.client(server, token_store=aio_sdk.TokenCallbacks(lambda: "kept", print)) as client:
             self.assertEqual(await client.wait_open(), "kept")
         self.assertEqual(tokens, ["kept"])
+
+    async def test_nothing_is_handed_out_before_the_token_is_kept(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.push(1, b"x")
+            await peer.writer.drain()
+            pushed.set()
+            await peer.eof()
+
+        def save(text: str) -> None:
+            if not events:
+                gate.wait(GUARD_S)
+            events.append("kept")
+
+        def tell(status: aio_sdk.Status) -> None:
+            if isinstance(status, aio_sdk.Open):
+                events.append("open")
+
+        events: list[str] = []
+        gate, pushed = threading.Event(), asyncio.Event()
+        server = await self.serve(script)
+        store = aio_sdk.TokenCallbacks(lambda: None, save)
+        async with self.client(server, token_store=store, on_status=tell) as client:
+            taking = asyncio.ensure_future(anext(aiter(client)))
+            try:
+                await pushed.wait()
+                for _ in range(200):
+                    await asyncio.sleep(0)
+                self.assertEqual((events, taking.done()), ([], False))
+            finally:
+                gate.set()
+            self.assertEqual((await taking).text, "x")
+            self.assertEqual(events, ["kept", "open"])
 
     async def test_callbacks_that_fail_end_the_client(self) -> None:
         def fail(*_: object) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from push.protocols.wire.client import Opened, Received
 from push.protocols.wire.frames import encode
 from push.protocols.wire.messages import SubRequest, write_json
-from push.protocols.wire.signals import Signal, SubSignal
+from push.protocols.wire.signals import CloseCode, Signal, SubSignal
 from push_client import chat_plans
 from push_client.address import Address
 from push_client.intervals import Intervals
@@ -121,6 +121,27 @@ class LinkTests(TestCase):
             unanswered += 1
         self.assertIsInstance(link.ending and link.ending.status, Lost)
         self.assertLess(unanswered, 1_024)
+
+    def test_frames_that_come_in_pieces_are_not_one_that_takes_its_time(self) -> None:
+        link = make()
+        link.receive(OPENED + push(1)[:-1], 0.0)
+        drain(link)
+        for number in range(1, 31):  # never is there a moment without a part of one
+            now_s = 10.0 * number
+            link.receive(push(number)[-1:] + push(number + 1)[:-1], now_s)
+            self.assertEqual(len(drain(link, now_s)), 1)
+            link.tick(now_s)
+            self.assertIsNone(link.ending)
+
+    def test_too_large_a_frame_is_refused_by_its_header(self) -> None:
+        link = make()
+        link.receive(OPENED + encode(Signal.PUSH, bytes(1_000)), 0.0)
+        self.assertEqual(len(drain(link)), 2)
+        link.receive(encode(Signal.PUSH, bytes(1_001))[:10], 0.0)
+        drain(link)
+        assert link.ending is not None
+        assert isinstance(link.ending.status, Lost)
+        self.assertEqual(link.ending.status.code, CloseCode.TOO_LARGE)
 
     def test_a_pause_costs_no_frame_its_time(self) -> None:
         link = make()

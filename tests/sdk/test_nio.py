@@ -17,12 +17,17 @@ import nio_sdk
 from nio_sdk.dial import Dial
 from nio_sdk.handover import Handover
 from nio_sdk.life import MAX_FORGOTTEN
+from nio_sdk.line import Line
+from nio_sdk.traffic import Traffic
 from nio_sdk.waker import Waker
 from nio_sdk.watch import Watch
+from push.protocols.wire.frames import encode
 from push.protocols.wire.signals import Signal, SubSignal
 from push_client.backlog import Backlog, data_bytes
 from tests.sdk.hand_clock import GUARD_S
 from tests.sdk.surroundings import TOKEN, Peer, ScriptedServer, SdkCase
+from tests.sdk.test_link import OPENED
+from tests.sdk.test_link import make as make_link
 
 T = TypeVar("T")
 
@@ -58,6 +63,19 @@ def refusing(status: int) -> Callable[[Peer], Awaitable[None]]:
 def descriptors() -> int:
     """How many this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+async def open_and_do_not_read(peer: Peer) -> None:
+    """A server that opens the session and takes nothing more from the line."""
+    await peer.open()
+    await asyncio.Event().wait()
+
+
+def narrow(client: nio_sdk.PushClient) -> None:
+    """Make the line of an open client hold little."""
+    assert client._life is not None
+    assert client._life._traffic is not None
+    client._life._traffic._line._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
 
 async def away(call: Callable[..., T], *arguments: Any) -> T:
@@ -227,6 +245,19 @@ class OwnThreadTests(ThreadCase):
             await away(client.get, 0.01)
         self.assertIsNone(client.poll())
         await away(client.close)
+
+    async def test_closing_takes_no_longer_than_it_may_where_the_line_takes_nothing(self) -> None:
+        server = await self.serve(open_and_do_not_read)
+        client = self.make(server, tuning=nio_sdk.Tuning(close_timeout_s=0.1)).start()
+        await away(client.wait_open, GUARD_S)
+        narrow(client)
+        for _ in range(30):
+            client.chat.history(group="x" * 60_000)
+        closing = threading.Thread(target=client.close, daemon=True)
+        closing.start()
+        await away(closing.join, GUARD_S)
+        self.assertFalse(closing.is_alive())
+        self.assertTrue(client.has_ended)
 
     async def test_each_thread_acknowledges_what_it_has_handled_itself(self) -> None:
         acknowledged: list[int] = []
@@ -406,6 +437,23 @@ class SharedThreadTests(ThreadCase):
             self.assertEqual(message and message.text, "x")
             await away(thread.close)
 
+    async def test_a_client_that_fails_leaves_the_others_alone(self) -> None:
+        async def drop(peer: Peer) -> None:
+            await peer.open()
+
+        def broken() -> float:
+            raise ZeroDivisionError
+
+        good, bad = await self.serve(pushing(b"x")), await self.serve(drop)
+        with nio_sdk.ClientThread() as thread, self.assertLogs("nio_sdk"):
+            failing = self.make(bad, surroundings=nio_sdk.Surroundings(random=broken)).start(thread)
+            with self.assertRaises(ZeroDivisionError):
+                await away(failing.get, GUARD_S)
+            client = self.make(good).start(thread)
+            message = await away(client.get, GUARD_S)
+            self.assertEqual(message and message.text, "x")
+            await away(thread.close)
+
     async def test_a_thread_without_clients_can_be_closed(self) -> None:
         before = descriptors()
         thread = nio_sdk.ClientThread()
@@ -512,6 +560,17 @@ class CallersLoopTests(ThreadCase):
         self.assertIsNone(client.next_timer_s())
         self.assertIsNone(client.get())
 
+    def clog(self, client: nio_sdk.PushClient) -> None:
+        """Open it, and have it send more than its line takes, to a server that does not read."""
+        chat = client.chat
+        self.spin(client, lambda: self.said(nio_sdk.Open))
+        self.assertFalse(client.want_write())
+        narrow(client)
+        for _ in range(30):
+            chat.history(group="x" * 60_000)
+            client.on_readable()
+        self.assertTrue(client.want_write())
+
     async def test_it_says_when_bytes_wait_for_the_line(self) -> None:
         async def script(peer: Peer) -> None:
             await peer.open()
@@ -519,16 +578,7 @@ class CallersLoopTests(ThreadCase):
             await peer.eof()
 
         def run() -> None:
-            chat = client.chat
-            self.spin(client, lambda: self.said(nio_sdk.Open))
-            self.assertFalse(client.want_write())
-            assert client._life is not None
-            assert client._life._traffic is not None
-            client._life._traffic._line._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-            for _ in range(30):  # more than such a line holds
-                chat.history(group="x" * 60_000)
-                client.on_readable()
-            self.assertTrue(client.want_write())
+            self.clog(client)
             loop.call_soon_threadsafe(reading.set)
             self.spin(client, lambda: not client.want_write(), "select")
             client.close()
@@ -536,6 +586,35 @@ class CallersLoopTests(ThreadCase):
         reading, loop = asyncio.Event(), asyncio.get_running_loop()
         client = self.make(await self.serve(script))
         await away(run)
+
+    async def test_closing_in_the_loop_does_not_wait_for_a_line_that_takes_nothing(self) -> None:
+        def run() -> None:
+            self.clog(client)
+            client.close()
+
+        server = await self.serve(open_and_do_not_read)
+        before = descriptors()
+        client = self.make(server)
+        await away(run)
+        self.assertTrue(client.has_ended)
+        await server.stop()
+        self.assertLessEqual(descriptors(), before)
+
+    async def test_closing_from_elsewhere_does_not_wait_for_ever_for_a_loop_that_does_not_run(self) -> None:
+        client = nio_sdk.PushClient("push://127.0.0.1:1", tuning=nio_sdk.Tuning(close_timeout_s=0.01))
+        await away(client.on_timer)  # in the thread of its loop
+        closing = threading.Thread(target=client.close)
+        closing.start()
+        await away(closing.join, GUARD_S)
+        self.assertFalse(closing.is_alive())
+        self.assertFalse(client.has_ended)
+
+        def run() -> None:
+            client.on_timer()
+            client.close()
+
+        await away(run)
+        self.assertTrue(client.has_ended)
 
     async def test_closing_in_the_loop_sends_what_is_due(self) -> None:
         last: list[int] = []
@@ -661,6 +740,49 @@ class ChatAnswerTests(ThreadCase):
         await away(client.close)
         self.assertEqual(hung, [])
 
+    async def test_a_message_whose_callback_raises_does_not_count_as_read(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            frame = await peer.take(Signal.PUBLISH)
+            peer.send(Signal.PUB_ACK, b'\0{"conversations":[],"after":""}', message_id=frame.message_id)
+            for group in (b"bad", b"good"):
+                said = b'{"conversation":"g.%b","group":"%b","seq":1}' % (group, group)
+                peer.send(Signal.PUBLISH, said, subsignal=SubSignal.MN)
+            while (frame := await peer.frame()).signal == Signal.PUBLISH:
+                read.append(json.loads(frame.body)["conversation"])
+                peer.send(Signal.PUB_ACK, b"\0{}", subsignal=frame.subsignal, message_id=frame.message_id)
+
+        def on_chat(message: nio_sdk.ChatMessage) -> None:
+            if message.group == "bad":
+                raise ZeroDivisionError
+
+        read: list[str] = []
+        server = await self.serve(script)
+        with self.assertLogs("nio_sdk") as logs:
+            client = self.make(server, on_chat=on_chat).start()
+            await until(lambda: read)
+        await away(client.close)
+        await server.stop()
+        self.assertEqual(read, ["g.good"])
+        self.assertIn("ZeroDivisionError", logs.output[0])
+
+    async def test_a_callback_for_notices_that_raises_costs_nothing(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            peer.send(Signal.PUBLISH, b'{"group":"a"}', subsignal=SubSignal.GD)
+            peer.push(1, b"still here")
+            await peer.eof()
+
+        def on_notice(notice: nio_sdk.ChatNotice) -> None:
+            raise ZeroDivisionError
+
+        server = await self.serve(script)
+        with self.assertLogs("nio_sdk"):
+            client = self.make(server, on_notice=on_notice).start()
+            message = await away(client.get, GUARD_S)
+        await away(client.close)
+        self.assertEqual(message and message.text, "still here")
+
     async def test_what_is_not_taken_is_bounded_and_comes_when_there_is_room(self) -> None:
         total = 40
 
@@ -781,6 +903,35 @@ class HandoverTests(TestCase):
             rooms.append(handover.take(0)[1])
             states.append(handover.is_full)
         self.assertEqual((states, rooms), ([True, True, False, False], [False, True, False]))
+
+
+class TrafficTests(TestCase):
+    """One connection among those of a thread."""
+
+    def test_a_line_that_never_ends_leaves_the_others_their_turn(self) -> None:
+        class Endless(Line):
+            """Something comes whenever it is asked for; but a test must end."""
+
+            reads = 0
+
+            def read(self) -> bytes | None:
+                self.reads += 1
+                if self.reads > 1_000:
+                    return None
+                return OPENED if self.reads == 1 else encode(Signal.CONTACT, b"{}")
+
+        near, far = socket.socketpair()
+        selector = selectors.DefaultSelector()
+        for one in (selector, near, far):
+            self.addCleanup(one.close)
+        near.setblocking(False)
+        line = Endless(near)
+        traffic = Traffic(
+            line, make_link(), watch=Watch(selector, None), accepts=lambda: True, take=lambda _: None, clock=lambda: 0.0
+        )
+        traffic.turn()
+        self.assertLess(line.reads, 100)
+        self.assertTrue(traffic.is_hasty)  # or what TLS holds already would wait for more to come
 
 
 class DialTests(TestCase):

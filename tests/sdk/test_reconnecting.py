@@ -199,11 +199,11 @@ class RedirectTests(SdkCase):
             await peer.eof()
 
         server.scripts.append(script)
-        async with self.client(server, tuning=Tuning(max_redirects=3)):
+        async with self.client(server):
             await self.clock.pass_over(0.25)
             await self.clock.pass_over(0.5)
             await self.clock.somebody_sleeps(1.0)
-        self.assertEqual(server.accepted, 12)
+        self.assertEqual(server.accepted, 18)  # three times home, and five others
 
     async def test_a_host_that_cannot_be_is_a_failed_attempt(self) -> None:
         server = await self.serve(refuse(status=302, host="x" * 70, port=1), open_and_stay)
@@ -293,6 +293,18 @@ class HeartbeatTests(SdkCase):
             self.clock.advance(10.0)
             self.assertEqual((await anext(iteration)).id, 2)
         self.assertEqual(self.said(aio_sdk.Lost), [])
+
+    async def test_a_server_that_allows_more_silence_has_it_ping_no_less(self) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.open(interval_ms=600_000)
+            await peer.pong()
+            peer.push(1, b"")
+            await peer.eof()
+
+        server = await self.serve(script)
+        async with self.client(server) as client:
+            await self.clock.pass_over(60.0)
+            await anext(aiter(client))
 
     async def test_a_server_that_does_not_answer_is_given_up(self) -> None:
         server = await self.serve(open_and_stay)

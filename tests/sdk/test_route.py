@@ -65,6 +65,17 @@ class RouteTests(TestCase):
         route.allocated([])
         self.assertEqual(route.current.host, "a")
 
+    def test_home_has_one_turn_also_where_it_is_named_among_the_nodes(self) -> None:
+        home = NodeAddress("home", 1)
+        for nodes in ([home, A], [A, home], [A]):
+            route = Route(HOME, 5, allocates=True)
+            route.allocated(nodes)
+            hosts = []
+            while not route.wants_allocation:
+                hosts.append(route.current.host)
+                route.failed()
+            self.assertEqual(sorted(hosts), ["a", "home"])
+
     def test_a_session_that_lasted_starts_the_count_again(self) -> None:
         route = Route(HOME, 1)
         for _ in range(3):

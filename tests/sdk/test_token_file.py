@@ -4,7 +4,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from unittest import TestCase
+from unittest import TestCase, mock
 
 import aio_sdk
 from push_client.token_store import Kept, TokenFile, load
@@ -35,6 +35,18 @@ class TokenFileTests(FileCase, TestCase):
         self.addCleanup(os.umask, before)
         TokenFile(self.path).save(TOKEN)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
+
+    def test_all_of_it_is_on_the_disk_before_it_takes_the_place_of_the_old(self) -> None:
+        def synced(descriptor: int) -> None:
+            seen.append((os.fstat(descriptor).st_size, self.path.read_text()))
+            fsync(descriptor)
+
+        fsync, seen = os.fsync, []
+        self.path.write_text("old")
+        with mock.patch("os.fsync", synced):
+            TokenFile(self.path).save(TOKEN)
+        self.assertEqual(seen, [(len(TOKEN), "old")])
+        self.assertEqual(self.path.read_text(), TOKEN)
 
     def test_nothing_else_is_left_in_the_directory(self) -> None:
         TokenFile(self.path).save(TOKEN)

@@ -175,7 +175,8 @@ class Messages(TestCase):
         ):
             carrier = opened()
             carrier.feed(wrong)
-            self.assertIsNotNone(carrier.error, wrong)
+            assert carrier.error is not None, wrong
+            self.assertEqual(carrier.error.reason, "the server does not keep to WebSocket", wrong)
 
     def test_too_large_a_frame_is_refused_by_its_header(self) -> None:
         carrier = opened(1_000)
