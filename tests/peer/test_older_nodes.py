@@ -11,7 +11,9 @@ from push.cluster_links import Neighbours
 from push.config import Config
 from push.errors import Unavailable
 from push.model import Delivery, Place
+from push.model_cache import Keep, Keeping
 from push.model_cluster import Member
+from push.protocols.peer import joining
 from push.protocols.peer.asking import Asking
 from push.protocols.peer.envelopes import MAJOR, MINOR, MINOR_GROUPS, MINOR_PLACES, Passed, encode
 from push.protocols.peer.remote_connector import RemoteConnector
@@ -20,6 +22,7 @@ from push.protocols.peer.remote_receipts import RemoteReceipts
 from push.protocols.wire.batch_reports import AllSent, write_reports
 from push.protocols.wire.batches import BatchReader, ToEverybody
 from tests.fakes_cluster import MemoryLeases
+from tests.peer.test_twins import Twins
 
 NOT_SAID = -1
 
@@ -96,6 +99,21 @@ class OlderConnectorTests(SynchronousTestCase):
         ]
         self.assertEqual(self.deliver(*batch), [1, 1])
         self.assertEqual([each.place for each in self.link.arrived], [each.place for each in batch])
+
+
+class OlderRouterTests(Twins):
+    """They take what a message comes after for all that it comes after: of the log they are told nothing besides."""
+
+    def setUp(self) -> None:
+        self.patch(joining, "MINOR", MINOR_PLACES - 1)
+        super().setUp()
+
+    def test_what_is_kept_comes_after_what_is_logged_before_it(self) -> None:
+        self.house.told_cache.answers["keep"] = Keeping(
+            1, {}, [Place(9, (2, 8), 5), Place(10, (9,), 0), Place(11, (), 5)]
+        )
+        keeping = self.get(self.keeper.keep([Keep(1, b"x", ("t",), 2_000_000_000_000)] * 3))
+        self.assertEqual(keeping.places, [Place(9, [5, 8]), Place(10, [9]), Place(11, [])])
 
 
 class OlderGroupTests(SynchronousTestCase):

@@ -213,7 +213,7 @@ class TwinTests(Twins):
             Keep(3, b"", (), 2_000_000_000_002, PLAIN, Everybody()),
             Keep(4, b"x", (), 2_000_000_000_003, PLAIN, AUDIENCE),
         ]
-        places = [Place(10, [0]), Place(11, [10, 0]), Place(12, []), Place(13, [])]
+        places = [Place(10, [0], 8), Place(11, [10, 0], 9), Place(12, []), Place(13, [], 12)]
         self.house.told_cache.answers["keep"] = Keeping(7, {1: ["u"]}, places)
         keeping = self.get(self.keeper.keep(batch))
         ((_, arrived),) = self.house.told_cache.calls

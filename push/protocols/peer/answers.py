@@ -20,6 +20,7 @@ from push.protocols.peer import envelopes as e
 from push.protocols.peer import wishes_cache as c
 from push.protocols.peer import wishes_router as r
 from push.protocols.peer.asks import Wish
+from push.protocols.peer.delivery_frames import without_logged
 from push.protocols.peer.errors import Trouble, trouble_of
 from push.protocols.peer.remote_groups import answers_of
 from push.protocols.peer.wishes_receipts import Events
@@ -61,12 +62,13 @@ class Answers:
     def __init__(self, name: str, parts: Parts) -> None:
         self._name = name
         self._is_over = False
+        self._minor = e.MINOR
         self._handlers: dict[type, _Handler] = {}
         if parts.subscribe is not None:
             self._handlers.update(_of_tokens(parts.subscribe, name, parts.cache, lambda: self._is_over))
         if parts.cache is not None:
             self._handlers.update(_of_pulling(parts.cache, name))
-            self._handlers.update(_of_cache(parts.cache))
+            self._handlers.update(_of_cache(parts.cache, lambda: self._minor >= e.MINOR_PLACES))
         if parts.receipts is not None:
             self._handlers.update(_of_receipts(parts.receipts))
         if parts.router is not None:
@@ -77,6 +79,10 @@ class Answers:
             self._handlers[e.Chat] = _chatting(parts.chat, name)
         if parts.group is not None:
             self._handlers.update(answers_of(parts.group))
+
+    def greeted(self, minor: int) -> None:
+        """The node speaks this version."""
+        self._minor = minor
 
     async def answer(self, wish: Wish) -> object:
         """Do what is wished for.
@@ -129,11 +135,12 @@ def _of_pulling(cache: IPulling, name: str) -> Mapping[type, _Handler]:
     }
 
 
-def _of_cache(cache: ICache) -> Mapping[type, _Handler]:
+def _of_cache(cache: ICache, knows_places: Callable[[], bool]) -> Mapping[type, _Handler]:
     async def keep(wish: c.KeepMany) -> c.KeepingTold:
         keeping = await cache.keep([each.keep for each in wish.batch])
         refused = {position: tuple(tokens) for position, tokens in keeping.refused.items()}
-        return c.KeepingTold(keeping.ticket, refused, tuple(keeping.places))
+        places = keeping.places if knows_places() else map(without_logged, keeping.places)
+        return c.KeepingTold(keeping.ticket, refused, tuple(places))
 
     async def committed(wish: c.Committed) -> Trouble | None:
         error: PushError | None = await cache.committed(wish.ticket)

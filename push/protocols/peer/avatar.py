@@ -23,6 +23,9 @@ _HELLO: Reader[Hello] = Reader(Hello)
 class Answerer(Protocol):
     """Answers one node."""
 
+    def greeted(self, minor: int) -> None:
+        """It speaks this version; said before it asks anything."""
+
     def answer(self, wish: Wish) -> Awaitable[object]:
         """Do what is wished for."""
 
@@ -93,6 +96,7 @@ class NodeAvatar(pb.Avatar):
         if self._link is not None:
             raise NotWelcome("a node greets once")
         link = self._link = Link(self._mind, name=self._name, clock=self._clock)
+        self._answers.greeted(hello.minor)
         self._answering = Answering(self._answers.answer, link=link, clock=self._clock)
         # First of all that its end causes: whoever looks from then on finds none of its sessions.
         link.when_lost(self._answers.lost)

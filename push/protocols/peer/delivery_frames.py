@@ -63,10 +63,14 @@ def without_log(batch: Sequence[Delivery]) -> Sequence[Delivery]:
         if place is not None and each.is_logged:
             each = msgspec.structs.replace(each, payload=None, place=None)
         elif place is not None:
-            before = tuple([max(at, place.logged) for at in place.before])
-            each = msgspec.structs.replace(each, place=Place(place.position, before))
+            each = msgspec.structs.replace(each, place=without_logged(place))
         told.append(each)
     return told
+
+
+def without_logged(place: Place) -> Place:
+    """As older nodes know it: what is logged is among what the message comes after."""
+    return Place(place.position, tuple([max(at, place.logged) for at in place.before]))
 
 
 def joined(frames: list[bytes]) -> Iterator[bytes]:

@@ -83,6 +83,9 @@ class Sessions:
         """How many are open."""
         return len(self._open)
 
+    def greeted(self, minor: int) -> None:
+        """A worker is of this very version."""
+
     def answer(self, wish: Wish) -> Awaitable[object]:
         """Do what is wished for."""
         return self._answers[type(wish)](wish)
