@@ -24,6 +24,9 @@ MAX_REPLICAS = 9
 
 _FORMS = "redis://host:port/db, rediss://host:port/db, redis+sentinel://host:port,host:port/master/db"
 _OPTIONS = frozenset({"db", "ca", "cert", "key", "replicas", "sentinel_user", "sentinel_password"})
+# Who logs in and where is not for urlsplit: it knows of one host only, and refuses several as soon as one has brackets
+# (every Python since February 2025: github.com/python/cpython/issues/105704).
+_AUTHORITY = re.compile(r"([A-Za-z+]{1,20}://)([^/?#\x00-\x1f]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.%]{2,64}\]")
 
 
@@ -81,8 +84,12 @@ def parse_address(url: str) -> RedisAddress:
     Raises:
         ValueError: it is not one of the forms above; says what is wrong, without repeating it.
     """
+    found = _AUTHORITY.fullmatch(url.strip())
+    if found is None:
+        raise ValueError(f"must be like {_FORMS}")
+    before, authority, behind = found.groups()
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(before + behind)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:
         raise ValueError(f"must be like {_FORMS}") from None
@@ -94,7 +101,7 @@ def parse_address(url: str) -> RedisAddress:
             f"is no such address: it may be like {_FORMS}, with the options {', '.join(sorted(_OPTIONS))} after a '?'; "
             "in a password, write %2F for '/', %3F for '?', %23 for '#', %40 for '@' and %25 for '%'"
         )
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    credentials, _, hosts = authority.rpartition("@")
     common: dict[str, object] = {
         "login": _login(credentials),
         "sentinel_login": Login(options.get("sentinel_user"), options.get("sentinel_password")),
@@ -106,8 +113,8 @@ def parse_address(url: str) -> RedisAddress:
         raise ValueError("has a certificate but no TLS: write rediss:// instead of redis://")
     if "key" in common and "cert" not in common:
         raise ValueError("has a key but no certificate: say cert=FILE too")
-    found = {"": _direct, "sentinel": _sentinel, "unix": _unix}[kind](parts, hosts, options)
-    return RedisAddress(**common, **found)  # type: ignore[arg-type]
+    place = {"": _direct, "sentinel": _sentinel, "unix": _unix}[kind](parts, hosts, options)
+    return RedisAddress(**common, **place)  # type: ignore[arg-type]
 
 
 def _direct(parts: SplitResult, hosts: str, options: dict[str, str]) -> dict[str, object]:

@@ -22,8 +22,13 @@ class AddressTests(SynchronousTestCase):
             "redis://[::1]:7000/3": RedisAddress((("::1", 7000),), db=3),
             "redis://:p%40ss@h": RedisAddress((("h", 6379),), login=Login(None, "p@ss")),
             "redis://al%3Aice:p%2Fw:x@h": RedisAddress((("h", 6379),), login=Login("al:ice", "p/w:x")),
+            "redis://u:[x]y@[::1]": RedisAddress((("::1", 6379),), login=Login("u", "[x]y")),
+            " redis://h:7000/3\n": RedisAddress((("h", 7000),), db=3),
             "rediss://h/1?ca=/ca.pem&cert=c&key=k": RedisAddress(
                 (("h", 6379),), db=1, is_tls=True, ca="/ca.pem", cert="c", key="k"
+            ),
+            "redis+sentinel://:p@[::1],[::2]:7/main": RedisAddress(
+                (("::1", 26379), ("::2", 7)), master="main", login=Login(None, "p")
             ),
             "redis+sentinel://a,b:7,[::1]:8/main/4": RedisAddress(
                 (("a", 26379), ("b", 7), ("::1", 8)), master="main", db=4
@@ -62,7 +67,10 @@ class AddressTests(SynchronousTestCase):
             f"redis://u:{SECRET}#x@h",
             f"redis://u:x#{SECRET}@h",
             f"redis://u:x?{SECRET}@h",
-            f"redis://u:{SECRET}[@h",
+            f"redis://u:{SECRET}@h[::1]",
+            f"redis://u:{SECRET}@[::1]h",
+            f"redis://u:{SECRET}@[::1",
+            f"redis://u:{SECRET}\n@h",
             f"redis://u:{SECRET}@h:{SECRET}",
             f"redis://u:{SECRET}@h:0",
             f"redis://u:{SECRET}@h:65536",
