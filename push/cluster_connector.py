@@ -23,10 +23,13 @@ from push.protocols.peer.hearing import Hearing
 from push.protocols.peer.remote_node import RemoteNode
 from push.protocols.websocket.plugin import WebSocketUpgrade
 from push.services.allocation import PolledPlaces
+from push.services.asking import ChatPlug
+from push.services.chosen_chat import ChosenChat
 from push.services.nodes import LocalNodes
 from push.services.ordered import OrderedServices
 from push.services.probe import Probe
 from push.services.session_keeper import SessionKeeper
+from push.services.watches import Watches
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def build_own_connector(
     bus: IBroadcastBus,
     subscribe: ISubscribe,
     cache: ICache,
-    chat: IChat,
+    chat: IChat | None,
     measured: Sequence[IMeasured],
 ) -> OwnConnector:
     """Build the connector of a node.
@@ -68,19 +71,20 @@ def build_own_connector(
         bus: for broadcasts.
         subscribe: where sessions are opened.
         cache: keeps what clients have not got yet.
-        chat: answers what clients ask of the group role.
+        chat: the group role of this node; None: others are asked.
         measured: what else this node has measured.
 
     Raises:
         SettingError: a setting turns out to be unusable.
     """
     clock = surroundings.reactor
+    plug = ChatPlug()
     connector, clients = build_connector(
         config,
         surroundings,
         subscribe=subscribe,
         cache=cache,
-        chat=chat,
+        chat=plug,
         address=neighbours.name,
         places=neighbours.members,
     )
@@ -88,6 +92,14 @@ def build_own_connector(
     hearing = Hearing()
     reception = build_reception(config, bus, connector=connector, hearing=hearing, reactor=clock)
     keeper = SessionKeeper(connector=connector, subscribe=subscribe, cache=cache, clock=clock)
+    watches = Watches(
+        ChosenChat(neighbours.chats),
+        links=neighbours.chat_links,
+        by_token=connector.connections.by_token,
+        clock=clock,
+    )
+    plug.chat = watches if chat is None else chat
+    connector.noticed = watches.noticed
     own_places = PolledPlaces(LocalNodes(connector), clock=clock)
     shown = (connector, reception)
 
@@ -116,6 +128,6 @@ def build_own_connector(
     neighbours.when_cache_moved.append(keeper.cache_moved)
     neighbours.when_cache_joined.append(keeper.cache_joined)
     services = OrderedServices()
-    for each in (keeper, own_places, reception, clients):
+    for each in (keeper, watches, own_places, reception, clients):
         each.setServiceParent(services)
     return OwnConnector(services, probe, WebSocketUpgrade(connector), shown, (clients.checks, reception.checks))

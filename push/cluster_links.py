@@ -69,7 +69,7 @@ class Neighbours:
         measured: what this node has measured.
         own_cache: the cache of this node where it is held here; likewise receipts and messages.
         when_gained: called when this node counts as alive; the others likewise when it may not, when something has
-            changed, and with the name of a node that is gone or was joined.
+            changed, and with the name of a node that is gone, was joined, or was a connector linked to this node.
     """
 
     def __init__(self, config: Config, *, leases: ILeases, reactor: Any, now_ms: Callable[[], int]) -> None:
@@ -91,6 +91,7 @@ class Neighbours:
         self.when_cache_joined: list[Callable[[], None]] = []
         self.when_gone: list[Callable[[str], None]] = []
         self.when_joined: list[Callable[[RemoteNode], None]] = []
+        self.when_left: list[Callable[[str], None]] = []
         self.nodes = ClusterNodes()
         self.members = Members(
             self.name,
@@ -145,6 +146,10 @@ class Neighbours:
     def chats(self) -> Mapping[str, IChat]:
         """Nodes with the groups."""
         return {node.name: node.chat for node in self.links.nodes("group")}
+
+    def chat_links(self) -> Mapping[str, object]:
+        """The links to them: another one where a node is joined again."""
+        return {node.name: node.link for node in self.links.nodes("group")}
 
     def group_of(self, about: str) -> Asking:
         """The questions to the node with the groups that is to be asked about something: the same while it is there.
@@ -264,6 +269,7 @@ class Neighbours:
         self.nodes.lost(connector)
         if self._joined_by.get(connector.address) is link:
             del self._joined_by[connector.address]
+        _call(self.when_left, connector.address)
 
 
 def told(link_call: Any) -> None:

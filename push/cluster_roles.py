@@ -34,7 +34,6 @@ from push.services.cache_holder import CacheHolder
 from push.services.canary import Canary
 from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
 from push.services.chosen_cache import ChosenCache, ChosenReceipts
-from push.services.chosen_chat import ChosenChat
 from push.services.clock_check import ClockCheck
 from push.services.cluster_subscribe import ClusterSubscribe
 from push.services.departures import Departures
@@ -140,8 +139,6 @@ class _Node:
             self._schedule(self.holder)
         if self.has("group"):
             self._group()
-        else:
-            self.chat.chat = ChosenChat(self.neighbours.chats)
         own = self._own_connector() if self.has("connector") else None
         self.neighbours.parts = Parts(
             subscribe=self.subscribe if self.has("subscribe") else None,
@@ -303,6 +300,7 @@ class _Node:
             clock=self.clock,
             whereabouts=AskedSessions(self.subscribe),
         )
+        self.neighbours.when_left.append(group.left)
         self.measured += group.measured
         self.router = GroupTargets(self.router, groups=group.side.groups, subscribe=self.subscribe)
         if self.served_router is not None:
@@ -348,7 +346,7 @@ class _Node:
             bus=self.bus,
             subscribe=self.subscribe,
             cache=self.cache,
-            chat=self.chat,
+            chat=None if self.group is None else self.chat,
             measured=self.measured,
         )
         self.own_probes = {self.neighbours.name: own.probe}

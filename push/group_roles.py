@@ -85,11 +85,13 @@ class GroupRole:
         side: for other roles.
         service: all of it.
         measured: whose numbers are shown.
+        left: to be called with the address of a connector whose link is lost.
     """
 
     side: GroupSide
     service: IService
     measured: Sequence[IMeasured]
+    left: Callable[[str], None]
 
 
 def build_group(
@@ -186,14 +188,14 @@ def build_group(
         clock=reactor,
     ).setServiceParent(services)
     if whereabouts is not None:
-        looking = Looking(presences=presences, whereabouts=places, subscribe=subscribe)
+        looking = Looking(presences=presences, whereabouts=places, subscribe=subscribe, clock=reactor)
         Periodic(
             "looking who is there",
             lambda: tasks.spawn("looking who is there", looking.look()),
             interval_s=config.presence_debounce_s,
             clock=reactor,
         ).setServiceParent(services)
-    return GroupRole(GroupSide(groups, talk, presences, acquaintances), services, [chat, fanout])
+    return GroupRole(GroupSide(groups, talk, presences, acquaintances), services, [chat, fanout], presences.gone)
 
 
 def build_sightings(

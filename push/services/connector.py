@@ -178,6 +178,8 @@ class Connector:
         self.lost = endings.lost
         # Told of a session that is said to be over, where it may turn out not to be: see SessionKeeper.
         self.unsure: Callable[[IConnection], None] | None = None
+        # Told of what clients are told by the group role, where somebody has to know.
+        self.noticed: Callable[[Sequence[Notice]], None] | None = None
         # What came over the broadcast bus, where there is one.
         self.heard: Heard | None = None
 
@@ -249,6 +251,8 @@ class Connector:
 
     async def notify(self, notices: Sequence[Notice]) -> int:
         """See IConnector."""
+        if self.noticed is not None:
+            self.noticed(notices)
         return await self._notifying.notify(notices)
 
     async def refill(self, tokens: Sequence[str]) -> None:

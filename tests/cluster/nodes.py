@@ -6,29 +6,38 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from push.config import Config
 from push.errors import PushError, Unavailable
+from push.group_roles import ChatStores, GroupSeams, build_group
 from push.icache import ICache
 from push.inodes import INodes
 from push.model_cache import StoredDue, StoredReply
 from push.model_cluster import Lease
+from push.services.asking import ChatPlug
 from push.services.cache_holder import LEASE
+from push.services.chosen_chat import ChosenChat
 from push.services.client_auth import OpenDoor
 from push.services.cluster_subscribe import ClusterSubscribe
 from push.services.connector import Connector
 from push.services.evictions import Evictions
+from push.services.group.whereabouts import AskedSessions
+from push.services.ids import MessageIds
 from push.services.leased_ids import LeasedIds
 from push.services.periodic import Periodic
 from push.services.router import Router
 from push.services.session_keeper import SessionKeeper
+from push.services.steady_clock import SteadyClock
 from push.services.tasks import Tasks
 from push.services.tenancy import Tenancy
+from push.services.watches import Watches
 from push.testing.connections import LIMITS
-from tests.cluster.world import Process, RedisWire, Remote, World
+from tests.cluster.world import Link, Process, RedisWire, Remote, World
 from tests.fakes_cache import MemoryReceipts
 from tests.fakes_cluster import MemoryLeases, MemorySessionDirectory
 from tests.fakes_store import MemoryTokenStore
 from tests.services.holders import Rows, begun, make_holder
 
+CHAT = Config(presence_debounce_s=5.0)
 LOOK_S = 1.0
 LEASE_S = 2.0
 # What would heal in time is to be found missing.
@@ -281,12 +290,39 @@ class HolderNode(Node):
         self.holder.startService()
 
 
+class GroupNode(Node):
+    """Has the group role."""
+
+    def __init__(self, cluster: "Cluster", name: str) -> None:
+        super().__init__(cluster, name)
+        assert cluster.chats is not None
+        seams = GroupSeams()
+        self.chat = seams.chat
+        self.role = build_group(
+            CHAT,
+            seams=seams,
+            stores=cluster.chats,
+            subscribe=self.subscribe,
+            nodes=self.nodes,
+            ids=MessageIds(node=int(name[-1]), now_ms=self.now_ms),
+            reactor=self.clock,
+            clock=SteadyClock(wall_ms=self.now_ms, monotonic_s=self.clock.seconds),
+            whereabouts=AskedSessions(self.subscribe),
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        super().start()
+        self.role.service.startService()
+
+
 class ConnectorNode(Node):
     """Holds clients."""
 
     def __init__(self, cluster: "Cluster", name: str) -> None:
         super().__init__(cluster, name)
         self.cache = FollowedCache(self, lambda: self.keeper.cache_moved())
+        plug = ChatPlug()
         self.connector = Connector(
             address=name,
             limits=LIMITS,
@@ -295,7 +331,15 @@ class ConnectorNode(Node):
             clock=self.clock,
             now_ms=self.now_ms,
             version="test",
+            chat=plug,
         )
+        self.watches = plug.chat = Watches(
+            ChosenChat(self._chats),
+            links=lambda: {group: link.run for group, link in self._groups().items()},
+            by_token=self.connector.connections.by_token,
+            clock=self.clock,
+        )
+        self.connector.noticed = self.watches.noticed
         self.keeper = SessionKeeper(
             connector=self.connector,
             subscribe=self.subscribe,
@@ -319,6 +363,15 @@ class ConnectorNode(Node):
         super().start()
         self.tenancy.startService()
         self.keeper.startService()
+        self.watches.startService()
+
+    def _groups(self) -> Mapping[str, Link]:
+        links = {name: self.link(each) for name, each in self.cluster.groups.items()}
+        return {name: link for name, link in links.items() if link is not None and link.is_up}
+
+    def _chats(self) -> Mapping[str, Any]:
+        groups = self.cluster.groups
+        return {name: Remote(link, self, lambda name=name: groups[name].chat) for name, link in self._groups().items()}
 
     def looked(self) -> None:
         """The leases were read."""
@@ -332,14 +385,20 @@ class Cluster:
         seed: of all chance.
         routers: how many.
         connectors: how many.
+        groups: how many nodes with the group role.
+        chats: where groups are, for those.
     """
 
-    def __init__(self, seed: int, *, routers: int = 2, connectors: int = 3) -> None:
+    def __init__(
+        self, seed: int, *, routers: int = 2, connectors: int = 3, groups: int = 0, chats: ChatStores | None = None
+    ) -> None:
         self.world = World(seed)
+        self.chats = chats
         self.stores = SharedStores(self.world)
         self.routers: dict[str, RouterNode] = {}
         self.holders: dict[str, HolderNode] = {}
         self.connectors: dict[str, ConnectorNode] = {}
+        self.groups: dict[str, GroupNode] = {}
         self._kinds: dict[str, tuple[dict[str, Any], Any]] = {}
         for number in range(routers):
             self._kinds[f"router{number}"] = (self.routers, RouterNode)
@@ -347,6 +406,8 @@ class Cluster:
             self._kinds[f"holder{number}"] = (self.holders, HolderNode)
         for number in range(connectors):
             self._kinds[f"10.0.0.{number}:1"] = (self.connectors, ConnectorNode)
+        for number in range(groups):
+            self._kinds[f"group{number}"] = (self.groups, GroupNode)
         self.skews_ms = {name: self.world.random.choice((0, 0, 30, 500)) for name in self._kinds}
         for name in self._kinds:
             self.start(name)
@@ -358,7 +419,9 @@ class Cluster:
         others = [each for each in self.all() if each.name != name and each.is_alive]
         nodes[name] = node
         for other in others:
-            self.world.connect(node, other).when_up.append(lambda ends=(node, other): _meet(ends))
+            link = self.world.connect(node, other)
+            link.when_up.append(lambda ends=(node, other): _meet(ends))
+            link.when_down.append(lambda ends=(node, other): _part(ends))
         node.start()
         if isinstance(node, HolderNode):
             for connector in self.connectors.values():
@@ -366,7 +429,8 @@ class Cluster:
 
     def all(self) -> list[Node]:
         """All nodes, dead or alive."""
-        return [*self.routers.values(), *self.holders.values(), *self.connectors.values()]
+        kinds: Sequence[Mapping[str, Node]] = (self.routers, self.holders, self.connectors, self.groups)
+        return [node for kind in kinds for node in kind.values()]
 
     def dead(self) -> list[str]:
         """Those to be started again."""
@@ -378,3 +442,10 @@ def _meet(ends: tuple[Node, Node]) -> None:
     for one, other in (ends, ends[::-1]):
         if isinstance(one, ConnectorNode) and isinstance(other, HolderNode) and one.is_alive:
             one.keeper.cache_moved()
+
+
+def _part(ends: tuple[Node, Node]) -> None:
+    """The link between two nodes is lost: each is told of it before the next one is made."""
+    for one, other in (ends, ends[::-1]):
+        if isinstance(one, GroupNode) and isinstance(other, ConnectorNode):
+            one.clock.callLater(0, one.role.left, other.name)

@@ -205,6 +205,12 @@ class Link:
         self._arrival = {end.name: 0.0 for end in ends}
         self._pending: dict[Deferred[Any], Process] = {}
         self.when_up: list[Callable[[], None]] = []
+        self.when_down: list[Callable[[], None]] = []
+
+    @property
+    def run(self) -> tuple["Link", int]:
+        """It, from when it was made to when it breaks: another one where it was made again."""
+        return (self, self._generation)
 
     def other(self, end: Process) -> Process:
         """The process at the other end."""
@@ -227,6 +233,8 @@ class Link:
         """It breaks: what is on its way is lost, and who waits is told."""
         self._generation += 1
         self.is_up = False
+        for each in self.when_down:
+            each()
         pending, self._pending = self._pending, {}
         for answer, caller in pending.items():
             caller.clock.callLater(0, self._fail, answer)

@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from push.protocols.wire.signals import SubSignal
+from push.services.chosen_chat import chosen
 from tests.integration import test_chat  # and not its classes, which would be tests of this module too
 from tests.integration.cluster import Cluster, Node
 from tests.integration.server import Api
 from tests.integration.waiting import wait_until
 
 OPTIONS = ("--presence-debounce-s=0.3", "--chat-requests-per-s=1000")
+
+
+def has_metric(node: Node, name: str) -> bool:
+    """Whether a node shows a 1 under a name."""
+    return f"{name} 1" in node.api.get("/metrics").body.decode()
 
 
 class ClusterServer:
@@ -95,6 +101,30 @@ class ClusterChat(test_chat.ChatCase):
         told = json.loads(alice.told().body)
         self.assertEqual((told["uid"], told["online"]), ("bob", False))
         self.assertIsNotNone(told["last_seen"])
+
+    def test_who_watches_is_told_on_when_the_node_that_told_is_killed(self) -> None:
+        group, other = self.server.group, self.server.cluster.node("other-group", "group")
+        other.spawn()
+        other.wait_ready()
+        for place in self.server.places:
+            name = f'push_link_up{{node="{other.node_name}"}}'
+            wait_until("it has joined both", lambda place=place, name=name: has_metric(place, name))
+        alice, bob = self.client(uid="alice"), self.client(uid="bob")
+        # A second watcher, so that both nodes are asked by somebody, most times.
+        carol = self.client(uid="carol")
+        for each in (alice, carol):
+            each.ask(SubSignal.US, uids=["bob"])
+        home = chosen([group.node_name, other.node_name], "ualice")
+        tells, stays = (group, other) if home == group.node_name else (other, group)
+        tells.kill()
+        bob.close()
+        self.assertEqual(json.loads(alice.told().body)["online"], False)
+        self.assertEqual(json.loads(carol.told().body)["online"], False)
+        tells.spawn()
+        tells.wait_ready()
+        stays.kill()
+        self.client(uid="bob")
+        self.assertEqual(json.loads(alice.told().body)["online"], True)
 
     def _at(self, address: str) -> Node:
         (node,) = (each for each in self.server.places if each.address == address)

@@ -9,15 +9,18 @@ from zope.interface.verify import verifyObject
 
 from push.errors import NotFound, PushError, Unavailable, Unreachable
 from push.icache import ICache
+from push.igroup import IChat
 from push.ihealth import IProbe
 from push.inodes import ILinkedConnector, INodes
 from push.ipush import IConnector, IRouter
 from push.ireceipts import IMessages, IReceipts
 from push.isubscribe import ISubscribe
-from push.model import Once, Options, PushRequest, ToTokens
+from push.model import Once, Options, PushRequest, Registration, ToTokens
 from push.model_cache import Keep, Keeping
+from push.protocols.wire.signals import Signal, SubSignal
 from push.services.chosen import ChosenMessages, ChosenRouter, ChosenSubscribe
 from push.services.chosen_cache import ChosenCache, ChosenReceipts
+from push.services.chosen_chat import ChosenChat
 from push.services.cluster_nodes import ClusterNodes, OutOfReach
 from tests.services.holders import begun
 
@@ -64,6 +67,24 @@ class Holder:
 
 class ChosenTests(SynchronousTestCase):
     """Facades."""
+
+    def test_all_devices_of_a_user_ask_one_node_while_it_is_there(self) -> None:
+        there = {f"node{number}": Answering(b"\0{}") for number in range(5)}
+        chat = ChosenChat(lambda: there)
+        verifyObject(IChat, chat)
+        phones = [Registration(f"token{number}", "alice", "10.0.0.1:1", 1, False) for number in range(20)]
+        for phone in phones:
+            self.successResultOf(begun(chat.ask(phone, Signal.PUBLISH, SubSignal.MS, b"{}")))
+        (home,) = {chat.choose(phone) for phone in phones}
+        self.assertEqual({name: len(node.asked) for name, node in there.items() if node.asked}, {home: 20})
+        del there[home]
+        (other,) = {chat.choose(phone) for phone in phones}
+        self.assertNotEqual(other, home)
+        alone = {chat.choose(Registration(f"token{n}", None, "10.0.0.1:1", 1, False)) for n in range(50)}
+        self.assertEqual(len(alone), 4)
+        self.failureResultOf(begun(chat.ask_node(home, phones[0], Signal.PUBLISH, SubSignal.MS, b"{}")), Unavailable)
+        there.clear()
+        self.failureResultOf(begun(chat.ask(phones[0], Signal.PUBLISH, SubSignal.MS, b"{}")), Unavailable)
 
     def result(self, work: Any) -> Any:
         """What it has come to."""

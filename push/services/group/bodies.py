@@ -111,6 +111,7 @@ class Watch(Struct, frozen=True):
 
     uids: Annotated[list[Uid], Meta(max_length=500)] = []
     watch: bool = True
+    known: Annotated[dict[str, bool], Meta(max_length=500)] = {}
 
 
 class Block(Struct, frozen=True):

@@ -5,6 +5,8 @@ Must not import adapters, stores or web.
 
 from collections.abc import Sequence
 
+from twisted.internet.interfaces import IReactorTime
+
 from push.errors import PushError
 from push.igroup import IWhereabouts
 from push.isubscribe import ISubscribe
@@ -12,6 +14,8 @@ from push.services.group.presence import Presences
 
 # Parties, or sessions, in one question: what a message to as many members asks for at once.
 _AT_ONCE = 1_000
+# Where Redis has lost sessions, their connectors tell them again: half a minute later, if they have to find it out.
+FORGET_S = 45.0
 
 
 class Looking:
@@ -21,12 +25,18 @@ class Looking:
         presences: has those who are watched, and tells those who watch.
         whereabouts: knows the sessions of parties.
         subscribe: knows which sessions are open.
+        clock: for how long a session may be unknown.
     """
 
-    def __init__(self, *, presences: Presences, whereabouts: IWhereabouts, subscribe: ISubscribe) -> None:
+    def __init__(
+        self, *, presences: Presences, whereabouts: IWhereabouts, subscribe: ISubscribe, clock: IReactorTime
+    ) -> None:
         self._presences = presences
         self._whereabouts = whereabouts
         self._subscribe = subscribe
+        self._clock = clock
+        # Tokens of sessions that watch and are unknown → since when.
+        self._unknown: dict[str, float] = {}
         # How parties were at the last look.
         self._before: dict[str, bool] = {}
         self._is_looking = False
@@ -46,14 +56,22 @@ class Looking:
 
     async def _forget(self) -> None:
         """Sessions that are over watch nobody any more."""
+        now_s = self._clock.seconds()
+        unknown: dict[str, float] = {}
         watching = self._presences.watching()
         for start in range(0, len(watching), _AT_ONCE):
             part = watching[start : start + _AT_ONCE]
             online = await self._subscribe.online([each.token for each in part])
             for each in part:
                 found = online.get(each.token)
-                if found is None or found.epoch != each.epoch:
+                if found is None:
+                    since_s = unknown[each.token] = self._unknown.get(each.token, now_s)
+                    is_over = now_s - since_s >= FORGET_S
+                else:
+                    is_over = found.epoch != each.epoch
+                if is_over:
                     self._presences.over(each)
+        self._unknown = unknown
 
     async def _compare(self) -> None:
         now: dict[str, bool] = {}

@@ -4,6 +4,7 @@ A phone that comes and goes is told of when it has stayed as it is for a while. 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -74,8 +75,7 @@ class Presences:
             if is_last:
                 self._sightings.saw(who)
             if who in self._watchers:
-                self._settling[who] = self._clock.seconds() + self._debounce_s
-                self._look_later()
+                self._settle(who)
 
     def watching(self) -> Sequence[Registration]:
         """The sessions that watch others."""
@@ -105,8 +105,22 @@ class Presences:
             seen = {**await self._sightings.seen(away), **seen}
         return [Presence(who, len(sessions.get(who, ())), seen.get(who)) for who in whos]
 
-    async def watch(self, registration: Registration, whos: Sequence[str]) -> Sequence[Presence]:
+    def gone(self, connector: str) -> None:
+        """The link to a connector is lost: it asks again for its sessions, here or elsewhere."""
+        for session in self.watching():
+            if session.connector == connector:
+                self._forget(session.token)
+
+    async def watch(
+        self, registration: Registration, whos: Sequence[str], known: Mapping[str, bool] = MappingProxyType({})
+    ) -> Sequence[Presence]:
         """Tell a session from now on when these come and go, and no more of others.
+
+        Args:
+            registration: the session.
+            whos: the parties.
+            known: party → whether it was there when the session was last told; then it is told of what is otherwise by
+                now as of a change.
 
         Returns:
             How they are now.
@@ -118,9 +132,10 @@ class Presences:
         wanted = set(whos)
         if len(wanted) > MAX_WATCHED:
             raise RateLimited(f"a session may watch {MAX_WATCHED} others at most")
-        self._forget(token)
-        if self._watches + len(wanted) > MAX_WATCHES:
+        _, before = self._watched.get(token, (registration, ()))
+        if self._watches - len(before) + len(wanted) > MAX_WATCHES:
             raise RateLimited("too many watch others already", retry_after_s=60.0)
+        self._forget(token)
         if not wanted:
             return await self.presence(whos)
         begun = self._watched[token] = (registration, set())
@@ -129,8 +144,20 @@ class Presences:
             self._watched[token] = (registration, wanted)
             self._watches += len(wanted)
             for presence in found:
-                self._watchers.setdefault(presence.who, {})[token] = presence.sessions > 0
+                self._begin(presence, token, known)
         return found
+
+    def _begin(self, presence: Presence, token: str, known: Mapping[str, bool]) -> None:
+        is_there = presence.sessions > 0
+        was_told = known.get(presence.who, is_there)
+        self._watchers.setdefault(presence.who, {})[token] = was_told
+        if was_told is not is_there:
+            self._settle(presence.who)
+
+    def _settle(self, who: str) -> None:
+        """See how a party is when it may have stayed so for a while."""
+        self._settling[who] = self._clock.seconds() + self._debounce_s
+        self._look_later()
 
     def _forget(self, token: str) -> None:
         watched = self._watched.pop(token, None)

@@ -241,7 +241,8 @@ class Publishes:
         whos = [bodies.checked_uid(uid) for uid in wish.uids]
         found: Sequence[Presence]
         if wish.watch:
-            found = await self._presences.watch(registration, whos)
+            known = {"u" + uid: is_there for uid, is_there in wish.known.items()}
+            found = await self._presences.watch(registration, whos, known)
         else:
             found = await self._presences.presence(whos)
         return PresenceReply([presence_entry(presence) for presence in found])

@@ -12,7 +12,7 @@ from push.errors import Unavailable
 from push.igroup import IPresenceStore
 from push.model import Registration
 from push.protocols.wire.signals import Signal, SubSignal
-from push.services.group import sightings
+from push.services.group import presence, sightings
 from push.services.group.sightings import Sightings
 from push.services.tasks import Tasks
 from tests.services.group.world import Person, World
@@ -592,6 +592,8 @@ class PresenceWithoutBeingTold(World):
         presences = self.group.side.presence
         self.assertEqual(presences._watches, 2)
         alice.hang_up()
+        self.clock.pump([5] * 9)
+        self.assertEqual(presences._watches, 2)  # its connector may still say that it is there
         self.clock.advance(5)
         self.assertEqual((presences._watches, list(presences._watched)), (1, [carol.token]))
         phone = Person(self, uid="carol", token=carol.token)  # renewed: what it watched before is over
@@ -600,6 +602,49 @@ class PresenceWithoutBeingTold(World):
         bob.hang_up()
         self.clock.pump([5] * 3)
         self.assertEqual(phone.told(), [])
+
+    def test_who_was_unknown_for_a_while_watches_on(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        alice.ask(SubSignal.US, uids=["bob"])
+        online, self.subscribe.online = self.subscribe.online, self.lost
+        self.clock.pump([5] * 7)
+        self.subscribe.online = online
+        self.clock.pump([5] * 3)
+        alice.told()
+        bob.hang_up()
+        self.clock.pump([5] * 3)
+        self.assertEqual([body["online"] for _, body in alice.told()], [False])
+
+    def test_what_is_otherwise_than_one_knew_is_told_as_a_change(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        known = {"bob": False, "nobody": False, "somebody": True}
+        shown = alice.ask(SubSignal.US, uids=["bob", "nobody"], known=known)["presence"]
+        self.assertEqual([each["online"] for each in shown], [True, False])
+        self.clock.advance(4)
+        self.assertEqual(alice.told(), [])
+        self.clock.pump([5] * 3)
+        self.assertEqual([(body["uid"], body["online"]) for _, body in alice.told()], [("bob", True)])
+        self.assertEqual(bob.refused(SubSignal.US, uids=["alice"], known={f"u{n}": True for n in range(501)}), 400)
+        self.assertEqual(bob.refused(SubSignal.US, uids=["alice"], known={"alice": 1}), 400)
+
+    def test_a_connector_that_is_lost_asks_again(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        for each in (alice, bob):
+            each.ask(SubSignal.US, uids=["alice", "bob"])
+        presences = self.group.side.presence
+        self.group.left(self.connectors[1].address)
+        self.assertEqual((presences._watches, list(presences._watched)), (2, [alice.token]))
+
+    def test_who_cannot_watch_more_watches_the_same_as_before(self) -> None:
+        self.patch(presence, "MAX_WATCHES", 2)
+        alice, bob, carol = self.users("alice", "bob", "carol")
+        for each in (alice, carol):
+            each.ask(SubSignal.US, uids=["bob"])
+        self.assertEqual(alice.refused(SubSignal.US, uids=["bob", "alice"]), 429)
+        self.assertEqual(bob.told(), [])
+        self.assertEqual(self.group.side.presence._watches, 2)
+        alice.ask(SubSignal.US, uids=["alice"])
+        self.assertEqual(list(self.group.side.presence._watchers), ["ubob", "ualice"])
 
     def test_while_nobody_knows_nobody_is_told(self) -> None:
         alice, bob = self.users("alice", "bob")
@@ -614,6 +659,10 @@ class PresenceWithoutBeingTold(World):
         self.assertEqual(alice.told(), [])
         self.clock.advance(5)
         self.assertEqual([body["online"] for _, body in alice.told()], [False])
+
+    async def lost(self, tokens: Sequence[str]) -> Mapping[str, Registration]:
+        """What is answered where all sessions were lost."""
+        return {}
 
     async def away(self, tokens: Sequence[str]) -> Mapping[str, Registration]:
         """What a subscribe role that cannot be asked answers."""
