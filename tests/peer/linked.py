@@ -57,6 +57,22 @@ class Cable:
         return succeed(client)
 
 
+@implementer(IStreamClientEndpoint)
+class Pulled:
+    """Leads to a host whose cable is pulled, so that nobody answers.
+
+    Args:
+        error: what its end is when it is cancelled. Of Twisted's endpoints it is not a CancelledError.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Protocol]:
+        """Wait, until that is cancelled."""
+        return Deferred(lambda waiting: waiting.errback(self._error))
+
+
 class Cables:
     """Those of several nodes that join one.
 
@@ -66,6 +82,7 @@ class Cables:
 
     Attributes:
         addresses: where was connected to.
+        pulled: None, or those that are made from now on lead nowhere, and end with this.
     """
 
     def __init__(self, clock: Clock, server: Callable[[], IProtocolFactory]) -> None:
@@ -73,10 +90,13 @@ class Cables:
         self._server = server
         self._all: list[Cable] = []
         self.addresses: list[str] = []
+        self.pulled: Exception | None = None
 
-    def endpoint(self, address: str) -> Cable:
+    def endpoint(self, address: str) -> IStreamClientEndpoint:
         """See Links."""
         self.addresses.append(address)
+        if self.pulled is not None:
+            return Pulled(self.pulled)
         self._all.append(Cable(self._server(), self._clock))
         return self._all[-1]
 

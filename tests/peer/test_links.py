@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from twisted.internet.address import HostnameAddress
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,7 +11,7 @@ from push.model_cluster import Member
 from push.protocols.peer.avatar import NodeAvatar
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.links import MAX_RETRY_S, Links
-from push.protocols.peer.login import PeerServerFactory, Realm, SharedSecrets
+from push.protocols.peer.login import LOGIN_LIMIT_S, PeerServerFactory, Realm, SharedSecrets
 from push.protocols.peer.remote_node import RemoteNode
 from tests.peer.linked import Cables, House
 
@@ -88,6 +90,30 @@ class LinksTests(SynchronousTestCase):
         self.settle()
         self.assertEqual(len(links.nodes("router")), 1)
         self.assertEqual(links.troubles("router"), "")
+
+    def test_a_node_whose_host_swallows_everything_is_tried_until_it_is_there_again(self) -> None:
+        links = self.links()
+        self.cables.pulled = ConnectingCancelledError(HostnameAddress(b"10.0.0.8", 7460))
+        links.want([OTHER])
+        self.clock.pump([LOGIN_LIMIT_S, MAX_RETRY_S] * 3)
+        self.assertEqual(len(self.addresses), 4)
+        self.assertIn(f"did not answer within {LOGIN_LIMIT_S:g} s", links.troubles("router"))
+        self.cables.pulled = None
+        self.clock.pump([LOGIN_LIMIT_S, MAX_RETRY_S])
+        self.settle()
+        self.assertEqual(len(links.nodes("router")), 1)
+
+    def test_a_node_is_tried_again_after_what_nobody_expected(self) -> None:
+        links = self.links()
+        self.cables.pulled = ValueError("a test")
+        links.want([OTHER])
+        self.clock.advance(LOGIN_LIMIT_S)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertIn("unexpectedly", links.troubles("router"))
+        self.cables.pulled = None
+        self.clock.advance(MAX_RETRY_S)
+        self.settle()
+        self.assertEqual(len(links.nodes("router")), 1)
 
     def test_a_wrong_secret_is_said_and_tried_again(self) -> None:
         links = self.links("t" * 32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.spread import pb
 
@@ -61,7 +61,7 @@ async def join(
     joining.addTimeout(limit_s, clock)
     try:
         avatar = await joining
-    except TimeoutError:
+    except (TimeoutError, ConnectingCancelledError):  # the second where not even the connection was made
         factory.disconnect()
         raise LinkLost(f"{peer} did not answer within {limit_s:g} s") from None
     return Link(avatar, name=peer, clock=clock, pulse_limit_s=pulse_limit_s)

@@ -5,6 +5,7 @@ Must not import services, stores or web.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
@@ -157,7 +158,7 @@ class Links(Service):
     def _begin(self, wanted: _Wanted) -> None:
         if not wanted.is_joining and self._is_wanted(wanted):
             wanted.is_joining = True
-            run(self._join(wanted), self._failed)
+            run(self._join(wanted), partial(self._failed, wanted))
 
     def _is_wanted(self, wanted: _Wanted) -> bool:
         return bool(self.running) and self._wanted.get(wanted.node.name) is wanted
@@ -205,5 +206,6 @@ class Links(Service):
         wait_s = wanted.backoff.failed(self._fraction())
         wanted.due = self._clock.callLater(wait_s, self._begin, wanted)
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, wanted: _Wanted, failure: Failure) -> None:
         self._log.failure("joining a node failed", failure)
+        self._not_joined(wanted, "joining it failed unexpectedly; the log says how")

@@ -19,13 +19,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from push.igroup import IGroupStore, IPresenceStore
 from push.model_chat import GROUP_PREFIX, Change, Conversation, Kind, Member, Role, Standing
 from push.stores.redis.chat_scripts import CHANGE, SAW
 from push.stores.redis.client import Redis
+from push.stores.redis.ordered import together
 
 _MEMBER = msgspec.msgpack.Decoder(tuple[int, int, int, bool])
 # "/" comes right behind "." in the order of bytes.
@@ -96,22 +97,19 @@ class GroupStore:
     async def _standings(self, who: str, after: str, limit: int) -> Sequence[Standing]:
         ids = await self._page(f"of:{who}", after, limit)
         call = self._redis.reads.call
-        rows = await gatherResults(
+        rows = await together(
             [
-                gatherResults(
-                    [
-                        call("HGETALL", f"{self._prefix}head:{each}"),
-                        call("HGET", f"{self._prefix}members:{each}", who),
-                        call("HGET", f"{self._prefix}reads:{each}", who),
-                    ],
-                    consumeErrors=True,
-                )
+                asked
                 for each in ids
-            ],
-            consumeErrors=True,
+                for asked in (
+                    call("HGETALL", f"{self._prefix}head:{each}"),
+                    call("HGET", f"{self._prefix}members:{each}", who),
+                    call("HGET", f"{self._prefix}reads:{each}", who),
+                )
+            ]
         )
         found: list[Standing] = []
-        for conversation_id, (head, member, read) in zip(ids, rows, strict=True):
+        for conversation_id, head, member, read in zip(ids, rows[::3], rows[1::3], rows[2::3], strict=True):
             conversation = head_of(conversation_id, head)
             if conversation is not None and member is not None:  # or it was left meanwhile
                 found.append(Standing(conversation, _member(who, member), int(read or 0)))
@@ -140,7 +138,7 @@ class PresenceStore:
         arguments = [each for pair in seen.items() for each in pair]
         parts = [arguments[at : at + 2 * _SEEN_PART] for at in range(0, len(arguments), 2 * _SEEN_PART)]
         storing = [self._redis.writes.run(SAW, [self._key], part) for part in parts]
-        return gatherResults(storing, consumeErrors=True).addCallback(lambda _: None)
+        return Deferred.fromCoroutine(together(storing)).addCallback(lambda _: None)
 
     def seen(self, whos: Sequence[str]) -> "Deferred[Mapping[str, int]]":
         """When they were."""

@@ -5,6 +5,7 @@ from twisted.internet.defer import gatherResults
 from push.model_chat import Member
 from push.stores.redis import chat_scripts
 from push.stores.redis.chats import ConversationStore
+from push.stores.redis.errors import Refused
 from push.stores.redis.groups import GroupStore, PresenceStore
 from tests.stores.contract import deferred
 from tests.stores.contract_chat import ROOM, ChatStoreContract, Stores, change, message
@@ -71,3 +72,14 @@ class RedisChatStoreTests(ChatStoreContract, RedisCase):
         await stores.groups.change(change(await stores.groups.load(ROOM), is_gone=True))
         self.assertIsNotNone(seen)
         self.assertEqual(await self.lasting_keys(), ["{chats}:head:" + ROOM])
+
+    async def test_what_redis_refuses_of_many_calls_is_said_as_of_one(self) -> None:
+        redis = self.make_redis()
+        stores = Stores(GroupStore(redis), ConversationStore(redis), PresenceStore(redis))
+        await self.room(stores, "ualice")
+        keys = redis.keys("chats")
+        await redis.writes.call("DEL", f"{keys}head:{ROOM}", f"{keys}seen")
+        for key in ("head:" + ROOM, "seen"):
+            await redis.writes.call("SET", keys + key, "something else")
+        await self.assertFailure(deferred(stores.presence.saw({"ualice": 1})), Refused)
+        await self.assertFailure(deferred(stores.groups.standings("ualice", "", 10)), Refused)
