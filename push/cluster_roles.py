@@ -11,10 +11,10 @@ from twisted.application.service import IService
 
 from push.access import authenticator
 from push.api_roles import Served, build_api, build_health
-from push.bus_roles import build_broadcasting
 from push.cache_roles import term_builder
 from push.cluster_connector import build_own_connector
 from push.cluster_links import Neighbours
+from push.cluster_router import build_ids, build_own_router, build_schedule
 from push.config import Config
 from push.connecting import Surroundings
 from push.group_roles import ChatStores, GroupRole, GroupSeams, build_group, build_sightings
@@ -28,7 +28,6 @@ from push.iupgrade import IUpgrade
 from push.model_health import Check
 from push.protocols.peer.answers import Parts
 from push.protocols.peer.remote_groups import remote_side
-from push.services.acceptance import Acceptance
 from push.services.asking import ChatPlug
 from push.services.cache_holder import CacheHolder
 from push.services.canary import Canary
@@ -40,7 +39,7 @@ from push.services.departures import Departures
 from push.services.evictions import Evictions
 from push.services.group.targets import GroupTargets
 from push.services.group.whereabouts import AskedSessions
-from push.services.ids import RESERVE_MS, MessageIds
+from push.services.ids import MessageIds
 from push.services.lag import Lag
 from push.services.leased_ids import LeasedIds
 from push.services.messages import Messages
@@ -48,10 +47,8 @@ from push.services.numbers import OthersNumbers
 from push.services.ordered import OpenClose
 from push.services.readiness import Readiness
 from push.services.router import Router
-from push.services.schedule import Schedule
 from push.services.steady_clock import SteadyClock
 from push.services.store_check import StoreCheck
-from push.services.tasks import Tasks
 from push.settings import SettingError
 from push.stores.redis.address import parse_address
 from push.stores.redis.bus import BroadcastBus
@@ -136,46 +133,25 @@ class _Node:
         if self.has("router"):
             self._router()
         if self.holder is not None:
-            self._schedule(self.holder)
+            schedule = build_schedule(
+                self.holder,
+                self.sender,
+                neighbours=self.neighbours,
+                subscribe=self.subscribe,
+                clock=self.clock,
+                reactor=self.reactor,
+            )
+            self._add("schedule", schedule)
         if self.has("group"):
             self._group()
         own = self._own_connector() if self.has("connector") else None
-        self.neighbours.parts = Parts(
-            subscribe=self.subscribe if self.has("subscribe") else None,
-            cache=None if self.holder is None else self.holder.cache,
-            receipts=None if self.holder is None else self.holder.receipts,
-            router=self.served_router,
-            messages=self.neighbours.own_messages,
-            chat=None if self.group is None else self.chat,
-            group=None if self.group is None else self.group.side,
-        )
+        self.neighbours.parts = self._parts()
         self._add("links", self.neighbours.service())
         if own is not None:
             self._add("connector", own)
         readiness = self._readiness()
         if self.has("api"):
-            group = self._group_side()
-            served = Served(
-                self.router,
-                self.subscribe,
-                self.nodes,
-                self.neighbours.members,
-                self.messages,
-                self.websocket,
-                group,
-                others=(OthersNumbers(self.neighbours.members.all, self.neighbours.name),),
-            )
-            api = build_api(
-                self.config,
-                served,
-                readiness=readiness,
-                measured=self.measured,
-                reactor=self.reactor,
-                open_files=self.open_files,
-                now_ms=now_ms,
-                end_waits=self.end_waits,
-            )
-            self._add("api", api)
+            self._api(readiness)
         if self.config.health:
             health = build_health(
                 self.config,
@@ -247,39 +223,27 @@ class _Node:
     def _router(self) -> None:
         assert self.bus is not None
         leased = self._leased_ids()
-        broadcasting = build_broadcasting(self.bus, reactor=self.reactor, places=self.neighbours.members)
-        router = self.sender = Router(
+        own = build_own_router(
+            self.config,
+            neighbours=self.neighbours,
+            bus=self.bus,
             subscribe=self.subscribe,
-            nodes=self.nodes,
             cache=self.cache,
             receipts=self.receipts,
             ids=leased.ids,
-            broadcasting=broadcasting,
-            refresh=self.neighbours.members.refresh,
+            clock=self.clock,
+            reactor=self.reactor,
         )
-        acceptance = self.router = self.served_router = Acceptance(
-            router,
-            cache=self.cache,
-            subscribe=self.subscribe,
-            receipts=self.receipts,
-            ids=leased.ids,
-            now_ms=self.clock.now_ms,
-            idempotency_s=self.config.idempotency_s,
-            max_scheduled=self.config.max_scheduled,
-        )
-        self.end_waits = acceptance.end_waits
-        self.measured += [router, broadcasting]
+        self.sender = own.sender
+        self.router = self.served_router = own.accepting
+        self.end_waits = own.accepting.end_waits
+        self.measured += own.measured
         self.checks.append(leased.checks)
         self._add("router", leased)
 
     def _leased_ids(self) -> LeasedIds:
-        leased = LeasedIds(
-            leases=self.leases,
-            floors=self.floors,
-            name=self.neighbours.name,
-            clock=self.reactor,
-            now_ms=self.clock.now_ms,
-            loaded=lambda floor_ms: self.clock.raise_floor(floor_ms - RESERVE_MS),
+        leased = build_ids(
+            self.neighbours.name, leases=self.leases, floors=self.floors, clock=self.clock, reactor=self.reactor
         )
         self.ids = leased.ids
         return leased
@@ -315,28 +279,6 @@ class _Node:
         self.router = GroupTargets(self.router, groups=side.groups, subscribe=self.subscribe)
         return side
 
-    def _schedule(self, holder: CacheHolder) -> None:
-        """What is due is sent by the node that has it; it was given its id by the router that took it."""
-        sender = self.sender
-        if sender is None:
-            sender = Router(
-                subscribe=self.subscribe,
-                nodes=self.nodes,
-                cache=holder.cache,
-                receipts=holder.receipts,
-                ids=MessageIds(node=0, now_ms=self.clock.now_ms),
-                refresh=self.neighbours.members.refresh,
-            )
-        schedule = Schedule(
-            cache=holder.cache,
-            router=sender,
-            receipts=holder.receipts,
-            now_ms=self.clock.now_ms,
-            clock=self.reactor,
-            tasks=Tasks(),
-        )
-        self._add("schedule", schedule)
-
     def _own_connector(self) -> IService:
         assert self.bus is not None
         own = build_own_connector(
@@ -354,6 +296,42 @@ class _Node:
         self.measured += own.measured
         self.checks += own.checks
         return own.service
+
+    def _parts(self) -> Parts:
+        """What other nodes may ask of this one."""
+        return Parts(
+            subscribe=self.subscribe if self.has("subscribe") else None,
+            cache=None if self.holder is None else self.holder.cache,
+            receipts=None if self.holder is None else self.holder.receipts,
+            router=self.served_router,
+            messages=self.neighbours.own_messages,
+            chat=None if self.group is None else self.chat,
+            group=None if self.group is None else self.group.side,
+        )
+
+    def _api(self, readiness: Readiness) -> None:
+        group = self._group_side()
+        served = Served(
+            self.router,
+            self.subscribe,
+            self.nodes,
+            self.neighbours.members,
+            self.messages,
+            self.websocket,
+            group,
+            others=(OthersNumbers(self.neighbours.members.all, self.neighbours.name),),
+        )
+        api = build_api(
+            self.config,
+            served,
+            readiness=readiness,
+            measured=self.measured,
+            reactor=self.reactor,
+            open_files=self.open_files,
+            now_ms=now_ms,
+            end_waits=self.end_waits,
+        )
+        self._add("api", api)
 
     def _readiness(self) -> Readiness:
         store_check = StoreCheck(store=self.floors, now_ms=now_ms, clock=self.reactor)
