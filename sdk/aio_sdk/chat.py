@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from aio_sdk.iteration import ChatMessages, Reading
 from push_client import chat_plans as plans
 from push_client.chat import ChatMessage, ChatNotice, Positions, place
 from push_client.requests import Doing, Plan
@@ -19,9 +20,10 @@ T = TypeVar("T")
 class Chat:
     """One client's part in the chat: `client.chat`.
 
-    Iterate over it for what others say, and oneself on other devices, from where one has read. What was handed out
-    counts as read when the next one is asked for. All methods wait until there is a session; they raise ChatError
-    where the server refuses, and what ended the client where it has ended.
+    Iterate over it for what others say, and oneself on other devices, from where one has read. What an iteration has
+    handed out counts as read when it is asked for the next one; where it was left, when another one is. All methods
+    wait until there is a session; they raise ChatError where the server refuses, and what ended the client where it has
+    ended.
 
     Args:
         must_live: raises what has ended the client, if it has.
@@ -45,7 +47,8 @@ class Chat:
         self._futures: dict[Doing[Any], asyncio.Future[None]] = {}
         # Set when there is a message, or nothing more to come.
         self._changed = asyncio.Event()
-        self._last: ChatMessage | None = None
+        self._is_awaited = False
+        self._reading = Reading(self._read)
         self._error: Exception | None = None
         self._has_ended = False
 
@@ -176,22 +179,13 @@ class Chat:
 
     # Hearing
 
-    async def __aiter__(self) -> AsyncIterator[ChatMessage]:
-        """What others say, in the order of each conversation, until the client is closed."""
-        while True:
-            last, self._last = self._last, None
-            if last is not None and not self._has_ended:
-                self.talk.have_read(last)
-                self._wake()
-            while (message := self._take()) is None:
-                if self._has_ended:
-                    if self._error is not None:
-                        raise self._error
-                    return
-                self._changed.clear()
-                await self._changed.wait()
-            self._last = message
-            yield message
+    def __aiter__(self) -> AsyncIterator[ChatMessage]:
+        """What others say, in the order of each conversation, until the client is closed.
+
+        Raises:
+            RuntimeError: from the iteration: another one is waiting for a message.
+        """
+        return ChatMessages(self._next, self._reading)
 
     # For the connection
 
@@ -237,6 +231,28 @@ class Chat:
             del self._futures[doing]
             self.talk.stop(doing)
         return doing.result
+
+    async def _next(self) -> ChatMessage | None:
+        """Wait for the next message; None at the end."""
+        if self._is_awaited:
+            raise RuntimeError("somebody else is waiting for the next message: iterate in one task at a time")
+        while (message := self._take()) is None:
+            if self._has_ended:
+                if self._error is not None:
+                    raise self._error
+                return None
+            self._changed.clear()
+            self._is_awaited = True
+            try:
+                await self._changed.wait()
+            finally:
+                self._is_awaited = False
+        return message
+
+    def _read(self, message: ChatMessage) -> None:
+        if not self._has_ended:
+            self.talk.have_read(message)
+            self._wake()
 
     def _take(self) -> ChatMessage | None:
         message = self.talk.take()

@@ -1,6 +1,7 @@
 """What aio_sdk alone does: tasks, asynchronous callbacks, streams that do not open or close."""
 
 import asyncio
+import json
 import tempfile
 from pathlib import Path
 from unittest import IsolatedAsyncioTestCase
@@ -8,7 +9,8 @@ from unittest import IsolatedAsyncioTestCase
 import aio_sdk
 from aio_sdk import PushClient
 from push.protocols.wire.signals import Signal, SubSignal
-from tests.sdk.surroundings import Peer, SdkCase
+from tests.sdk.surroundings import Peer, ScriptedServer, SdkCase
+from tests.sdk.test_chat_scripted import NOTHING, answer, say
 
 
 async def open_and_stay(peer: Peer) -> None:
@@ -196,3 +198,50 @@ class StuckCloseTests(SdkCase, IsolatedAsyncioTestCase):
         self.clock.advance(2.0)
         await closing
         self.assertTrue(writers[0].transport.is_closing())
+
+
+class ChatIterationTests(SdkCase, IsolatedAsyncioTestCase):
+    """Several iterations over one chat."""
+
+    async def talking(self, messages: int) -> tuple[ScriptedServer, asyncio.Queue[int]]:
+        """A server with so many messages of one conversation; and the numbers that it is told were read."""
+        read: asyncio.Queue[int] = asyncio.Queue()
+
+        async def script(peer: Peer) -> None:
+            await peer.open()
+            survey = await peer.take(Signal.PUBLISH)
+            answer(peer, survey, NOTHING)
+            for seq in range(1, messages + 1):
+                say(peer, b'{"conversation":"g.a","seq":%d}' % seq)
+            while (frame := await peer.frame()).signal == Signal.PUBLISH:
+                self.assertEqual(frame.subsignal, SubSignal.MN)
+                read.put_nowait(json.loads(frame.body)["seq"])
+                answer(peer, frame, b"\0{}")
+
+        return await self.serve(script), read
+
+    async def test_each_reads_what_it_was_given(self) -> None:
+        server, read = await self.talking(3)
+        async with self.client(server) as client:
+            first, second = aiter(client.chat), aiter(client.chat)
+            self.assertEqual((await anext(first)).seq, 1)
+            self.assertEqual((await anext(second)).seq, 2)
+            self.assertEqual((await anext(second)).seq, 3)
+            self.assertEqual(await read.get(), 2)
+            waiting = asyncio.ensure_future(anext(first))
+            await asyncio.sleep(0)
+            with self.assertRaisesRegex(RuntimeError, "one task at a time"):
+                await anext(second)
+            while await read.get() != 3:
+                pass  # 1, unless 2 was still being said
+            waiting.cancel()
+
+    async def test_what_an_iteration_that_was_left_gave_is_read_when_another_goes_on(self) -> None:
+        server, read = await self.talking(3)
+        async with self.client(server) as client:
+            async for message in client.chat:
+                self.assertEqual(message.seq, 1)
+                break
+            for seq in (2, 3):
+                self.assertEqual((await anext(aiter(client.chat))).seq, seq)
+                self.assertEqual(await read.get(), seq - 1)
