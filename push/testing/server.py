@@ -7,6 +7,7 @@ Imports only the standard library.
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ class PushServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
         self._log: IO[bytes] | None = None
+        self._reserved: list[socket.socket] = []
         self.ports: dict[str, int] = {}
 
     def __enter__(self) -> "PushServer":
@@ -99,6 +101,8 @@ class PushServer:
             raise RuntimeError("the server runs already")
         if find_spec("twisted") is None:
             raise ServerFailed('only the clients are installed here: the server comes with the extra "server"')
+        if not self.ports:
+            self._reserve()
         if self._directory is None:
             within = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
             self._directory = Path(tempfile.mkdtemp(prefix="push-testing-", dir=within))
@@ -122,6 +126,9 @@ class PushServer:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
+        for each in self._reserved:
+            each.close()
+        self._reserved = []
         self.ports = {}
 
     def restart(self) -> None:
@@ -164,6 +171,21 @@ class PushServer:
             ServerFailed: it was refused.
         """
         return self.request("POST", "/v1/messages:send", {"target": target, "message": {"data": data} | options})
+
+    def _reserve(self) -> None:
+        """Choose ports that stay ours until `stop`, also while the server is down.
+
+        A socket that is bound and does not listen keeps everybody from being given its port, and the server from
+        nothing, as both have SO_REUSEADDR (Linux, socket(7)). Elsewhere the server takes what is free.
+        """
+        if sys.platform != "linux":
+            return
+        for name in (*self._protocols, "api"):
+            reserved = socket.socket()
+            self._reserved.append(reserved)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.bind((HOST, 0))
+            self.ports[name] = reserved.getsockname()[1]
 
     def _command(self, directory: Path) -> list[str]:
         listen = [f"--listen={name}=tcp:{self.ports.get(name, 0)}:interface={HOST}" for name in self._protocols]

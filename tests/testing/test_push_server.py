@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import skipUnless
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -67,6 +68,27 @@ class ServerTests(SynchronousTestCase):
         server.stop()
         server.start()
         self.assertEqual(server.send({"uid": "alice"}, "gone")["unknown"], ["alice"])
+
+    @skipUnless(sys.platform == "linux", "elsewhere a port cannot be kept so")
+    def test_nobody_is_given_its_ports_while_it_is_down(self) -> None:
+        server = PushServer()
+        self.addCleanup(server.stop)
+        server.start()
+        before = dict(server.ports)
+        server._end(keep=True)
+        for port in before.values():
+            self.assertFalse(is_listening(port))
+            with socket.socket() as other, self.assertRaises(OSError):
+                other.bind((HOST, port))
+        server.start()
+        self.assertEqual(server.ports, before)
+        self.assertTrue(all(map(is_listening, before.values())))
+        server.stop()
+        for port in before.values():
+            with socket.socket() as other:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                other.bind((HOST, port))
+                other.listen()
 
     def test_options_are_those_of_the_server_and_wrong_ones_are_explained(self) -> None:
         with PushServer("--api-key=backend:push+read:" + "0" * 64) as server:
