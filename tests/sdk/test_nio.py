@@ -780,8 +780,9 @@ class ChatAnswerTests(ThreadCase):
         with self.assertLogs("nio_sdk"):
             client = self.make(server, on_notice=on_notice).start()
             message = await away(client.get, GUARD_S)
-        await away(client.close)
+            await away(client.close)  # the message may come to another thread before the notice has come to its own
         self.assertEqual(message and message.text, "still here")
+        self.assertEqual(self.said(nio_sdk.Ended), [nio_sdk.Ended("the client was closed")])
 
     async def test_what_is_not_taken_is_bounded_and_comes_when_there_is_room(self) -> None:
         total = 40

@@ -172,6 +172,7 @@ class Messages(TestCase):
             message(PING, first=0xC0),
             message(PING, first=0) + message(PING),
             bytes([0x82, 0x80, 0, 0, 0, 0]),
+            bytes([0x82, 0x80 | len(PING), 0, 0, 0, 0]) + PING,
         ):
             carrier = opened()
             carrier.feed(wrong)

@@ -19,6 +19,7 @@ MAX_CLIENT_ID_CHARS = 64
 MAX_MENTIONS = 100
 # Of one request: a larger group is made in several.
 MAX_UIDS = 1_000
+MAX_WATCHED = 500
 PAGE = 50
 
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
@@ -109,9 +110,9 @@ class Modify(OfGroup, frozen=True):
 class Watch(Struct, frozen=True):
     """US."""
 
-    uids: Annotated[list[Uid], Meta(max_length=500)] = []
+    uids: Annotated[list[Uid], Meta(max_length=MAX_WATCHED)] = []
     watch: bool = True
-    known: Annotated[dict[str, bool], Meta(max_length=500)] = {}
+    known: Annotated[dict[str, bool], Meta(max_length=MAX_WATCHED)] = {}
 
 
 class Block(Struct, frozen=True):

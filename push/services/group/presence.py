@@ -20,8 +20,7 @@ from push.protocols.wire.signals import SubSignal
 from push.services.group.sightings import Sightings
 from push.services.tasks import Tasks
 
-# How many parties one session may watch, and all together.
-MAX_WATCHED = 500
+# How many parties all sessions together may watch; one may as many as it can name (bodies.Watch).
 MAX_WATCHES = 1_000_000
 
 
@@ -126,12 +125,10 @@ class Presences:
             How they are now.
 
         Raises:
-            RateLimited: these are too many, or too many watch already.
+            RateLimited: too many watch already.
         """
         token = registration.token
         wanted = set(whos)
-        if len(wanted) > MAX_WATCHED:
-            raise RateLimited(f"a session may watch {MAX_WATCHED} others at most")
         _, before = self._watched.get(token, (registration, ()))
         if self._watches - len(before) + len(wanted) > MAX_WATCHES:
             raise RateLimited("too many watch others already", retry_after_s=60.0)

@@ -4,12 +4,14 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from push.errors import InvalidRequest, PermissionDenied, PushError, UpgradeRequired
+from push.errors import InvalidRequest, PermissionDenied, PushError, Unavailable, UpgradeRequired
 from push.protocols.websocket.forms import Kind
-from push.protocols.websocket.head import MAX_HEAD_BYTES
-from push.protocols.websocket.plugin import WebSocketFactory
+from push.protocols.websocket.head import MAX_HEAD_BYTES, refusal
+from push.protocols.websocket.plugin import WebSocketFactory, WebSocketUpgrade
 from push.protocols.websocket.upgrade import Accepted, accept, is_known_origin
+from push.protocols.wire.signals import CloseCode
 from push.testing.connections import Transport, make_connector
+from tests.protocols.websocket.masked import BINARY, header
 
 # RFC 6455, section 1.3, but for the origin: the example with its answer.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -84,6 +86,15 @@ class Answers(SynchronousTestCase):
         self.assertRaises(InvalidRequest, accept, b"GET", b"HTTP/1.1", [*HEADERS.items(), (b"host", b"b")], origins=())
 
 
+class Refusals(SynchronousTestCase):
+    """Answers to requests that lead to no session."""
+
+    def test_they_say_when_to_come_back_in_whole_seconds(self) -> None:
+        self.assertIn(b"\r\nRetry-After: 2\r\n", refusal(Unavailable("full", retry_after_s=1.5)))
+        self.assertIn(b"\r\nRetry-After: 1\r\n", refusal(Unavailable("full", retry_after_s=0.0)))
+        self.assertNotIn(b"Retry-After", refusal(Unavailable("full")))
+
+
 class Origins(SynchronousTestCase):
     """Which web pages may connect."""
 
@@ -137,6 +148,10 @@ class Origins(SynchronousTestCase):
         offered(Origin=b"http://localhost:8080")
         self.assertRaises(PermissionDenied, offered, Origin=b"https://example.org")
         offered(("https://example.org",), Origin=b"https://example.org")
+
+    def test_nobody_is_of_two(self) -> None:
+        two = [*HEADERS.items(), (b"Origin", b"http://localhost"), (b"origin", b"https://example.org")]
+        self.assertRaises(PermissionDenied, accept, b"GET", b"HTTP/1.1", two, origins=())
 
 
 class OnAPortOfItsOwn(SynchronousTestCase):
@@ -195,6 +210,17 @@ class OnAPortOfItsOwn(SynchronousTestCase):
 
     def test_a_page_that_is_allowed(self) -> None:
         self.assertIn(b"101", self.send(self.request(Origin=b"https://example.org")))
+
+    def test_what_is_large_waits_until_the_session_is_open_by_either_way_in(self) -> None:
+        self.send(self.request())
+        response, protocol = WebSocketUpgrade(self.connector).upgrade(b"GET", b"HTTP/1.1", HEADERS.items())
+        self.assertIn(b"101", response)
+        transport = Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 2))
+        protocol.makeConnection(transport)
+        protocol.dataReceived(header(BINARY, 60_000))
+        self.clock.advance(0)
+        for said in (self.send(header(BINARY, 60_000)), transport.value()):
+            self.assertTrue(said.endswith(b"\x88\x02" + CloseCode.TOO_LARGE.to_bytes(2, "big")), said)
 
     def test_a_head_without_end(self) -> None:
         answer = b""

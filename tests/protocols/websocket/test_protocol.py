@@ -247,6 +247,10 @@ class Closing(WebSocketCase):
         self.assertEqual(json.loads(goodbye)["content"]["code"], 3502)
         self.assertEqual(int.from_bytes(end[:2], "big"), 3502)
 
+    def test_a_message_of_an_open_session_may_be_as_large_as_is_said(self) -> None:
+        self.online()
+        self.assertEqual(self.client.say(header(TEXT, 65_536)), b"")
+
     def test_a_long_reason_is_cut_between_characters(self) -> None:
         token = self.online()
         self.client.transport.clear()

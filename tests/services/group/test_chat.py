@@ -8,11 +8,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from push.errors import Unavailable
+from push.chat_json import content
+from push.errors import PermissionDenied, Unavailable
 from push.igroup import IPresenceStore
 from push.model import Registration
+from push.model_chat import SYSTEM, ChatMessage
 from push.protocols.wire.signals import Signal, SubSignal
-from push.services.group import presence, sightings
+from push.services.group import presence, sightings, talk
 from push.services.group.sightings import Sightings
 from push.services.tasks import Tasks
 from tests.services.group.world import Person, World
@@ -112,6 +114,7 @@ class Saying(World):
         self.assertEqual(alice.ask(MS, group="room", text="once", client_id="c-1"), first)
         self.assertEqual(bob.heard(), ["once"])
         self.assertEqual(alice.refused(MS, group="room", text="twice", client_id="c-1"), 409)
+        self.assertEqual(alice.refused(MS, group="room", text="once", type=1, client_id="c-1"), 409)
         self.assertEqual(bob.ask(MS, group="room", text="mine", client_id="c-1")["seq"], 2)
 
     def test_who_may_not_speak_is_refused(self) -> None:
@@ -133,6 +136,17 @@ class Saying(World):
             self.assertEqual(mallory.refused(MS, text="x", **where), status, where)
         self.assertEqual(bob.heard(), ["x"])
         self.assertEqual(len(alice.ask(MP, group="room")["messages"]), 0)
+
+    def test_the_system_speaks_in_groups_and_to_nobody_alone(self) -> None:
+        alice, _ = self.users("alice", "bob")
+        self.room(alice, "bob")
+        pair = alice.ask(MS, to="bob", text="x")["conversation"]
+        alice.frames()
+        say = self.group.side.talk.say
+        held = content(text="listen")
+        self.successResultOf(deferred(say(ChatMessage("g.room", 0, 0, SYSTEM, 0, held), to=None)))
+        self.assertEqual(alice.heard(), ["listen"])
+        self.failureResultOf(deferred(say(ChatMessage(pair, 0, 0, SYSTEM, 0, held), to=None)), PermissionDenied)
 
     def test_nobody_speaks_as_somebody_else(self) -> None:
         alice, bob, carol = self.users("alice", "bob", "carol")
@@ -188,12 +202,13 @@ class Saying(World):
 
     def test_who_asks_too_much_is_told_when_to_come_back(self) -> None:
         self.make(chat_requests_per_s=2.0, chat_messages_per_s=1_000.0)
-        alice, bob = self.users("alice", "bob")
+        alice, bob, phone = self.users("alice", "bob", "alice")
         self.room(alice, "bob")
         for _ in range(3):
             alice.ask(MS, group="room", text="x")
         status, answer = alice.publish(MS, group="room", text="x")
         self.assertEqual((status, answer["status"], answer["retry_after"]), (7, 429, 0.5))
+        self.assertEqual(phone.refused(MS, group="room", text="x"), 429)  # it is the user who does
         bob.ask(MS, group="room", text="mine")
         self.clock.advance(0.5)
         alice.ask(MS, group="room", text="x")
@@ -254,6 +269,14 @@ class Blocks(World):
         alice.ask(SubSignal.MMI, uid="bob", block=False)
         bob.ask(MS, to="alice", text="thanks")
         self.assertEqual(alice.heard(), ["thanks"])
+
+    def test_who_is_blocked_is_not_heard_taking_something_back_either(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        bob.ask(MS, to="alice", text="x")
+        alice.ask(SubSignal.MMI, uid="bob")
+        alice.frames()
+        self.assertEqual(bob.refused(MR, to="alice", seq=1), 403)
+        self.assertEqual(alice.told(), [])
 
     def test_a_block_says_nothing_about_groups(self) -> None:
         alice, bob = self.users("alice", "bob")
@@ -362,6 +385,22 @@ class Returning(World):
         self.assertEqual([each["group"] for each in second["conversations"]], ["room-3", "room-4"])
         self.assertEqual(second["after"], "")
 
+    def test_no_page_is_longer_than_200_whoever_asks(self) -> None:
+        (alice,) = self.users("alice")
+        for number in range(4):
+            self.room(alice, group=f"room-{number}")
+            alice.ask(MS, group="room-0", text="x")
+        for subsignal, fields in ((MP, {"group": "room-0"}), (LRM, {"group": "room-0"}), (MP, {})):
+            alice.ask(subsignal, limit=200, **fields)
+            self.assertEqual(alice.refused(subsignal, limit=201, **fields), 400)
+        self.assertEqual(alice.refused(SubSignal.GPGM, group="room-0", limit=201), 400)
+        self.patch(talk, "MAX_PAGE", 3)
+        side = self.group.side.talk
+        for before in (None, 9):
+            asked = side.history("g.room-0", None, after=0, before=before, limit=1_000)
+            self.assertEqual(len(self.successResultOf(deferred(asked))[1]), 3)
+        self.assertEqual(len(self.successResultOf(deferred(side.standings("ualice", "", 1_000)))), 3)
+
     def test_history_is_kept_up_to_its_limits(self) -> None:
         self.make(chat_history_messages=3, chat_history_s=100)
         alice, _ = self.users("alice", "bob")
@@ -457,6 +496,16 @@ class Recalling(World):
         first, second, _ = carol.ask(MP, group="room")["messages"]
         self.assertEqual((first.get("recalled"), second["text"]), (True, "2"))
 
+    def test_who_was_not_there_yet_takes_nothing_back_admin_or_not(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        self.room(alice)
+        alice.ask(MS, group="room", text="before")
+        alice.ask(SubSignal.GAM, group="room", uids=["bob"])
+        alice.ask(SubSignal.GMI, group="room", uid="bob", role="admin")
+        self.assertEqual(bob.refused(MR, group="room", seq=1), 404)
+        alice.ask(MS, group="room", text="since")
+        bob.ask(MR, group="room", seq=2)
+
     def test_an_application_recalls_what_was_said_to_one_alone(self) -> None:
         alice, bob = self.users("alice", "bob")
         pair = alice.ask(MS, to="bob", text="oops")["conversation"]
@@ -523,6 +572,25 @@ class Presence(World):
         alice.hang_up()
         self.assertEqual((presences._watches, presences._watchers, presences._watched), (0, {}, {}))
         self.assertEqual(bob.refused(SubSignal.US, uids=[f"u{n}" for n in range(501)]), 400)
+
+    def test_of_all_sessions_together_no_more_watch_than_can_be_borne(self) -> None:
+        self.patch(presence, "MAX_WATCHES", 3)
+        alice, bob = self.users("alice", "bob")
+        alice.ask(SubSignal.US, uids=["a", "b"])
+        self.assertEqual(bob.refused(SubSignal.US, uids=["a", "b"]), 429)
+        bob.ask(SubSignal.US, uids=["a"])
+        alice.ask(SubSignal.US, uids=["c", "d"])  # in place of the others
+
+    def test_the_end_of_a_session_is_not_that_of_the_one_that_renewed_it(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        alice.ask(SubSignal.US, uids=["bob"])
+        (before,) = self.group.side.presence.watching()
+        alice = Person(self, uid="alice", token=alice.token)
+        alice.ask(SubSignal.US, uids=["bob"])
+        self.group.side.presence.over(before)
+        bob.hang_up()
+        self.clock.pump([5] * 3)
+        self.assertEqual([subsignal for subsignal, _ in alice.told()], [SubSignal.US])
 
     def test_a_watcher_that_leaves_before_it_is_answered_is_forgotten(self) -> None:
         alice, bob = self.users("alice", "bob")
@@ -645,6 +713,21 @@ class PresenceWithoutBeingTold(World):
         self.assertEqual(self.group.side.presence._watches, 2)
         alice.ask(SubSignal.US, uids=["alice"])
         self.assertEqual(list(self.group.side.presence._watchers), ["ubob", "ualice"])
+
+    def test_while_a_look_takes_its_time_there_is_no_other(self) -> None:
+        async def slow(tokens: Sequence[str]) -> Mapping[str, Registration]:
+            looks.append(Deferred())
+            await looks[-1]
+            return await online(tokens)
+
+        looks: list[Deferred[None]] = []
+        (alice,) = self.users("alice")
+        alice.ask(SubSignal.US, uids=["bob"])
+        online, self.subscribe.online = self.subscribe.online, slow
+        self.clock.pump([5] * 4)
+        self.assertEqual(len(looks), 1)
+        self.subscribe.online = online
+        looks[0].callback(None)
 
     def test_while_nobody_knows_nobody_is_told(self) -> None:
         alice, bob = self.users("alice", "bob")
@@ -797,8 +880,11 @@ class OldForm(World):
             (400, {"group": "test", "type": 0, "message": ["x"]}),
             (400, {"group": "test", "type": 2, "message": "x"}),
             (400, {"group": "test", "type": True, "message": "x"}),
+            (400, {"group": "test", "type": False, "message": "x"}),
             (400, {"group": 7, "type": 0, "message": "x"}),
             (400, {"group": "test", "type": 0, "message": "x", "messageType": "1"}),
+            (400, {"group": "test", "type": 0, "message": "x", "messageType": -1}),
+            (400, {"group": "test", "type": 0, "message": "x", "messageType": 2**31}),
             (413, {"group": "test", "type": 0, "message": "x" * 20_000}),
         ):
             answer = one.contact(**fields)

@@ -19,10 +19,9 @@ from push.services.tasks import Tasks
 class Places:
     """Everybody is at one connector."""
 
-    generation = -1
-
     def __init__(self) -> None:
         self.looks = 0
+        self.generation = -1
 
     async def sessions(self, whos: Iterable[str]) -> Mapping[str, Sequence[Registration]]:
         """See IWhereabouts."""
@@ -103,3 +102,15 @@ class FanoutTests(SynchronousTestCase):
             self.tell(number)
         self.connector.calls[0][1].callback(2)
         self.assertEqual(self.connector.bodies(1), [b"1", b"2", b"3"])
+
+    def test_where_audiences_are_is_remembered_of_those_told_last(
+        self,
+    ) -> None:
+        self.patch(module, "_MAX_PLACES", 4)
+        self.places.generation = 0
+        one, two, three = ("ta", "tb"), ("tc", "td"), ("te", "tf")
+        looks = []
+        for number, audience in enumerate((one, two, one, three, one, two)):
+            self.tell(number, f"g.{number}", audience=audience)
+            looks.append(self.places.looks)
+        self.assertEqual(looks, [1, 2, 2, 3, 3, 4])

@@ -92,6 +92,7 @@ class Making(GroupCase):
             {"group": "g", "uids": 1_001 * ["u"]},
         ):
             self.assertEqual(alice.refused(GC, **fields), 400, fields)
+        self.assertEqual(alice.refused(GAM, group="g", tokens=1_001 * ["t"]), 400)
         self.assertEqual(alice.ask(SubSignal.MP)["conversations"], [])
 
     def test_members_come_by_pages(self) -> None:
@@ -196,6 +197,8 @@ class Managing(GroupCase):
         self.assertEqual(alice.ask(GMI, group="room", title="New")["title"], "New")
         ((subsignal, body),) = bob.told()
         self.assertEqual((subsignal, body["title"], body["open"]), (GMI, "New", True))
+        self.assertEqual(alice.refused(GMI, group="room", title="x" * 129), 400)
+        self.assertEqual(bob.told(), [])
         alice.ask(GMI, group="room", open=False, receipts=True)
         self.assertEqual(self.users("carol")[0].refused(GAM, group="room"), 403)
 
