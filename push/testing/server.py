@@ -99,7 +99,7 @@ class PushServer:
         """
         if self._process is not None:
             raise RuntimeError("the server runs already")
-        if find_spec("twisted") is None:
+        if find_spec("twisted.internet") is None:  # "twisted" alone is there as well: it holds the server's plug-in
             raise ServerFailed('only the clients are installed here: the server comes with the extra "server"')
         if not self.ports:
             self._reserve()
@@ -162,7 +162,7 @@ class PushServer:
         Args:
             target: e.g. {"uid": "alice"}, {"token": "…"}, {"all": True}.
             data: text, or anything that can be JSON.
-            options: of the message, e.g. ttl=60.
+            options: how it is sent, e.g. ttl=60, wait="delivered".
 
         Returns:
             What became of it: {"id": …, "targets": …, "sent": …, "cached": …, "unknown": […]}.
@@ -170,7 +170,8 @@ class PushServer:
         Raises:
             ServerFailed: it was refused.
         """
-        return self.request("POST", "/v1/messages:send", {"target": target, "message": {"data": data} | options})
+        body = {"target": target, "message": {"data": data}, "options": options}
+        return self.request("POST", "/v1/messages:send", body)
 
     def _reserve(self) -> None:
         """Choose ports that stay ours until `stop`, also while the server is down.
@@ -190,8 +191,10 @@ class PushServer:
     def _command(self, directory: Path) -> list[str]:
         listen = [f"--listen={name}=tcp:{self.ports.get(name, 0)}:interface={HOST}" for name in self._protocols]
         api = f"--api=tcp:{self.ports.get('api', 0)}:interface={HOST}"
-        places = [*listen, api, f"--data-dir={directory / 'data'}", "--stop-spread-s=0"]
-        return [sys.executable, "-m", "push.testing.process", str(directory), *places, *self._options]
+        places = [*listen, api, f"--data-dir={directory / 'data'}"]
+        # Clients that run in the thread which waits here, in an asyncio loop or a reactor, cannot hang up meanwhile.
+        end = ["--stop-spread-s=0", "--stop-timeout-s=1"]
+        return [sys.executable, "-m", "push.testing.process", str(directory), *places, *end, *self._options]
 
     def _wait(self, end_s: float) -> None:
         """Learn the ports, then wait for readiness."""

@@ -15,13 +15,19 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import nio_sdk
-import push.testing.server
 from push.testing import PushServer
 from push.testing.server import HOST, ServerFailed
 from tests.integration.server import ROOT, environment
 from tests.integration.waiting import DEADLINE_S, wait_until
 
 PAGE = ROOT / "docs" / "testing.md"
+BARE = """
+import push.testing
+try:
+    push.testing.PushServer().start()
+except push.testing.server.ServerFailed as error:
+    print(error)
+"""
 
 
 def is_listening(port: int) -> bool:
@@ -100,6 +106,23 @@ class ServerTests(SynchronousTestCase):
                 PushServer(wrong).start()
             self.assertIn(wrong.partition("=")[0].lstrip("-"), str(caught.exception))
 
+    def test_what_is_sent_has_the_options_of_a_message(self) -> None:
+        with PushServer() as server:
+            with nio_sdk.PushClient(server.url, uid="alice") as client:
+                client.wait_open(DEADLINE_S)
+            self.assertEqual(server.send({"uid": "alice"}, "kept", ttl=60)["cached"], 1)
+            self.assertEqual(server.send({"uid": "alice"}, "not kept", ttl=0)["cached"], 0)
+            with self.assertRaisesRegex(ServerFailed, "no_such_option"):
+                server.send({"uid": "alice"}, "x", no_such_option=1)
+
+    def test_clients_that_cannot_hang_up_while_the_thread_waits_do_not_hold_up_its_end(self) -> None:
+        with PushServer() as server, socket.create_connection((HOST, server.ports["framed"])) as client:
+            client.sendall(bytes([0xF8, 2, 1, 0, 0, 0, 0, 0, 0, 0]))
+            self.assertEqual(client.recv(1), b"\xf8")
+            before_s = time.monotonic()
+            server.stop()
+            self.assertLess(time.monotonic() - before_s, 7.0)  # without the option that says so: 10 s, and it is killed
+
     def test_settings_of_the_environment_are_not_its_business(self) -> None:
         os.environ["PUSH_ACK_WINDOW"] = "frog"
         self.addCleanup(os.environ.pop, "PUSH_ACK_WINDOW")
@@ -155,9 +178,13 @@ class BareTests(SynchronousTestCase):
     """Where only the clients are installed."""
 
     def test_it_says_what_is_missing(self) -> None:
-        self.patch(push.testing.server, "find_spec", lambda name: None)
-        with self.assertRaisesRegex(ServerFailed, 'extra "server"'):
-            PushServer().start()
+        # No site-packages, but the checkout: its folder `twisted`, with the plug-in, is no Twisted.
+        program = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'sdk')!r}]\n" + BARE
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", program], capture_output=True, check=False, timeout=DEADLINE_S, text=True
+        )
+        self.assertEqual(done.stderr, "")
+        self.assertIn('extra "server"', done.stdout)
 
 
 class PageTests(SynchronousTestCase):
