@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -214,9 +215,16 @@ class Neighbours:
             MAJOR,
             MINOR,
             __version__,
-            connector=self.own_node(),
+            connector=self._own_connector(),
             numbers=numbers_of(self.measured, self._now_ms()),
         )
+
+    def _own_connector(self) -> Node | None:
+        """Without a node that has the tokens it opens no session: others send nobody here then."""
+        node = self.own_node()
+        if node is None or "subscribe" in self._config.roles or self.links.nodes("subscribe"):
+            return node
+        return replace(node, draining=True)
 
     def _holder(self) -> RemoteNode | None:
         node = self.links.find(self.members.cache_holder)

@@ -1,5 +1,6 @@
 """The other nodes as one node has them: who joins it, over links with both ends real and the socket left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -7,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.cluster_links import Neighbours
 from push.config import Config
-from push.model_cluster import Member
+from push.model_cluster import Member, Node
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.peer.links import Links
 from tests.fakes_cluster import MemoryLeases
@@ -61,3 +62,51 @@ class NeighboursTests(SynchronousTestCase):
         self.cables.settle()
         self.assertEqual(self.connectors(), {"10.0.1.0:6789"})
         self.assertEqual(len(again.nodes("router")), 1)
+
+
+class ConnectorTests(SynchronousTestCase):
+    """A connector, and a node with the tokens that it joins."""
+
+    def setUp(self) -> None:
+        clock = Clock()
+        path = self.mktemp()
+        Path(path).write_text(SECRET)
+        shared = {"redis": "redis://10.0.0.1", "peer_secret_file": path}
+        leases = MemoryLeases(clock)
+        tokens = Neighbours(
+            Config(role=("router", "subscribe"), peer=f"tcp:7460:interface={NAME[:-5]}", **shared),
+            leases=leases,
+            reactor=clock,
+            now_ms=lambda: 1,
+        )
+        self.neighbours = Neighbours(
+            Config(role=("connector",), listen=("framed=lean:6789:interface=10.0.1.0",), **shared),
+            leases=leases,
+            reactor=clock,
+            now_ms=lambda: 1,
+        )
+        self.node = Node("10.0.1.0:6789", 3, 2, 100, 1_000, draining=False, version="0.1.0")
+        self.neighbours.own_node = lambda: self.node
+        self.cables = Cables(clock, lambda: tokens._factory)
+
+    def test_nobody_is_to_be_sent_to_it_until_it_has_joined_a_node_with_the_tokens_nor_when_it_has_lost_that(
+        self,
+    ) -> None:
+        links = self.neighbours.links = self.cables.links("10.0.1.0:6789", secret="another secret, of 32 bytes or so")
+        self.addCleanup(links.stopService)
+        member = Member(NAME, ("router", "subscribe"), NAME, MAJOR, MINOR)
+        links.want([member])
+        self.cables.settle()
+        self.assertEqual(self.told(), replace(self.node, draining=True))
+        links = self.neighbours.links = self.cables.links("10.0.1.0:6789", secret=SECRET)
+        self.addCleanup(links.stopService)
+        links.want([member])
+        self.cables.settle()
+        self.assertEqual(self.told(), self.node)
+        links.want([])
+        self.cables.settle()
+        self.assertEqual(self.told(), replace(self.node, draining=True))
+
+    def told(self) -> Node | None:
+        """How the connector is, as this node tells the others."""
+        return self.neighbours._describe().connector
