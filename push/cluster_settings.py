@@ -75,7 +75,7 @@ def check_cluster(config: ClusterSettings, sources: Mapping[str, str]) -> None:
         joined = [role for role in JOINED_ROLES if role in config.roles]
         if joined:
             raise SettingError(
-                f"--peer: other nodes must reach {' and '.join(joined)}: say where, "
+                f"--peer: other nodes must reach {', '.join(joined)} here: say where, "
                 "e.g. --peer tcp:7460:interface=10.0.0.7"
             )
         if config.peer_advertise:

@@ -22,6 +22,7 @@ from push.config_reading import from_environment
 from push.errors import StartError
 from push.services.ordered import OrderedServices
 from push.settings import SettingError
+from push.stores.redis.address import parse_address
 
 # Where the limit on open files is infinite; Linux, the usual place to run this, has none that is (fs.nr_open).
 _MANY_FILES = 1_048_576
@@ -166,7 +167,10 @@ class PushService(OrderedServices):
         config = self._config
         if config.redis:
             _log.info(
-                "push {version}: a node of a cluster: {roles}", version=__version__, roles=", ".join(config.roles)
+                "push {version}: a node of the cluster at {redis}: {roles}",
+                version=__version__,
+                redis=parse_address(config.redis),  # shown without its password
+                roles=", ".join(config.roles),
             )
         if "connector" in config.roles:
             clients = ", ".join(config.listen)

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push import cache_roles, config, config_reading, peering, tap
 from push.ctl.commands import pushctl
-from push.model import PushRequest, ToUids
+from push.model import Outcome, PushRequest, ToUids
 from push.protocols.wire import signals
 from push.settings import SettingError
 from push.web import message_schemas
@@ -198,6 +198,21 @@ class Tables(SynchronousTestCase):
             dict.fromkeys((int(row[0]), row[1]) for row in rows),
             dict.fromkeys((each.value, each.name.lower().replace("_", " ")) for each in signals.CloseCode),
         )
+
+    def test_every_outcome_of_a_message_is_in_the_table(self) -> None:
+        rows = table(DOCS / "operations.md", "outcome")
+        self.assertEqual(
+            {row[0].strip("`") for row in rows}, {"cached", *(outcome.name.lower() for outcome in Outcome)}
+        )
+
+    def test_every_command_of_pushctl_is_in_the_table(self) -> None:
+        rows = table(DOCS / "operations.md", "command")
+        self.assertEqual({shlex.split(row[0].strip("`"))[1] for row in rows}, set(pushctl.commands))
+
+    def test_every_target_of_a_message_is_in_the_table(self) -> None:
+        rows = table(DOCS / "http-api.md", "field")
+        named = set(re.findall(r"`target\.(\w+)`", " ".join(row[0] for row in rows)))
+        self.assertEqual(named, set(message_schemas.Target.__struct_fields__))
 
 
 class Examples(SynchronousTestCase):

@@ -93,8 +93,8 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             Meta(
                 ge=0,
                 le=MAX_TTL_S,
-                description="Seconds that it is kept for those whom it has not reached. Left out: 86400 for tokens and "
-                "uids, 0 for tags, connector and all.",
+                description="Seconds that it is kept for those whom it has not reached. Left out: 86400 for tokens, "
+                "uids and group, 0 for tags, connector and all.",
             ),
         ]
         | UnsetType

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from push.protocols.peer.envelopes import MAJOR, MINOR
 from push.protocols.wire.signals import CloseCode, SubSignal
+from push.stores.redis.address import parse_address
 from tests.integration.client import WireClient
 from tests.integration.cluster import Cluster, Node
 from tests.integration.test_chat import ChatClient
@@ -56,6 +57,7 @@ class ClusterTests(SynchronousTestCase):
             places = [cluster.node(f"connector-{number}", "connector") for number in (1, 2)]
             cluster.start()
             self.check_delivery(core, places)
+            self.assertIn(f"at {parse_address(cluster.redis.url)}: connector\n", places[0].output())
 
     def test_every_role_in_a_process_of_its_own(self) -> None:
         with self.running() as cluster:
