@@ -1,9 +1,10 @@
 """`pushctl chat`: a plain terminal chat. Lines of stdin are said, what others say is printed, until stdin ends."""
 
 import asyncio
+import selectors
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,9 @@ async def run(
             reading = asyncio.create_task(_read(terminal))
             try:
                 await asyncio.wait([hearing, reading], return_when=asyncio.FIRST_COMPLETED)
-                if hearing.done():
-                    hearing.result()
+                for task in (hearing, reading):
+                    if task.done():
+                        task.result()
             finally:
                 for task in (hearing, reading):
                     task.cancel()
@@ -133,11 +135,24 @@ async def run(
 
 
 async def _read(terminal: Terminal) -> None:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
+    if sys.stdin is None:  # closed by who started this
+        return
+    read_line = await _stdin()
+    while line := await read_line():
         if not await terminal.typed(line.decode("utf-8", "replace").rstrip("\n")):
             return
+
+
+async def _stdin() -> Callable[[], Awaitable[bytes]]:
+    """What reads the next line. Files and /dev/null cannot be waited for, and never make one wait."""
+    with selectors.DefaultSelector() as selector:
+        try:
+            selector.register(sys.stdin, selectors.EVENT_READ)
+        except PermissionError:
+            return lambda: asyncio.to_thread(sys.stdin.buffer.readline)
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader.readline
 
 
 @click.command()

@@ -20,15 +20,16 @@ from tests.integration.test_chat import ChatClient
 from tests.integration.test_cluster_chat import ClusterServer
 from tests.integration.waiting import DEADLINE_S
 
+COMMAND = [sys.executable, "-c", "from push.ctl.main import main; main()", "chat"]
+
 
 class Window:
     """One terminal: what is typed is shown as it is typed, as terminals do."""
 
     def __init__(self, port: int, *arguments: str) -> None:
-        command = [sys.executable, "-c", "from push.ctl.main import main; main()", "chat"]
         self._terminal, inside = pty.openpty()
         self.process = subprocess.Popen(
-            [*command, f"--server=push://{HOST}:{port}", *arguments],
+            [*COMMAND, f"--server=push://{HOST}:{port}", *arguments],
             env=environment(TERM="xterm"),
             stdin=inside,
             stdout=inside,
@@ -189,6 +190,30 @@ class ClusterTests(TerminalTests):
     def make_server(self) -> Any:
         """Clients go to the two connectors by turns."""
         return ClusterServer(self.directory)
+
+
+class FileTests(Windows):
+    """Standard input is no terminal."""
+
+    def test_the_lines_of_a_file_are_said_and_nothing_of_none(self) -> None:
+        lines = self.directory / "lines"
+        lines.write_text("one\ntwo\n/who\n")
+        for stdin, redirection, shown in ((lines, "", "- alice\n"), (os.devnull, "", ""), (os.devnull, "<&-", "")):
+            with open(stdin) as opened:
+                command = [*COMMAND, f"--server=push://{HOST}:{self.server.port}", "--uid=alice", "--group=room"]
+                done = subprocess.run(
+                    ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *command],
+                    env=environment(),
+                    stdin=opened,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=DEADLINE_S,
+                )
+            self.assertEqual((done.returncode, done.stdout), (0, shown), done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+        said = self.server.api.get("/v1/conversations/g.room/messages").json["messages"]
+        self.assertEqual([each["text"] for each in said], ["one", "two"])
 
 
 class WrongArgumentsTests(Windows):
