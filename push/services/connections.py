@@ -23,7 +23,7 @@ _CROWD = Disconnect(CloseCode.OVERLOAD, "too many connections from this address"
 
 
 class Overtaken:
-    """Sessions that were replaced before the answer to their opening came. They never come back, so none is wrong."""
+    """Sessions that are said to have been replaced before the answer to their opening came."""
 
     def __init__(self) -> None:
         self._epochs: dict[str, int] = {}

@@ -158,6 +158,7 @@ class Connector:
             measures=self.measures,
             attach=self.attach,
             went_on=self._went_on,
+            doubt=self._doubt,
         )
         # See IConnectionHost.
         self.open = openings.open
@@ -276,10 +277,7 @@ class Connector:
             connection = self.connections.by_token.get(registration.token)
             held = None if connection is None else connection.registration
             if connection is not None and held is not None and held.epoch <= registration.epoch:
-                if self.unsure is None:
-                    connection.disconnect(REPLACED)
-                else:
-                    self.unsure(connection)
+                self._doubt(connection)
             else:
                 self._openings.overtaken(registration)
 
@@ -317,7 +315,25 @@ class Connector:
         if self._cache.has(registration.token) and connection.registration is registration:
             self.replays.begin(connection)
         if replaced is not None:
-            replaced.disconnect(REPLACED)
+            self._replace(replaced, registration.token)
+
+    def _doubt(self, connection: IConnection) -> None:
+        """Its session is said to have a newer one elsewhere."""
+        if self.unsure is None:
+            connection.disconnect(REPLACED)
+        else:
+            self.unsure(connection)
+
+    def _replace(self, connection: IConnection, token: str) -> None:
+        """Close a session that has a newer one here; or it goes on, if the client of that had left before the answer.
+
+        So it is where a client gave up waiting and came again, and both were opened in the other order.
+        """
+        if token in self.connections.by_token or connection.registration is None:
+            connection.disconnect(REPLACED)
+        else:
+            self.connections.bind(connection, token)
+            self.tasks.spawn("taking a session up again", self._went_on(connection, connection.registration))
 
     def sweep(self) -> None:
         """Close what has been silent for too long or may stay no longer, abort what does not close."""

@@ -40,6 +40,7 @@ class Openings:
         measures: counts what is refused and opened.
         attach: gives a connection its session, with the interval that it is held to (None: as before).
         went_on: told of a connection whose session goes on, though a newer one of its token was opened and is over.
+        doubt: told of a connection whose session is said to have been replaced elsewhere before its answer came.
 
     Attributes:
         under_way: connections that have asked; one that ends meanwhile leaves, and gets no session.
@@ -62,6 +63,7 @@ class Openings:
         measures: ConnectorMeasures,
         attach: Callable[[IConnection, Registration, int | None], None],
         went_on: Callable[[IConnection, Registration], Awaitable[None]],
+        doubt: Callable[[IConnection], None],
     ) -> None:
         self._address = address
         self._limits = limits
@@ -74,6 +76,7 @@ class Openings:
         self._measures = measures
         self._attach = attach
         self._went_on = went_on
+        self._doubt = doubt
         self._subs = TokenBucket(limits.max_subs_per_s, limits.max_subs_per_s, clock.seconds())
         self._overtaken = Overtaken()
         self.under_way: set[IConnection] = set()
@@ -125,11 +128,13 @@ class Openings:
             return
         self.under_way.discard(connection)
         holder = self._connections.by_token.get(registration.token)
-        if self._overtaken.has(registration) or (holder is not None and _is_newer(holder, registration)):
+        if holder is not None and _is_newer(holder, registration):
             connection.disconnect(REPLACED)
             return
         self._measures.opened += 1
         self._attach(connection, registration, interval_ms)
+        if self._overtaken.has(registration) and self._connections.by_token.get(registration.token) is connection:
+            self._doubt(connection)
 
     async def _abandon(self, registration: Registration) -> None:
         """The client left while its session was opened: the one that its token has here, if any, goes on."""

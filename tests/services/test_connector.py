@@ -165,6 +165,29 @@ class Sessions(ConnectorCase):
         client.hang_up()
         self.assertFalse(self.is_located(token))
 
+    def test_a_takeover_whose_client_sends_no_more_leaves_the_session_that_there_is(self) -> None:
+        client, token = self.online()
+        stranger = self.client()
+        waiting: list[Deferred[None]] = []
+        register = self.store.register
+
+        async def later(*args: Any, **kwargs: Any) -> Any:
+            waiting.append(Deferred())
+            await waiting[-1]
+            return await register(*args, **kwargs)
+
+        patch = self.patch(self.store, "register", later)
+        stranger.send(Signal.SUB, json.dumps({"token": token}).encode())
+        stranger.protocol.readConnectionLost()
+        patch.restore()
+        waiting[0].callback(None)
+        self.assertTrue(stranger.is_ended)
+        self.assertFalse(client.is_ended)
+        self.assertTrue(self.is_located(token))
+        client.hang_up()
+        self.assertFalse(self.is_located(token))
+        self.assertEqual((len(self.connector.connections), self.connector.connections.sessions), (1, 0))
+
     def test_a_renewal_that_is_overtaken_by_a_takeover_leaves_the_new_session(self) -> None:
         client, token = self.online()
         waiting: list[Deferred[None]] = []

@@ -384,7 +384,7 @@ class OvertakenTests(SynchronousTestCase):
         answer.callback(registration)
         self.clock.advance(0)
 
-    def test_session_replaced_elsewhere_before_its_answer_came_is_not_opened(self) -> None:
+    def test_session_replaced_elsewhere_before_its_answer_came_is_closed_at_once(self) -> None:
         client = self.begin()
         self.successResultOf(begun(self.connector.replaced([Registration("t", None, ADDRESS, 1)])))
         self.answer(0)

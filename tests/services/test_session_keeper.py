@@ -363,6 +363,50 @@ class DoubtTests(KeeperCase):
         self.assertEqual(self.known.sessions["a"], mine)
         self.assertEqual(self.got("a"), [b"kept meanwhile"])
 
+    def test_a_client_that_came_again_before_its_first_attempt_was_answered_keeps_its_session(self) -> None:
+        opening: list[Deferred[Registration]] = []
+        self.patch(
+            self.connector._subscribe, "open", lambda request, connector: opening.append(Deferred()) or opening[-1]
+        )
+        self.patch(self.connector._subscribe, "closed", self.known.closed)
+        given_up, client = Client(self.connector, self.clock), Client(self.connector, self.clock)
+        given_up.send(Signal.SUB, b'{"token": "d"}')
+        given_up.protocol.readConnectionLost()
+        client.send(Signal.SUB, b'{"token": "d"}')
+        # Both are opened, in the other order.
+        mine = Registration("d", None, self.connector.address, 1_000)
+        opening[1].callback(mine)
+        client.frames()
+        ghost = self.known.sessions["d"] = Registration("d", None, self.connector.address, 1_001)
+        opening[0].callback(ghost)
+        self.clients["d"] = client
+        self.keep("d", b"kept meanwhile")
+        self.wait(DOUBT_S)
+        self.assertFalse(client.is_ended)
+        self.assertEqual(self.known.sessions["d"], mine)
+        self.assertEqual(self.got("d"), [b"kept meanwhile"])
+        self.assertIsNone(self.deliver("d", b"newer"))
+
+    def test_one_that_was_replaced_before_it_was_answered_is_looked_at_too(self) -> None:
+        for token, is_given_up in (("d", True), ("e", False)):
+            opening: Deferred[Registration] = Deferred()
+            self.patch(self.connector._subscribe, "open", lambda request, connector, opening=opening: opening)
+            client = self.clients[token] = Client(self.connector, self.clock)
+            client.send(Signal.SUB, b'{"token": "%s"}' % token.encode())
+            mine = Registration(token, None, self.connector.address, 1_000)
+            newer = self.known.sessions[token] = Registration(token, None, "other:1", 1_001)
+            begun(self.connector.replaced([mine]))
+            opening.callback(mine)
+            self.keep(token, b"kept meanwhile")
+            if is_given_up:
+                begun(self.known.closed([newer]))
+            self.wait(DOUBT_S)
+        self.assertEqual(self.known.sessions["d"].connector, self.connector.address)
+        self.assertEqual(self.got("d"), [b"kept meanwhile"])
+        frames = self.clients["e"].frames()
+        self.assertEqual([each.signal for each in frames], [Signal.SUB, Signal.DISCONNECT])
+        self.assertIn(b"3500", frames[1].body)
+
 
 class EvictionTests(SynchronousTestCase):
     """Sessions that were replaced elsewhere."""
