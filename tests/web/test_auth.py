@@ -65,6 +65,7 @@ class KeyTests(SynchronousTestCase):
             {"Authorization": "Basic c2VuZGVyLXNlY3JldA=="},
             {"Authorization": "sender-secret"},
             {"Authorization": "Bearer \udcff"},
+            {**bearer("sender"), "authorization": "Bearer boss-secret"},
         ):
             reply = self.world.call("POST", SEND, MESSAGE, headers)
             self.assertEqual((reply.status, reply.error["reason"]), (401, "UNAUTHENTICATED"))

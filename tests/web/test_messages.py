@@ -195,6 +195,14 @@ class SendTests(SynchronousTestCase):
             self.assertIn(sentence, reply.error["message"])
         self.assertEqual(self.world.router.calls, [])
 
+    def test_a_batch_that_is_not_utf8_is_none(self) -> None:
+        for data in (b'"\xc0\x80"', b'{"\xed\xa0\x80":1}'):
+            body = b'{"requests":[{"target":{"token":"a"},"message":{"data":%s}}]}' % data
+            reply = self.world.call("POST", "/v1/messages:batchSend", body, {"Content-Type": "application/json"})
+            self.assertEqual((reply.status, reply.error["reason"]), (400, "INVALID_ARGUMENT"))
+            self.assertIn("not UTF-8", reply.error["message"])
+        self.assertEqual(self.world.router.calls, [])
+
     def test_a_long_field_name_does_not_make_a_long_answer(self) -> None:
         self.assertLess(len(self.send(message(**{"x" * 100_000: 1})).body), 1_000)
 
