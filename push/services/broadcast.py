@@ -164,6 +164,8 @@ class Broadcaster:
         if had >= latest:
             return
         connection.broadcast_number = latest
+        if not self._waiting:  # a probe: no client, so that no pass comes by it
+            return
         run = self._runs.get((had, latest))
         if run is None:
             run = self._runs[had, latest] = _Run(self._waiting[had - latest :])

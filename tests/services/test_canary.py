@@ -76,6 +76,15 @@ class CanaryTests(SynchronousTestCase):
         (result,) = self.successResultOf(work)
         self.assertEqual(getattr(result, "targets", None), 0)
 
+    def test_what_was_broadcast_since_the_check_before_makes_no_difference(self) -> None:
+        self.check()
+        for number in range(2):
+            work = Deferred.fromCoroutine(self.router.push([PushRequest(ToAll(), b"%d" % number)]))
+            self.clock.advance(0)
+            self.successResultOf(work)
+            check = self.check()
+            self.assertTrue(check.ok, check.detail)
+
     def test_a_connector_that_loses_messages_is_found_out_and_recovery_too(self) -> None:
         self.check()
         deliver = self.connector.deliver
