@@ -905,6 +905,17 @@ class HandoverTests(TestCase):
             states.append(handover.is_full)
         self.assertEqual((states, rooms), ([True, True, False, False], [False, True, False]))
 
+    def test_closing_drops_what_is_queued_and_giving_up_comes_behind_it(self) -> None:
+        for error in (None, ZeroDivisionError()):
+            handover = Handover(Backlog(4, 1_000, data_bytes))
+            handover.put(nio_sdk.Message(b"x", 1))
+            handover.ended(error)
+            if error is None:
+                self.assertIsNone(handover.take(0)[0])
+            else:
+                self.assertIsNotNone(handover.take(0)[0])
+                self.assertRaises(ZeroDivisionError, handover.take, 0)
+
 
 class TrafficTests(TestCase):
     """One connection among those of a thread."""
