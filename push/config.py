@@ -212,6 +212,12 @@ class Config:
 
     max_group_members: int = setting(5_000, "Most members of a group.", number(2, 100_000))
     max_groups_per_user: int = setting(1_000, "Most groups that one user may be in.", number(1, 100_000))
+    group_changes_s: float = setting(
+        1.0,
+        "Least time between two notices to members of who has joined or left, in seconds, for up to 500 members, and "
+        "as much longer as there are more; 0: no notices.",
+        number(0, 3_600, False),
+    )
     chat_requests_per_s: float = setting(
         20.0, "Most chat requests of one user in a second, with twice as many at once.", number(0.001, 1e6, False)
     )

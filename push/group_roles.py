@@ -17,6 +17,7 @@ from push.model_chat import party
 from push.services.asking import ChatPlug
 from push.services.group.acquaintances import Acquaintances
 from push.services.group.chat import Chat
+from push.services.group.comings import Comings
 from push.services.group.contact import Contacts
 from push.services.group.fanout import Fanout
 from push.services.group.groups import Groups
@@ -129,6 +130,7 @@ def build_group(
         store=store,
         rooms=rooms,
         telling=telling,
+        comings=Comings(rooms=rooms, telling=telling, clock=reactor, tasks=tasks, every_s=config.group_changes_s),
         now_ms=clock.now_ms,
         new_name=lambda: secrets.token_hex(8),
         max_members=config.max_group_members,

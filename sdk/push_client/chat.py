@@ -86,7 +86,8 @@ class ChatNotice:
 
     Attributes:
         kind: "read": somebody has read; "added", "removed": one was made a member, or is none any more; "changed": the
-            group is another; "dismissed": it is no more; "presence": somebody who is watched has come or gone.
+            group is another, perhaps as others have `joined` or `left`; "dismissed": it is no more; "presence":
+            somebody who is watched has come or gone.
         group: the group's name, or None.
         fields: what it says, as docs/chat.md describes it.
     """

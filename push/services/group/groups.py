@@ -13,6 +13,7 @@ from push.errors import GroupConflict, InvalidRequest, NotFound, PermissionDenie
 from push.igroup import IGroups, IGroupStore
 from push.model_chat import Change, Conversation, Kind, Member, Role, group_id
 from push.protocols.wire.messages import BodyError, check_text
+from push.services.group.comings import Comings
 from push.services.group.rooms import Room, Rooms
 from push.services.group.telling import Telling
 
@@ -54,6 +55,7 @@ class Groups:
         store: where they are.
         rooms: those that are in use.
         telling: tells members what has changed.
+        comings: tells them who has joined and left.
         now_ms: milliseconds since 1970.
         new_name: makes a name that nobody has.
         max_members: of one group.
@@ -66,6 +68,7 @@ class Groups:
         store: IGroupStore,
         rooms: Rooms,
         telling: Telling,
+        comings: Comings,
         now_ms: Callable[[], int],
         new_name: Callable[[], str],
         max_members: int,
@@ -74,6 +77,7 @@ class Groups:
         self._store = store
         self._rooms = rooms
         self._telling = telling
+        self._comings = comings
         self._now_ms = now_ms
         self._new_name = new_name
         self._max_members = max_members
@@ -183,7 +187,10 @@ class Groups:
             return _as_it_is(room.head, put=[Member(who)])
 
         _, change = await self._change(name, decide)
-        return change is not None
+        if change is None:
+            return False
+        self._comings.came(name, [who], None if is_invited else who)
+        return True
 
     async def quit(self, name: str, who: str) -> bool:
         """See IGroups."""
@@ -197,7 +204,10 @@ class Groups:
             return _as_it_is(room.head, removed=[who])
 
         _, change = await self._change(name, decide)
-        return change is not None
+        if change is None:
+            return False
+        self._comings.went(name, [who], who)
+        return True
 
     async def add(self, name: str, actor: str | None, whos: Sequence[str]) -> Sequence[str]:
         """See IGroups."""
@@ -213,6 +223,7 @@ class Groups:
         room, change = await self._change(name, decide)
         added = [] if change is None else [member.who for member in change.put]
         self._telling.added(room.head, actor, added)
+        self._comings.came(name, added, actor)
         return added
 
     async def kick(self, name: str, actor: str | None, whos: Sequence[str]) -> Sequence[str]:
@@ -228,6 +239,7 @@ class Groups:
         room, change = await self._change(name, decide)
         removed = [] if change is None else change.removed
         self._telling.kicked(room.head, actor, removed)
+        self._comings.went(name, removed, actor)
         return removed
 
     async def members(self, name: str, actor: str | None, after: str, limit: int) -> Sequence[Member]:

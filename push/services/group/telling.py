@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from push.chat_json import group_entry, message_entry, or_unset, text_of, time_ms
+from push.chat_json import GroupEntry, group_entry, message_entry, or_unset, text_of, time_ms
 from push.model_chat import ChatMessage, Conversation, token_of, uid_of
 from push.protocols.wire.signals import SubSignal
 from push.services.group.fanout import Fanout
@@ -24,6 +24,37 @@ class _By(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str
     by: str | msgspec.UnsetType = msgspec.UNSET
     by_token: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Coming(msgspec.Struct, frozen=True, gc=False):
+    """Somebody who has joined a group, or left it.
+
+    Attributes:
+        who: the party.
+        is_here: whether it has joined.
+        by: who did it: itself, or an admin; None for an application.
+    """
+
+    who: str
+    is_here: bool
+    by: str | None
+
+
+class _Who(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same, for clients."""
+
+    uid: str | msgspec.UnsetType = msgspec.UNSET
+    token: str | msgspec.UnsetType = msgspec.UNSET
+    by: str | msgspec.UnsetType = msgspec.UNSET
+    by_token: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Changed(GroupEntry, frozen=True, omit_defaults=True):
+    """A group, and who has joined and left."""
+
+    joined: list[_Who] | msgspec.UnsetType = msgspec.UNSET
+    left: list[_Who] | msgspec.UnsetType = msgspec.UNSET
+    more: bool = False
 
 
 class _Read(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,11 +118,25 @@ class Telling:
         chat = _encode(group_entry(room.head))
         self._fanout.tell(room.head.id, room.audience, subsignal=SubSignal.GMI, chat=chat)
 
+    def came(self, room: Room, comings: Sequence[Coming], has_more: bool) -> None:
+        """These have joined or left, and perhaps others: the group is another."""
+        joined = [_who(coming) for coming in comings if coming.is_here]
+        left = [_who(coming) for coming in comings if not coming.is_here]
+        fields = msgspec.structs.asdict(group_entry(room.head))
+        chat = _encode(_Changed(**fields, joined=joined or msgspec.UNSET, left=left or msgspec.UNSET, more=has_more))
+        self._fanout.tell(room.head.id, room.audience, subsignal=SubSignal.GMI, chat=chat)
+
     def _about(self, head: Conversation, actor: str | None, audience: tuple[str, ...], subsignal: int) -> None:
         if audience:
             by = (None, None) if actor is None else (uid_of(actor), token_of(actor))
             chat = _encode(_By(head.group or "", or_unset(by[0]), or_unset(by[1])))
             self._fanout.tell(head.id, audience, subsignal=subsignal, chat=chat)
+
+
+def _who(coming: Coming) -> _Who:
+    by = (None, None) if coming.by is None else (uid_of(coming.by), token_of(coming.by))
+    who = (uid_of(coming.who), token_of(coming.who))
+    return _Who(or_unset(who[0]), or_unset(who[1]), or_unset(by[0]), or_unset(by[1]))
 
 
 def _with_id(contact: bytes, message: ChatMessage) -> bytes:

@@ -9,6 +9,7 @@ from push.errors import GroupConflict, InvalidRequest, NotFound, PermissionDenie
 from push.model_chat import Change, Conversation, Member, Role
 from push.protocols.tcp import FramedProtocol
 from push.protocols.wire.signals import Signal, SubSignal
+from push.services.group import comings
 from push.services.group.rooms import Rooms
 from tests.services.group.world import Person, World
 from tests.stores.contract import deferred
@@ -101,6 +102,117 @@ class Making(GroupCase):
         first = alice.ask(GPGM, group="room", limit=6)
         second = alice.ask(GPGM, group="room", limit=6, after=first["after"])
         self.assertEqual((len(first["members"]), len(second["members"]), second["after"]), (6, 4, ""))
+
+
+class Comings(GroupCase):
+    """GMI: what members are told of who joins and leaves."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.make(group_changes_s=1.0)
+
+    def changes(self, person: Person) -> list[dict[str, Any]]:
+        """What somebody was told of it: how many there are, and who has come or gone."""
+        told = [body for subsignal, body in person.told() if subsignal == GMI]
+        return [{name: body[name] for name in ("members", "joined", "left", "more") if name in body} for body in told]
+
+    def test_members_are_told_who_joins_is_added_leaves_and_is_removed(self) -> None:
+        alice, bob, carol, dave = self.users("alice", "bob", "carol", "dave")
+        self.room(alice, "dave", title="The room")
+        dave.told()
+        bob.ask(GAM, group="room")
+        self.assertEqual(alice.told()[0][1]["title"], "The room")
+        self.assertEqual(self.changes(dave), [{"members": 3, "joined": [{"uid": "bob", "by": "bob"}]}])
+        self.clock.advance(5)
+        alice.ask(GAM, group="room", uids=["carol"])
+        expected = [{"members": 4, "joined": [{"uid": "carol", "by": "alice"}]}]
+        self.assertEqual((self.changes(bob), self.changes(dave)), (expected, expected))
+        self.assertEqual([subsignal for subsignal, _ in carol.told()], [GAM, GMI])
+        self.clock.advance(5)
+        carol.ask(GQ, group="room")
+        expected = [{"members": 3, "left": [{"uid": "carol", "by": "carol"}]}]
+        self.assertEqual((self.changes(alice), self.changes(dave), self.changes(carol)), (expected, expected, []))
+        self.clock.advance(5)
+        bob.told()
+        alice.ask(GKM, group="room", uids=["bob"])
+        self.assertEqual([subsignal for subsignal, _ in bob.told()], [GKM])
+        self.assertEqual(self.changes(dave), [{"members": 2, "left": [{"uid": "bob", "by": "alice"}]}])
+
+    def test_what_applications_do_is_by_nobody_and_a_token_is_named_as_one(self) -> None:
+        alice, old = self.users("alice")[0], Person(self)
+        self.room(alice)
+        groups = self.group.side.groups
+        self.assertTrue(self.successResultOf(deferred(groups.join("room", "t" + old.token, is_invited=True))))
+        self.assertFalse(self.successResultOf(deferred(groups.join("room", "t" + old.token, is_invited=True))))
+        self.assertEqual(self.changes(alice), [{"members": 2, "joined": [{"token": old.token}]}])
+        self.assertEqual(old.frames(), [])
+        self.clock.advance(5)
+        self.successResultOf(deferred(groups.quit("room", "t" + old.token)))
+        gone = {"token": old.token, "by_token": old.token}
+        self.assertEqual(self.changes(alice), [{"members": 1, "left": [gone]}])
+
+    def test_what_follows_at_once_is_told_together_a_second_later(self) -> None:
+        alice, *others = self.users("alice", *(f"user{n}" for n in range(6)))
+        self.room(alice)
+        for each in others:
+            each.ask(GAM, group="room")
+        others[5].ask(GQ, group="room")  # of whom nobody has heard yet
+        others[0].ask(GQ, group="room")
+        (first,) = self.changes(alice)
+        self.assertEqual(first["joined"], [{"uid": "user0", "by": "user0"}])
+        self.clock.advance(0.9)
+        self.assertEqual(self.changes(alice), [])
+        self.clock.advance(0.2)
+        joined = [{"uid": f"user{n}", "by": f"user{n}"} for n in range(1, 5)]
+        left = [{"uid": "user0", "by": "user0"}]
+        self.assertEqual(self.changes(alice), [{"members": 5, "joined": joined, "left": left}])
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.changes(alice), [])
+        self.assertEqual([call for call in self.clock.getDelayedCalls() if "Comings" in repr(call.func)], [])
+        self.assertEqual(len(self.group.side.groups._comings), 0)
+
+    def test_a_large_group_is_told_the_later(self) -> None:
+        self.patch(comings, "MEMBERS_AT_ONCE", 2)
+        alice, *others = self.users("alice", *(f"user{n}" for n in range(10)))
+        self.room(alice, *(f"away{n}" for n in range(9)))
+        told: list[float] = []
+        for each in others:
+            each.ask(GAM, group="room")
+            self.clock.advance(1)
+            told += [self.clock.seconds()] * len(self.changes(alice))
+        self.assertEqual([at_s - told[0] for at_s in told], [0.0, 5.0])
+
+    def test_hundreds_who_join_one_after_the_other_are_not_hundreds_of_notices_to_hundreds(self) -> None:
+        self.patch(comings, "MEMBERS_AT_ONCE", 30)
+        (alice,) = self.users("alice")
+        self.room(alice)
+        groups = self.group.side.groups
+        for number in range(300):
+            self.successResultOf(deferred(groups.join("room", f"uuser{number}")))
+            self.clock.advance(0.1)
+        self.clock.pump([1] * 12)
+        told = self.changes(alice)
+        self.assertEqual(told[-1]["members"], 301)
+        # Thirty seconds' worth, and the last one; it would be 45,000 if each were told.
+        self.assertLessEqual(sum(each["members"] for each in told), 30 * 30 + 301)
+
+    def test_a_notice_names_so_many_and_says_that_there_are_more(self) -> None:
+        self.patch(comings, "MAX_NAMED", 3)
+        alice, bob = self.users("alice", "bob")
+        self.room(alice, "bob")
+        alice.ask(GAM, group="room", uids=[f"user{n}" for n in range(5)])
+        (told,) = self.changes(bob)
+        self.assertEqual((told["members"], len(told["joined"]), told["more"]), (7, 3, True))
+
+    def test_a_group_that_is_no_more_is_not_told_of(self) -> None:
+        alice, bob = self.users("alice", "bob")
+        self.room(alice, "carol", "dave")
+        bob.ask(GAM, group="room")
+        alice.ask(GKM, group="room", uids=["carol"])
+        alice.ask(GD, group="room")
+        bob.told()
+        self.clock.pump([1] * 5)
+        self.assertEqual((self.changes(alice), self.changes(bob)), ([], []))
 
 
 class Membership(GroupCase):

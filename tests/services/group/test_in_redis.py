@@ -69,6 +69,12 @@ class Membership(test_groups.Membership):
     in_redis = True
 
 
+class Comings(test_groups.Comings):
+    """Who joins and leaves."""
+
+    in_redis = True
+
+
 class Managing(test_groups.Managing):
     """GMI, GD."""
 

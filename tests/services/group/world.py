@@ -26,8 +26,10 @@ from tests.stores.redis.at_once import RedisAtOnce
 from tests.stores.test_tokens import make_database
 
 BEGAN_MS = 1_790_000_000_000
-# Faster than any test speaks, but for those that want to be refused.
-CONFIG = Config(chat_requests_per_s=10_000.0, chat_messages_per_s=10_000.0, presence_debounce_s=5.0)
+# Faster than any test speaks, but for those that want to be refused; who joins and leaves is told where that is tested.
+CONFIG = Config(
+    chat_requests_per_s=10_000.0, chat_messages_per_s=10_000.0, presence_debounce_s=5.0, group_changes_s=0.0
+)
 
 
 class Nodes:
