@@ -16,6 +16,7 @@ from push.errors import FieldViolation, PushError, TooLarge
 from push.model import PLAIN, PushRequest, TagQuery, Target, ToAll, ToConnector, ToGroup, ToTags, ToTokens, ToUids
 from push.web import errors
 from push.web import message_schemas as schemas
+from push.web.counting import entry_check, too_many
 from push.web.decoding import WHOLE, check_utf8, decode
 from push.web.options import OptionsReader
 from push.web.repeats import Repeats
@@ -66,6 +67,7 @@ class MessageReader:
 
     def __init__(self, settings: ApiSettings, *, now_ms: Callable[[], int]) -> None:
         self._max_batch = settings.max_batch
+        self._check_entries = entry_check(settings.max_batch)
         self._max_targets = settings.max_targets
         self._max_payload_bytes = settings.max_payload_bytes
         self._plain = msgspec.json.Decoder(_Plain)
@@ -110,12 +112,10 @@ class MessageReader:
             TooLarge: it has too many entries.
         """
         check_utf8(body)
+        self._check_entries(body)
         read, entries = self._parsed(body)
         if len(entries) > self._max_batch:
-            raise TooLarge(
-                f"A batch has at most {self._max_batch} entries, this one has {len(entries)}.",
-                violations=(FieldViolation("requests", f"more than {self._max_batch} entries"),),
-            )
+            raise too_many(self._max_batch)
         for start in range(0, len(entries), SLICE_ENTRIES):
             yield repeats.entries(read(entries[start : start + SLICE_ENTRIES], repeats, start), start)
 
