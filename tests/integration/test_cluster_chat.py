@@ -19,6 +19,12 @@ def has_metric(node: Node, name: str) -> bool:
     return f"{name} 1" in node.api.get("/metrics").body.decode()
 
 
+def wait_joined(node: Node, other: Node) -> None:
+    """Wait until a node has joined another one: it may be ready before, where its own role does not need that one."""
+    name = f'push_link_up{{node="{other.node_name}"}}'
+    wait_until(f"{node.name} has joined {other.name}", lambda: has_metric(node, name))
+
+
 class ClusterServer:
     """Such a cluster, where the tests of one server expect one: clients go to the two connectors by turns."""
 
@@ -42,12 +48,14 @@ class ClusterServer:
         return self.places[self._count % 2].port
 
     def start(self) -> None:
-        """Start what is not running, and wait until all is ready."""
+        """Start what is not running, and wait until all is ready, and chat can be asked for at either connector."""
         for node in self.cluster.nodes:
             if not node.is_running:
                 node.spawn()
         for node in reversed(self.cluster.nodes):
             node.wait_ready()
+        for place in self.places:
+            wait_joined(place, self.group)
 
     def stop(self) -> int:
         """Stop the group role, which is then started again: it keeps nothing but in Redis."""
@@ -107,8 +115,7 @@ class ClusterChat(test_chat.ChatCase):
         other.spawn()
         other.wait_ready()
         for place in self.server.places:
-            name = f'push_link_up{{node="{other.node_name}"}}'
-            wait_until("it has joined both", lambda place=place, name=name: has_metric(place, name))
+            wait_joined(place, other)
         alice, bob = self.client(uid="alice"), self.client(uid="bob")
         # A second watcher, so that both nodes are asked by somebody, most times.
         carol = self.client(uid="carol")
