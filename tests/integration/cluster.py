@@ -145,6 +145,11 @@ class Node(Server):
         except AssertionError as error:
             raise AssertionError(f"{error}: {last}") from None
 
+    def wait_joined(self, other: "Node") -> None:
+        """Wait until it has joined another one: it may be ready before, where its own role does not need that one."""
+        shown = f'push_link_up{{node="{other.node_name}"}} 1'
+        wait_until(f"{self.name} has joined {other.name}", lambda: shown in self.api.get("/metrics").body.decode())
+
 
 class Cluster:
     """Nodes that share a Redis of their own.

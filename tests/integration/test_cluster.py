@@ -215,6 +215,9 @@ class ClusterTests(SynchronousTestCase):
             other = cluster.node("other", "group")
             places = [cluster.node(f"connector-{number}", "connector") for number in (1, 2)]
             cluster.start()
+            for place in places:
+                for group in (core, other):
+                    place.wait_joined(group)
             people = [ChatClient(places[at % 2].port) for at in range(6)]
             for at, person in enumerate(people):
                 person.open(uid=f"user-{at}")

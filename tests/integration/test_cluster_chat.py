@@ -14,17 +14,6 @@ from tests.integration.waiting import wait_until
 OPTIONS = ("--presence-debounce-s=0.3", "--chat-requests-per-s=1000")
 
 
-def has_metric(node: Node, name: str) -> bool:
-    """Whether a node shows a 1 under a name."""
-    return f"{name} 1" in node.api.get("/metrics").body.decode()
-
-
-def wait_joined(node: Node, other: Node) -> None:
-    """Wait until a node has joined another one: it may be ready before, where its own role does not need that one."""
-    name = f'push_link_up{{node="{other.node_name}"}}'
-    wait_until(f"{node.name} has joined {other.name}", lambda: has_metric(node, name))
-
-
 class ClusterServer:
     """Such a cluster, where the tests of one server expect one: clients go to the two connectors by turns."""
 
@@ -55,7 +44,7 @@ class ClusterServer:
         for node in reversed(self.cluster.nodes):
             node.wait_ready()
         for place in self.places:
-            wait_joined(place, self.group)
+            place.wait_joined(self.group)
 
     def stop(self) -> int:
         """Stop the group role, which is then started again: it keeps nothing but in Redis."""
@@ -115,7 +104,7 @@ class ClusterChat(test_chat.ChatCase):
         other.spawn()
         other.wait_ready()
         for place in self.server.places:
-            wait_joined(place, other)
+            place.wait_joined(other)
         alice, bob = self.client(uid="alice"), self.client(uid="bob")
         # A second watcher, so that both nodes are asked by somebody, most times.
         carol = self.client(uid="carol")
