@@ -44,8 +44,9 @@ async def run() -> int:
 def command(place: Sequence[str]) -> list[str]:
     """The command that fills this terminal with two users, or with one who is told about the other."""
     tmux = shutil.which("tmux")
-    size = shutil.get_terminal_size()
     if tmux is not None:
+        # The terminal itself is asked, as by tmux: what COLUMNS and LINES say may be of another one.
+        size = os.get_terminal_size(sys.stdout.fileno())
         return divided(tmux, [user(uid, place) for uid in ("alice", "bob")], size)
     other = shlex.join(user("bob", place))
     note = f"this is alice, as there is no tmux to divide this terminal. In another one, for bob: {other}"
@@ -88,6 +89,7 @@ def divided(tmux: str, commands: Sequence[Sequence[str]], size: os.terminal_size
 
 
 def _environment() -> dict[str, str]:
-    """Without what would stop a tmux within a tmux; with the modules that this process sees."""
-    mine = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
+    """Without what would stop a tmux within a tmux, or is the size of another terminal; with this process's modules."""
+    others = ("TMUX", "TMUX_PANE", "COLUMNS", "LINES")
+    mine = {name: value for name, value in os.environ.items() if name not in others}
     return mine | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

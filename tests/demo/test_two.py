@@ -84,7 +84,9 @@ class TmuxTests(SynchronousTestCase):
         if tmux is None or not Path("/proc/self").exists():
             raise SkipTest("tmux, or /proc, is not installed here")
         self.terminal = [tmux, "-L", f"push-demo-test-{os.getpid()}", "-f", os.devnull]
-        program = shlex.join([sys.executable, "-m", "push.demo.main", "--two"])
+        # The size of another terminal is in the environment where readline has been: in trial, since Python 3.13.
+        other_size = ["COLUMNS=80", "LINES=24"]
+        program = shlex.join(["env", *other_size, sys.executable, "-m", "push.demo.main", "--two"])
         self.tmux("new-session", "-d", "-x", "170", "-y", "45", "-s", "t", f"cd {ROOT}; {program}; echo ended $?; cat")
         self.addCleanup(self.tmux, "kill-server")
 
