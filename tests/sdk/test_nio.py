@@ -763,7 +763,7 @@ class ChatAnswerTests(ThreadCase):
             await until(lambda: read)
         await away(client.close)
         await server.stop()
-        self.assertEqual(read, ["g.good"])
+        self.assertEqual(set(read), {"g.good"})  # and again while it is closed, if the answer has not come by then
         self.assertIn("ZeroDivisionError", logs.output[0])
 
     async def test_a_callback_for_notices_that_raises_costs_nothing(self) -> None:
