@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ from tests.integration.waiting import wait_until
 
 WIDE, HIGH, SMALL = (os.terminal_size(size) for size in ((160, 40), (100, 60), (80, 24)))
 PLACE = ["--server=push://h:1", "--api=http://h:2"]
+_numbers = itertools.count(1)
 
 
 class CommandTests(SynchronousTestCase):
@@ -83,7 +85,8 @@ class TmuxTests(SynchronousTestCase):
         tmux = shutil.which("tmux")
         if tmux is None or not Path("/proc/self").exists():
             raise SkipTest("tmux, or /proc, is not installed here")
-        self.terminal = [tmux, "-L", f"push-demo-test-{os.getpid()}", "-f", os.devnull]
+        # A name of its own: the server of the test before may still be there, and about to end.
+        self.terminal = [tmux, "-L", f"push-demo-test-{os.getpid()}-{next(_numbers)}", "-f", os.devnull]
         # The size of another terminal is in the environment where readline has been: in trial, since Python 3.13.
         other_size = ["COLUMNS=80", "LINES=24"]
         program = shlex.join(["env", *other_size, sys.executable, "-m", "push.demo.main", "--two"])
