@@ -120,17 +120,28 @@ class Session:
         """
         place = self.places.group(group)
         try:
-            await self.client.chat.join(group)
-        except aio_sdk.ChatError as error:
-            if error.status != 404:
-                self.places.leave(place)
-                raise
-            await self.client.chat.create(group)
+            await self._be_member(group)
+        except aio_sdk.ChatError:
+            self.places.leave(place)
+            raise
         for message in await self.client.chat.history(group=group, limit=_HISTORY):
             self.places.said(message)
         await self._count(place)
         self._shows.happened(f"you are in {place.title}")
         self._shows.look(place)
+
+    async def _be_member(self, group: str) -> None:
+        try:
+            await self.client.chat.join(group)
+        except aio_sdk.ChatError as error:
+            if error.status != 404:
+                raise
+            try:
+                await self.client.chat.create(group)
+            except aio_sdk.ChatError as other:
+                if other.status != 409:
+                    raise
+                await self.client.chat.join(group)  # somebody else, who came at the same moment, has made it
 
     async def push_to_me(self) -> None:
         """Have the API push to this device, as a back end would."""

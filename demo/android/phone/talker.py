@@ -127,7 +127,14 @@ class Talker:
     def _joined(self, answer: "Future[bool]") -> None:
         error = answer.exception()
         if isinstance(error, nio_sdk.ChatError) and error.status == 404:
-            self.client.chat.create(self._group).add_done_callback(self._answer(self._look))
+            self.client.chat.create(self._group).add_done_callback(self._created)
+        else:
+            self._answer(self._look)(answer)
+
+    def _created(self, answer: "Future[Any]") -> None:
+        error = answer.exception()
+        if isinstance(error, nio_sdk.ChatError) and error.status == 409:  # somebody else, at the same moment, has
+            self.client.chat.join(self._group).add_done_callback(self._answer(self._look))
         else:
             self._answer(self._look)(answer)
 
